@@ -1,0 +1,18 @@
+"""Criteria: how much each weight matters. High score = keep."""
+
+import torch
+
+from sddcli.core.types import Net, Tensors
+
+
+def magnitude(net: Net) -> Tensors:
+    """|w|: large weights matter (Han et al. 2015)."""
+    return {name: w.abs() for name, w in net.final.items()}
+
+
+def random(net: Net) -> Tensors:
+    """U(0, 1), independent of the weights: the naive benchmark (He et al. 2022)."""
+    return {name: torch.from_numpy(net.stream(name).random(tuple(w.shape))) for name, w in net.final.items()}
+
+
+CRITERIA = {"magnitude": magnitude, "random": random}

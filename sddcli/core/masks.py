@@ -1,0 +1,51 @@
+"""Masks: how many weights stay, which ones, and what that makes of a model."""
+
+from math import floor
+
+import torch
+
+from sddcli.core.types import Tensors
+
+
+def kept(size: int, rate: float, level: int) -> int:
+    """Weights left of `size` after `level` rounds that each remove the fraction `rate`: nearest whole number.
+
+    Counted from the start and not from the round before, so that one-shot and iterative pruning agree.
+    """
+    return floor(size * (1 - rate) ** level + 0.5)
+
+
+def full(weights: Tensors) -> Tensors:
+    """Masks that keep everything, in the shape of `weights`."""
+    return {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+
+
+def keep(scores: Tensors, masks: Tensors, count: int) -> Tensors:
+    """The `count` highest-scored weights among those still alive, ranked globally across all layers.
+
+    scores, masks: (*shape) of one model. Returns masks nested in the old ones.
+    Raises ValueError where a score is NaN or fewer than `count` weights are alive.
+    """
+    alive = torch.cat([masks[name].flatten() for name in scores])
+    flat = torch.cat([score.flatten() for score in scores.values()]).double()
+    if flat.isnan().any():
+        raise ValueError("the criterion's scores are not numbers: the network it ranks has diverged")
+    if count > alive.sum():
+        raise ValueError(f"cannot keep {count} weights of {int(alive.sum())}")
+    # Only the living are ranked, and ties go to the lower index, so the count is exact.
+    candidates = alive.nonzero().squeeze(1)
+    order = flat[candidates].sort(descending=True, stable=True).indices
+    chosen = torch.zeros_like(alive)
+    chosen[candidates[order[:count]]] = True
+    pieces = chosen.split([score.numel() for score in scores.values()])
+    return {name: piece.view_as(masks[name]) for name, piece in zip(scores, pieces, strict=True)}
+
+
+def apply(masks: Tensors, weights: Tensors) -> Tensors:
+    """The weights with every pruned one exactly 0; parameters without a mask as they are."""
+    return {name: torch.where(masks[name], w, 0.0) if name in masks else w for name, w in weights.items()}
+
+
+def density(masks: Tensors) -> float:
+    """Share of the prunable weights that are kept, of one model."""
+    return sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())

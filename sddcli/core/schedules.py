@@ -1,0 +1,24 @@
+"""Schedules: step -> learning rate. Plain numbers, no torch: spec reads the words of a schedule too."""
+
+from bisect import bisect_right
+from math import inf
+
+
+def milestones(text: str) -> tuple[float, ...]:
+    """The drops that "80/120" (epochs) or "0.5/0.75" (shares of the length, below 1) means; "" is none.
+
+    Raises ValueError unless they are positive and increase.
+    """
+    try:
+        drops = [float(piece) for piece in text.split("/")] if text else []
+    except ValueError:
+        drops = [inf]
+    if not all(0 < drop < inf for drop in drops) or drops != sorted(set(drops)):
+        raise ValueError(f"milestones {text!r} are not increasing epochs (80/120) or shares of the length (0.5/0.75)")
+    return tuple(drops)
+
+
+def piecewise(lr: float, drops: str, gamma: float, epochs: int, steps_per_epoch: int) -> list[float]:
+    """One learning rate per step, epochs * steps_per_epoch of them: `lr` times `gamma` at each drop passed."""
+    ends = [round((drop * epochs if drop < 1 else drop) * steps_per_epoch) for drop in milestones(drops)]
+    return [lr * gamma ** bisect_right(ends, step) for step in range(epochs * steps_per_epoch)]

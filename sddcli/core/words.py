@@ -1,0 +1,44 @@
+"""Words: which member of a table a word means, with its parameters, and the nearest one when it means none."""
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+
+def unknown(kind: str, word: str, known: Iterable[str]) -> ValueError:
+    """The error for a word that no table knows: what came, the nearest known word, all known words."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return ValueError(f"unknown {kind} {word!r}; {hint}known: {', '.join(names)}")
+
+
+def pick(kind: str, word: str, table: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+    """The member of `table` that `word` means, parameters bound: `name` or `name:key=value:key=value`.
+
+    A member's parameters are its keyword-only arguments; their defaults give their types.
+    Raises ValueError for an unknown name, an unknown parameter or a value of the wrong type.
+    """
+    name, *settings = word.split(":")
+    if name not in table:
+        raise unknown(kind, name, table)
+    member = table[name]
+    parameters = {
+        key: parameter
+        for key, parameter in inspect.signature(member).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    bound = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not parameters:
+            raise ValueError(f"{kind} {name!r} takes no parameters, got {setting!r}")
+        if key not in parameters:
+            raise unknown(f"parameter of {kind} {name!r}:", key, parameters)
+        try:
+            bound[key] = type(parameters[key].default)(text)
+        except ValueError:
+            raise ValueError(f"{kind} {name!r} cannot read {setting!r}") from None
+    return functools.partial(member, **bound) if bound else member

@@ -1,0 +1,80 @@
+"""Data sets: name -> (train, test) tensors. The only reader of data files."""
+
+import gzip
+import hashlib
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sddcli.core.seeds import stream
+from sddcli.core.types import Data, Examples
+from sddcli.core.words import pick, unknown
+
+LATER = ("mnist", "cifar10", "cifar100", "tiny-imagenet")
+
+
+@cache
+def load(name: str) -> Data:
+    """The data set `name`, in memory. Raises ValueError for an unknown name, OSError for missing files."""
+    if name in LATER:
+        raise ValueError(f"data set {name!r} comes in a later version; this one has: {', '.join(DATASETS)}")
+    if name.split(":")[0] not in DATASETS:
+        raise unknown("data set", name, DATASETS)
+    data: Data = pick("data set", name, DATASETS)()
+    return data
+
+
+def digits() -> Data:
+    """1,797 handwritten digits of 8x8 pixels (Alpaydin & Kaynak 1998), 1,297 to train on and 500 to test.
+
+    x: (N, 64). The file comes with scikit-learn; importing scikit-learn to read it would cost as much as torch.
+    """
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise FileNotFoundError("the digits come with scikit-learn, which is not installed: pip install scikit-learn")
+    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    with gzip.open(path, "rt") as file:
+        rows = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+    train, test = _stratified(rows[:, 64].astype(np.int64), 500)
+    return _data(rows[:, :64], rows[:, 64], train, test, mean=4.884, deviation=6.017, classes=10)
+
+
+def _stratified(labels: NDArray[np.int64], n_test: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(train, test) indices of a fixed split in which each class has its share of the test set."""
+    counts = np.bincount(labels)
+    exact = counts * n_test / len(labels)
+    share = np.floor(exact).astype(np.int64)
+    share[np.argsort(share - exact, kind="stable")[: n_test - share.sum()]] += 1  # the largest remainders
+    test = []
+    for label, n in enumerate(share):
+        members = np.flatnonzero(labels == label)
+        test.append(stream(0, "digits", "split", label).permutation(members)[:n])
+    chosen = np.sort(np.concatenate(test))
+    return np.setdiff1d(np.arange(len(labels)), chosen), chosen
+
+
+def _data(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    train: NDArray[np.int64],
+    test: NDArray[np.int64],
+    mean: float,
+    deviation: float,
+    classes: int,
+) -> Data:
+    """Raw bytes as normalized tensors, in two splits; the hash is of the bytes and of the split."""
+    content = hashlib.sha256()
+    splits = []
+    for part in (train, test):
+        content.update(images[part].tobytes() + labels[part].tobytes())
+        x = torch.from_numpy(((images[part].astype(np.float32) - mean) / deviation).astype(np.float32))
+        splits.append(Examples(x, torch.from_numpy(labels[part].astype(np.int64))))
+    return Data(splits[0], splits[1], classes, content.hexdigest())
+
+
+DATASETS: dict[str, Callable[[], Data]] = {"digits": digits}

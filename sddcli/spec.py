@@ -1,0 +1,156 @@
+"""Spec: the Run, all that decides a number; its parents, its identity; tables of values unfolded into runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from itertools import product
+from math import prod
+from typing import Any
+
+from sddcli.core.retraining import RETRAININGS, masks_of, start_of
+from sddcli.core.schedules import milestones
+from sddcli.core.words import pick, unknown
+
+Value = str | int | float
+MOST_RUNS = 1_000_000
+
+
+def _option(help: str, default: Any = MISSING, within: str = "") -> Any:
+    return field(default=default, metadata={"help": help, "within": within})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: a dense network (level 0), or one level of a chain, pruned and retrained.
+
+    Frozen plain data. Defaults never change meaning, so old manifests stay true; what a data set prefers is
+    resolved before the Run is made. Equal things are one Run: what cannot matter is set to its default here.
+    Raises ValueError for a value outside its range or a pruned run without its criterion.
+    """
+
+    dataset: str = _option("data set")
+    model: str = _option("network")
+    noise: float = _option("share of training labels that get noise", 0.0, "[0, 1]")
+    noise_kind: str = _option("how labels get noise: symmetric, flip", "symmetric")
+    criterion: str = _option("what is kept: magnitude, random", "")
+    rate: float = _option("share of the living weights that each level removes", 0.0, "[0, 1)")
+    level: int = _option("pruning levels, 0 is dense", 0, "[0, inf)")
+    retraining: str = _option("what pruned networks start from: lottery", "")
+    epochs: int = _option("length of each training", 160, "[1, inf)")
+    batch_size: int = _option("examples per step", 128, "[1, inf)")
+    lr: float = _option("learning rate", 0.1, "(0, inf)")
+    momentum: float = _option("SGD momentum", 0.0, "[0, 1)")
+    weight_decay: float = _option("L2 penalty, as SGD's weight decay", 0.0, "[0, inf)")
+    milestones: str = _option('when lr drops: epochs "80/120" or shares "0.5/0.75"', "")
+    gamma: float = _option("factor of each drop of lr", 0.1, "(0, inf)")
+    eval_every: int = _option("epochs between evaluations; the last is always one", 1, "[1, inf)")
+    seed: int = _option("seed of weights, order and noise", 0, "[0, inf)")
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            object.__setattr__(self, f.name, checked(f, getattr(self, f.name)))
+        canonical = {"milestones": "/".join(f"{drop:g}" for drop in milestones(self.milestones))}
+        if self.noise == 0:
+            canonical["noise_kind"] = Run.noise_kind
+        if not self.milestones:
+            canonical["gamma"] = Run.gamma
+        if self.level == 0:
+            canonical |= {"criterion": Run.criterion, "rate": Run.rate, "retraining": Run.retraining}
+        elif not (self.criterion and self.retraining and self.rate):
+            raise ValueError(f"level {self.level} needs a criterion, a retraining and a rate above 0")
+        else:
+            pick("retraining", self.retraining, RETRAININGS)
+        for name, value in canonical.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits of the hash of the fields that differ from their defaults."""
+        differing = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return hashlib.sha256(json.dumps(differing, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def chain(self) -> str:
+        """The id of the chain: that of its run at level 1; a dense run, shared by chains, has its own."""
+        return replace(self, level=min(self.level, 1)).id
+
+    @property
+    def parents(self) -> tuple[Run, ...]:
+        """The runs that must be finished before this one can start."""
+        return () if self.level == 0 else tuple(dict.fromkeys((masks_of(self), start_of(self).run)))
+
+    @property
+    def slug(self) -> str:
+        """Its folder's name for people, without hash and level: dataset, model, noise, pruning, seed."""
+        noise = f"{self.noise_kind}{self.noise:g}" if self.noise else "clean"
+        words = (self.dataset, self.model, noise, self.criterion or "dense", self.retraining, f"seed{self.seed}")
+        return re.sub(r"[^a-zA-Z0-9.=_-]+", "_", "-".join(filter(None, words)))[:100]
+
+    @property
+    def batch(self) -> Run:
+        """The same for all runs that can be trained side by side: the run without what may differ among them."""
+        return replace(self, noise=0, level=0, seed=0)
+
+
+FIELDS: dict[str, Field[Any]] = {f.name: f for f in fields(Run)}
+KINDS = {name: {"str": str, "int": int, "float": float}[str(f.type)] for name, f in FIELDS.items()}
+
+
+def checked(f: Field[Any], value: Any) -> Value:
+    """`value` in the type and range of field `f`. Raises ValueError that names both."""
+    kind = KINDS[f.name]
+    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+        noun = {str: "a word", int: "a whole number", float: "a number"}[kind]
+        raise ValueError(f"{f.name} takes {noun}, got {value!r}")
+    within = f.metadata["within"]
+    if not within:
+        return kind(value)
+    low, high = (float(end) for end in within[1:-1].split(", "))
+    if not (low < value < high or (value == low and "[" in within) or (value == high and "]" in within)):
+        raise ValueError(f"{f.name} {value} is outside {within}")
+    return kind(value) + 0  # -0.0 becomes 0.0
+
+
+def from_dict(values: Mapping[str, Any]) -> Run:
+    """The Run of a manifest. Raises ValueError for fields that this version does not know."""
+    for name in values:
+        if name not in FIELDS:
+            raise unknown("field of a run", name, FIELDS)
+    return Run(**values)
+
+
+def to_dict(run: Run) -> dict[str, Value]:
+    """All fields of `run`, name -> value, in their order."""
+    return asdict(run)
+
+
+def unfold(table: Mapping[str, Value | Sequence[Value]]) -> tuple[Run, ...]:
+    """All runs of a table: a list is an axis, and the runs are the product of the axes, each once.
+
+    Raises ValueError for an unknown field, a value out of range, or more than a million runs.
+    """
+    for name in table:
+        if name not in FIELDS:
+            raise unknown("field", name, FIELDS)
+    axes = [values if isinstance(values, (list, tuple)) else [values] for values in table.values()]
+    if (size := prod(len(axis) for axis in axes)) > MOST_RUNS:
+        raise ValueError(f"{size} runs are more than {MOST_RUNS}: split the sweep")
+    return tuple(dict.fromkeys(Run(**dict(zip(table, point, strict=True))) for point in product(*axes)))
+
+
+def with_parents(runs: Iterable[Run]) -> tuple[Run, ...]:
+    """`runs` and all runs they grow from, each once, parents first."""
+    found: dict[Run, None] = {}
+    for run in runs:
+        pending = [run]
+        while pending:
+            missing = [parent for parent in pending[-1].parents if parent not in found]
+            if missing:
+                pending += missing
+            else:
+                found[pending.pop()] = None
+    return tuple(found)

@@ -1,0 +1,240 @@
+"""Store: the only room that touches runs/. One folder a run, whole files, no pickle.
+
+runs/<slug>-<hash>/               a dense run
+runs/<chain slug>-<hash>/level-07/ one level of a chain
+    manifest.json        written last: what is not in it does not count
+    weights.safetensors  kept weights only, masks packed to bits
+    initial.safetensors  of a dense run: its weights before training
+    pruned.safetensors   of a pruned run not yet retrained: where it starts from
+    history.csv          one row per evaluation
+    measures/NAME.json   what analyses found
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sddcli.spec import Run, from_dict, to_dict
+
+if TYPE_CHECKING:
+    from sddcli.core.types import Tensors
+
+SCHEMA = 1
+Manifest = dict[str, Any]
+
+
+class StoreError(Exception):
+    """Missing, damaged or unwritable: the message names the file and what to do."""
+
+
+class Store:
+    """The runs below one folder, one at a time, without the M of the engine."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def folder(self, run: Run) -> Path:
+        """Where `run` lives; a chain's folder carries the id of its level 1."""
+        chain = self.root / f"{run.slug}-{run.chain}"
+        return chain / f"level-{run.level:02d}" if run.level else chain
+
+    def prepare(self) -> None:
+        """Makes the folder. Raises StoreError if nothing can be written there."""
+        probe = self.root / f".probe-{os.getpid()}"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise StoreError(f"cannot write to runs folder {self.root}: {error.strerror}; choose another") from None
+
+    def manifest(self, run: Run) -> Manifest | None:
+        """What is known of `run`, or None before it is pruned or trained. Raises StoreError if unreadable."""
+        found = self._read_manifest(self.folder(run) / "manifest.json")
+        if found and found["run"] != to_dict(run):
+            raise StoreError(f"{self.folder(run)} holds another run of the same id; move it away")
+        return found
+
+    def finished(self, run: Run) -> bool:
+        """Whether `run` is trained and saved."""
+        manifest = self.manifest(run)
+        return manifest is not None and manifest["stage"] == "trained"
+
+    def manifests(self) -> Iterator[tuple[Run, Manifest]]:
+        """Every finished run of the folder and its manifest, in the order of their paths."""
+        if not self.root.is_dir():
+            raise StoreError(f"no runs folder at {self.root}; make one with: sdd sweep --runs {self.root}")
+        paths = [*self.root.glob("*/manifest.json"), *self.root.glob("*/level-*/manifest.json")]
+        for path in sorted(paths):
+            manifest = self._read_manifest(path)
+            if manifest and manifest["stage"] == "trained":
+                yield from_dict(manifest["run"]), manifest
+
+    def _read_manifest(self, path: Path) -> Manifest | None:
+        try:
+            manifest: Manifest = json.loads(path.read_text(encoding="utf-8"))
+            schema = manifest["schema"]
+            if schema > SCHEMA:
+                raise StoreError(f"{path} has schema {schema}, this sdd reads up to {SCHEMA}: upgrade sdd")
+            manifest["run"] = to_dict(from_dict(manifest["run"]))
+            return {"stage": manifest["stage"], "files": manifest["files"], **manifest}
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+            raise StoreError(f"{path} is damaged ({error}); remove {path.parent} to train it again") from None
+
+    def save_pruned(self, run: Run, start: "Tensors", masks: "Tensors", facts: Mapping[str, Any]) -> None:
+        """Writes `run` as pruned, not yet retrained: the masked weights it starts from."""
+        self._save(run, "pruned", {"pruned.safetensors": pack(start, masks)}, facts)
+
+    def save_trained(
+        self,
+        run: Run,
+        weights: "Tensors",
+        masks: "Tensors",
+        history: Sequence[Mapping[str, Any]],
+        measures: Mapping[str, Mapping[str, float]],
+        facts: Mapping[str, Any],
+        initial: "Tensors | None" = None,
+    ) -> None:
+        """Writes `run` as trained. `facts` go into the manifest; `initial`, of a dense run, is kept for ever."""
+        files = {"weights.safetensors": pack(weights, masks), "history.csv": rows_to_csv(history)}
+        if initial is not None:
+            files["initial.safetensors"] = pack(initial, {})
+        for name, values in measures.items():
+            self.save_measure(run, name, values)
+        self._save(run, "trained", files, facts)
+        (self.folder(run) / "pruned.safetensors").unlink(missing_ok=True)
+
+    def _save(self, run: Run, stage: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
+        folder = self.folder(run)
+        for name, content in files.items():
+            write(folder / name, content)
+        manifest = {
+            "schema": SCHEMA,
+            "id": run.id,
+            "chain": run.chain,
+            "stage": stage,
+            "run": to_dict(run),
+            "parents": [parent.id for parent in run.parents],
+            **facts,
+            "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        }
+        write(folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+
+    def weights(self, run: Run) -> tuple["Tensors", "Tensors"]:
+        """The trained weights of `run`, pruned ones 0, and its masks, each (*shape)."""
+        return unpack(self._verified(run, "weights.safetensors"))
+
+    def pruned(self, run: Run) -> tuple["Tensors", "Tensors"] | None:
+        """The start weights and masks of a run that is pruned and not yet retrained; None of any other."""
+        manifest = self.manifest(run)
+        if manifest is None or manifest["stage"] != "pruned":
+            return None
+        return unpack(self._verified(run, "pruned.safetensors"))
+
+    def initial(self, run: Run) -> "Tensors":
+        """The weights before training of the dense run that `run` grew from."""
+        return unpack(self._verified(replace(run, level=0), "initial.safetensors"))[0]
+
+    def _verified(self, run: Run, name: str) -> bytes:
+        path, manifest = self.folder(run) / name, self.manifest(run)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror}") from None
+        if manifest is None or manifest["files"].get(name) != hashlib.sha256(content).hexdigest():
+            raise StoreError(f"{path} is damaged: its hash is not the manifest's; remove {path.parent} to train it again")
+        return content
+
+    def save_measure(self, run: Run, name: str, values: Mapping[str, float]) -> None:
+        """Writes what analysis `name` found about `run`."""
+        write(self.folder(run) / "measures" / f"{name}.json", (json.dumps(values, indent=1) + "\n").encode())
+
+    def measures(self, run: Run) -> dict[str, dict[str, float]]:
+        """Analysis -> its numbers, of all analyses of `run` so far."""
+        found = {}
+        for path in sorted((self.folder(run) / "measures").glob("*.json")):
+            try:
+                found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+            except (ValueError, OSError):
+                raise StoreError(f"{path} is damaged; remove it to measure again") from None
+        return found
+
+    def history(self, run: Run) -> list[dict[str, str]]:
+        """The rows of `run`'s history.csv, as words."""
+        return list(csv.DictReader(io.StringIO(self._verified(run, "history.csv").decode())))
+
+
+def write(path: Path, content: bytes) -> None:
+    """Writes a file so that it appears whole or not at all, also when power fails. Raises StoreError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror}") from None
+
+
+def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Rows with the same keys as CSV; None is an empty cell."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def pack(weights: "Tensors", masks: "Tensors") -> bytes:
+    """One model as safetensors: of a masked tensor its kept values and its mask, a bit each; the rest whole."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    arrays = {}
+    for name, weight in weights.items():
+        values = weight.detach().cpu().numpy()
+        if name in masks:
+            mask = masks[name].cpu().numpy()
+            arrays[f"{name}.mask"] = np.packbits(mask)
+            values = values[mask]
+        arrays[name] = np.ascontiguousarray(values)
+    shapes = {name: list(weights[name].shape) for name in masks}
+    return save(arrays, metadata={"shapes": json.dumps(shapes)})
+
+
+def unpack(content: bytes) -> tuple["Tensors", "Tensors"]:
+    """The weights, pruned ones 0, and masks that `pack` packed; the file does not keep their order."""
+    import numpy as np
+    import torch
+    from safetensors.numpy import load
+
+    arrays = load(content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    shapes = json.loads(header["__metadata__"]["shapes"])
+    weights, masks = {}, {}
+    for name, values in arrays.items():
+        if name in shapes:
+            shape = tuple(shapes[name])
+            mask = np.unpackbits(arrays[f"{name}.mask"], count=int(np.prod(shape))).astype(bool).reshape(shape)
+            full = np.zeros(shape, values.dtype)
+            full[mask] = values
+            weights[name], masks[name] = torch.from_numpy(full), torch.from_numpy(mask)
+        elif name.removesuffix(".mask") not in shapes:
+            weights[name] = torch.from_numpy(values.copy())
+    return weights, masks
