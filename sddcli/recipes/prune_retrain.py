@@ -1,11 +1,10 @@
 """Prune and retrain: the experiment of sparse double descent (He et al. 2022). Dense -> (prune -> retrain) per level."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
+from collections.abc import Mapping, Sequence
+from math import isfinite, prod
+from statistics import mean
 from typing import Any, NamedTuple
-
-import torch
 
 from sddcli import stages
 from sddcli.analyses import learning_distance
@@ -14,33 +13,12 @@ from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of, start_of
 from sddcli.core.types import Data, Tensors, Trained
 from sddcli.datasets import load
+from sddcli.events import Advanced, Failed, Report, Saved
 from sddcli.spec import Run
 from sddcli.store import Store, StoreError
 
 
-class Progress(NamedTuple):
-    """After an epoch of a batch of runs: metrics only where it was evaluated."""
-
-    runs: Sequence[Run]
-    epoch: int
-    metrics: Sequence[Mapping[str, float]] | None
-
-
-class Saved(NamedTuple):
-    """A run is finished and saved."""
-
-    run: Run
-
-
-class Failed(NamedTuple):
-    """A run could not be finished; `missing` where the reason lies in the store's files."""
-
-    run: Run
-    reason: str
-    missing: bool = False
-
-
-Report = Callable[[Progress | Saved | Failed], None]
+Row = dict[str, float | int | None]
 
 
 def check(runs: Sequence[Run]) -> None:
@@ -49,36 +27,69 @@ def check(runs: Sequence[Run]) -> None:
         stages.check(run, load(run.dataset))
 
 
-def bytes_of(run: Run) -> int:
-    """About how many bytes `run` will take in the store: kept weights, a bit per mask, the words beside them."""
+class Cost(NamedTuple):
+    """What runs will take: epochs, bytes in the store, seconds on one worker or None where none was timed."""
+
+    epochs: int
+    bytes: int
+    seconds: float | None
+
+
+def cost(store: Store, runs: Sequence[Run]) -> Cost:
+    """The cost of `runs`; time is that of finished runs of the same data, model and batch size in this store."""
+    timed: dict[tuple[str, str, int], list[float]] = {}
+    for run, manifest in store.manifests() if store.root.is_dir() else ():
+        timed.setdefault(_kind(run), []).append(manifest["seconds"] / run.epochs)
+    known = all(_kind(run) in timed for run in runs)
+    seconds = sum(run.epochs * mean(timed[_kind(run)]) for run in runs) if known else None
+    return Cost(sum(run.epochs for run in runs), sum(map(_bytes, runs)), seconds)
+
+
+def _kind(run: Run) -> tuple[str, str, int]:
+    return run.dataset, run.model, run.batch_size
+
+
+def _bytes(run: Run) -> int:
+    """Kept weights, a bit for each that can be pruned, a dense run's initial weights; the words beside them."""
     model = stages.model_of(run, load(run.dataset))
-    parameters = sum(torch.Size(shape).numel() for shape in model.shapes.values())
-    dense = parameters - model.size + masks.kept(model.size, run.rate, run.level)
-    evaluations = -(-run.epochs // run.eval_every)
-    return 4 * dense + model.size // 8 + (4 * parameters if run.level == 0 else 0) + 130 * evaluations + 3000
+    parameters = sum(prod(shape) for shape in model.shapes.values())
+    stored = parameters - model.size + masks.kept(model.size, run.rate, run.level)
+    weights = 4 * (stored + (parameters if run.level == 0 else 0)) + model.size // 8
+    return weights + 150 * -(-run.epochs // run.eval_every) + 3000
 
 
 def work(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], report: Report) -> None:
-    """Makes runs whose parents are finished and which agree in `Run.batch`: prune -> retrain -> measure -> save."""
+    """Makes runs whose parents are finished and which agree in `Run.batch`: prune -> retrain -> measure -> save.
+
+    facts: what the manifests record beside their numbers. A run that cannot be pruned or that diverges is
+    reported as failed; the others go on.
+    """
     began = time.perf_counter()
     data = load(runs[0].dataset)
     model = stages.model_of(runs[0], data)
     facts = {**facts, "data": {"name": runs[0].dataset, "sha256": data.sha256}}
-    ready = [_prepared(store, run, model, data, facts) for run in runs]
-    starts, kept = [start for start, _ in ready], [mask for _, mask in ready]
-
-    history: list[list[dict[str, float | int | None]]] = [[] for _ in runs]
-    for epoch, metrics, state in stages.train(runs, model, data, starts, kept):
-        for rows, row in zip(history, metrics or [], strict=False):
-            rows.append({"epoch": epoch, **_finite(row)})
-        report(Progress(runs, epoch, metrics))
-    facts = {**facts, "seconds": round((time.perf_counter() - began) / len(runs), 3), "side_by_side": len(runs)}
-    for m, run in enumerate(runs):
+    ready: dict[Run, tuple[Tensors, Tensors]] = {}
+    for run in runs:
+        try:
+            ready[run] = _prepared(store, run, model, data, facts)
+        except (StoreError, ValueError) as error:
+            report(Failed(run, str(error), damaged=isinstance(error, StoreError)))
+    if not ready:
+        return
+    starts, kept = [start for start, _ in ready.values()], [mask for _, mask in ready.values()]
+    histories: list[list[Row]] = [[] for _ in ready]
+    for epoch, metrics, state in stages.train(list(ready), model, data, starts, kept):
+        for history, row in zip(histories, metrics or [], strict=False):
+            history.append({"epoch": epoch, **_finite(row)})
+        report(Advanced(tuple(ready), epoch, metrics))
+    facts = {**facts, "seconds": round((time.perf_counter() - began) / len(ready), 3), "side_by_side": len(ready)}
+    for m, run in enumerate(ready):
         final = stages.single(state.parameters, m)
         if not all(w.isfinite().all() for w in final.values()):
-            report(Failed(run, "diverged: weights are no longer finite; try a smaller lr"))
+            report(Failed(run, "diverged: its weights are no longer finite; try a smaller lr"))
             continue
-        _save(store, run, Trained(starts[m] if run.level == 0 else store.initial(run), final, kept[m]), history[m], facts)
+        initial = starts[m] if run.level == 0 else store.initial(run)
+        _save(store, run, Trained(initial, final, kept[m]), histories[m], facts)
         report(Saved(run))
 
 
@@ -109,7 +120,7 @@ def _prepared(
 
 
 def _save(
-    store: Store, run: Run, net: Trained, history: list[dict[str, float | int | None]], facts: Mapping[str, Any]
+    store: Store, run: Run, net: Trained, history: list[Row], facts: Mapping[str, Any]
 ) -> None:
     """Measures a finished training and hands it to the store."""
     accuracies = [row["test_accuracy"] for row in history if row["test_accuracy"] is not None]
@@ -125,11 +136,11 @@ def _save(
     store.save_trained(run, net.final, net.masks, history, measures, {**facts, "metrics": metrics}, initial)
 
 
-def _size(kept: Tensors) -> dict[str, float | None]:
+def _size(kept: Tensors) -> Row:
     density = masks.density(kept)
     return {"sparsity": 1 - density, "density": density}
 
 
-def _finite(row: Mapping[str, float]) -> dict[str, float | int | None]:
+def _finite(row: Mapping[str, float]) -> Row:
     # JSON has no NaN: a number that is not one, such as `memorized` without wrong labels, is an empty cell.
     return {name: value if isfinite(value) else None for name, value in row.items()}

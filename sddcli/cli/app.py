@@ -1,0 +1,58 @@
+"""sdd: what pruning does to generalization, from the command line. Words -> runs -> one call."""
+
+import sys
+import traceback
+from typing import Any, NoReturn
+
+import typer
+
+from sddcli.cli.inspection import list_runs
+from sddcli.cli.making import sweep
+from sddcli.cli.seeing import analyze, plot
+from sddcli.store import StoreError
+
+app = typer.Typer(
+    name="sdd",
+    help="Sparse double descent: what pruning does to generalization. Start with: sdd sweep",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("sweep")(sweep)
+app.command("analyze")(analyze)
+app.command("plot")(plot)
+app.command("list")(list_runs)
+
+
+def main() -> NoReturn:
+    """Runs sdd with this process's arguments; ends with its exit code (0, 1, 2, 3, 4, 130, 143)."""
+    try:
+        code = app(standalone_mode=False)
+    except BaseException as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        code, line = _explained(error)
+        if line:
+            print(f"sdd: {line}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _explained(error: BaseException) -> tuple[int, str]:
+    """The exit code and the one line of an error."""
+    message: Any = getattr(error, "format_message", None)  # a usage error of Typer's own Click
+    if message:
+        return 2, " ".join(message().split()) + " (see: sdd --help)"
+    if isinstance(error, SystemExit):
+        return int(error.code or 0), ""
+    line = " ".join(str(error).split())
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        return 130, "interrupted"
+    if isinstance(error, ValueError):
+        return 2, line
+    if isinstance(error, (StoreError, OSError)):
+        return 4, line
+    return 1, f"{type(error).__name__}: {line}; this is a bug: please report it with the output of --debug"
+
+
+if __name__ == "__main__":
+    main()

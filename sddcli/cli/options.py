@@ -1,0 +1,49 @@
+"""Options: those that commands share, and one for each field of Run."""
+
+import inspect
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sddcli.resolve import PLURALS
+from sddcli.spec import FIELDS
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Reads = Annotated[Path, typer.Argument(metavar="[RUNS]", help="Folder of runs, or a results.csv.")]
+Writes = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of runs.")]
+Where = Annotated[
+    list[str], typer.Option("--where", metavar="KEY=VALUE", help="Only runs with this value, or one of a list.")
+]
+DEFAULT_RUNS = Path("runs")
+
+
+def with_fields(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with an option for each field of Run in place of its argument `fields`: dict[str, str]."""
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != "fields"]
+    singular = {field: plural for plural, field in PLURALS.items()}
+    options = []
+    for name, field in FIELDS.items():
+        flags = [f"--{word.replace('_', '-')}" for word in (name, singular.get(name)) if word]
+        option = typer.Option(*flags, metavar="LIST", help=field.metadata["help"] + ".", rich_help_panel="Experiment")
+        kind = inspect.Parameter.KEYWORD_ONLY
+        options.append(inspect.Parameter(name, kind, default=None, annotation=Annotated[str | None, option]))
+
+    def call(**given: Any) -> None:
+        fields = {name: text for name in FIELDS if (text := given.pop(name)) is not None}
+        command(fields=fields, **given)
+
+    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    call.__signature__ = inspect.Signature(keyword + options)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in keyword + options}
+    call.__name__, call.__doc__ = command.__name__, command.__doc__
+    return call
+
+
+def members(folder: str) -> list[str]:
+    """The names that the files of a folder of the package are: learning_distance.py is learning-distance."""
+    stems = (Path(entry.name).stem for entry in files("sddcli").joinpath(folder).iterdir() if entry.name.endswith(".py"))
+    return sorted(stem.replace("_", "-") for stem in stems if not stem.startswith("_") and stem != "style")

@@ -1,0 +1,103 @@
+"""Progress: what a sweep is doing, live on a terminal, as a plain line now and then elsewhere. To stderr."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sddcli.events import Advanced, Event, Failed, Saved
+from sddcli.spec import Run
+
+PLAIN_SECONDS = 5.0
+
+
+@dataclass
+class Display:
+    """Follows the events of a sweep of `runs`, the unfinished ones. A context manager; call it with events."""
+
+    runs: Sequence[Run]
+    console: Console
+    failures: list[Failed] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._epochs, self._total = 0, sum(run.epochs for run in self.runs)
+        self._saved, self._began, self._spoken = 0, monotonic(), monotonic()
+        self._active: dict[Run, Advanced] = {}  # the latest event of each batch in work, by its first run
+        self._accuracy: dict[Run, str] = {}
+        self._live = Live(console=self.console, get_renderable=self._view, refresh_per_second=8, transient=True)
+
+    def __enter__(self) -> "Display":
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live.is_started:
+            self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Takes in one event."""
+        if isinstance(event, Advanced):
+            self._epochs += len(event.runs)
+            self._active[event.runs[0]] = event
+            if event.metrics:
+                self._accuracy[event.runs[0]] = _accuracies(event)
+        elif isinstance(event, Saved):
+            self._saved += 1
+            self._active.pop(event.run, None)
+            self._say(event.run)
+            self._accuracy.pop(event.run, None)
+        else:
+            self.failures.append(event)
+            self._active.pop(event.run, None)
+            self._total -= event.run.epochs
+
+    def _say(self, run: Run) -> None:
+        now = monotonic()
+        due = now - self._spoken > PLAIN_SECONDS or self._saved == len(self.runs)
+        if due and not self.console.is_terminal:
+            self._spoken = now
+            done = f"{self._saved}/{len(self.runs)} runs, {_time(now - self._began)}, {self._left()} left"
+            self.console.print(f"{done}; {run.slug} level {run.level}: {self._accuracy.get(run, 'saved')}", soft_wrap=True)
+
+    def _left(self) -> str:
+        if not self._epochs:
+            return "?"
+        return _time((monotonic() - self._began) * (self._total - self._epochs) / self._epochs)
+
+    def _view(self) -> Group:
+        elapsed = _time(monotonic() - self._began)
+        head = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=max(self._total, 1), completed=self._epochs, width=30)
+        head.add_row(bar, f"{self._saved}/{len(self.runs)} runs", f"{elapsed}, {self._left()} left")
+        body = Table.grid(padding=(0, 2))
+        for run, event in list(self._active.items()):
+            chains = f"{len(event.runs)} chains" if len(event.runs) > 1 else "1 chain"
+            level = f"level {run.level}" if run.level else "dense"
+            epoch = f"epoch {event.epoch}/{run.epochs}"
+            body.add_row(chains, level, epoch, self._accuracy.get(run, ""))
+        starting = Text("starting workers ...", style="dim")
+        return Group(head, body if self._active or self._saved else starting)
+
+
+def _accuracies(event: Advanced) -> str:
+    def mean(name: str) -> float:
+        return sum(row[name] for row in event.metrics or ()) / len(event.metrics or (1,))
+
+    return f"train {mean('train_accuracy'):.1%}  test {mean('test_accuracy'):.1%}"
+
+
+def _time(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+spoken_time = _time

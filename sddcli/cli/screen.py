@@ -1,0 +1,65 @@
+"""Screen: tables for people, 80 columns wide, and JSON for programs. To stdout."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def console() -> Console:
+    """Stdout, at least 80 columns wide where it is no terminal."""
+    return Console() if sys.stdout.isatty() else Console(width=max(80, Console().width))
+
+
+def curves(summary: "pd.DataFrame", varied: Sequence[str], title: str, columns: Sequence[str]) -> None:
+    """One table a curve: level, sparsity, then mean and spread over seeds of each column, and n."""
+    out = console()
+    groups = summary.groupby(list(varied), sort=True) if varied else [((), summary)]
+    low, high = summary["test_accuracy"].min(), summary["test_accuracy"].max()
+    for values, curve in groups:
+        label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True))
+        table = Table(title=f"{title}{': ' + label if label else ''}", title_justify="left", box=None, padding=(0, 1))
+        table.add_column("level", justify="right")
+        table.add_column("sparsity", justify="right")
+        for name in columns:
+            table.add_column(name.replace("_accuracy", "").replace("_", " "), justify="right")
+        table.add_column("n", justify="right")
+        if "test_accuracy" in columns:
+            table.add_column("test", no_wrap=True)
+        for _, row in curve.iterrows():
+            cells = [_cell(row[name], row[f"{name}_std"], "distance" in name) for name in columns]
+            bar = [_bar((row["test_accuracy"] - low) / ((high - low) or 1))] if "test_accuracy" in columns else []
+            table.add_row(f"{row['level']:.0f}", f"{row['sparsity']:.2%}", *cells, f"{row['n']:.0f}", *bar)
+        out.print(table)
+
+
+def _cell(mean: float, std: float, absolute: bool) -> str:
+    if mean != mean:
+        return "-"
+    spread = "" if std != std else f" ±{std:.2f}" if absolute else f" ±{100 * std:.1f}"
+    return (f"{mean:.2f}" if absolute else f"{100 * mean:.1f}") + spread
+
+
+def _bar(share: float, width: int = 14) -> str:
+    eighths = round(share * width * 8)
+    return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
+
+
+def listing(chains: "pd.DataFrame") -> None:
+    """One line a chain, in the words that tell them apart."""
+    told = [name for name in ("dataset", "model", "noise", "noise_kind", "criterion", "retraining", "seed")]
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for name in ("chain", *told, "levels", "test"):
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for _, row in chains.iterrows():
+        levels = f"{row['first_level']}-{row['last_level']} ({row['levels']})"
+        test = f"{row['first_test_accuracy']:.3f} {row['last_test_accuracy']:.3f}"
+        table.add_row(row["chain"], *(f"{row[name]}" for name in told), levels, test)
+    console().print(table)

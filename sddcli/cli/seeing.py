@@ -1,0 +1,86 @@
+"""Commands that look at finished runs: analyze, plot."""
+
+import json
+import shlex
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sddcli import resolve
+from sddcli.cli import screen
+from sddcli.cli.options import DEFAULT_RUNS, Debug, Json, Reads, Where, members
+from sddcli.core.words import unknown
+from sddcli.spec import Value
+from sddcli.store import Store
+
+Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Figure: .png, .pdf or .svg.")]
+
+
+def analyze(
+    measure: Annotated[str, typer.Argument(help=f"What to measure: {', '.join(members('analyses'))}.")],
+    runs: Reads = DEFAULT_RUNS,
+    where: Where = [],  # noqa: B006
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure finished runs; what was measured before is not computed again.
+
+    Example: sdd analyze learning-distance runs/
+    """
+    if measure not in members("analyses"):
+        raise unknown("measure", measure, members("analyses"))
+    from sddcli import table
+    from sddcli.launchers import local
+
+    store = Store(runs)
+    wanted = table.select(table.results(store), where_of(where))
+    failures = local.analyze(store, measure, set(wanted["run"]))
+    for line in failures:
+        print(f"sdd: {line}", file=sys.stderr)
+    frame = table.select(table.export(store), where_of(where))
+    values = table.measured(store, measure, set(frame["run"]))
+    if as_json:
+        print(json.dumps(values.to_dict(orient="records"), indent=1))
+    else:
+        columns = [name for name in values if name not in ("run", "level")]
+        screen.curves(table.summary(frame), table.varied(frame), table.title(frame), columns)
+        print(f"\n{store.root / 'measures' / measure}.csv. See it: sdd plot {measure} {store.root}")
+    if failures:
+        raise SystemExit(4)
+
+
+def plot(
+    figure: Annotated[str, typer.Argument(help=f"What to draw: {', '.join(members('plots'))}.")],
+    runs: Reads = DEFAULT_RUNS,
+    where: Where = [],  # noqa: B006
+    output: Output = None,
+    debug: Debug = False,
+) -> None:
+    """Draw a figure from finished runs, or from a results.csv.
+
+    Curves are told apart by every field in which the runs differ; --where narrows them.
+
+    Example: sdd plot double-descent runs/ --where noise=0.4 -o figure.pdf
+    """
+    if figure not in members("plots"):
+        raise unknown("figure", figure, members("plots"))
+    path = output or Path(f"{figure}.png")
+    if path.suffix not in (".png", ".pdf", ".svg"):
+        raise ValueError(f"cannot draw {path}: a figure ends in .png, .pdf or .svg")
+    from sddcli import table
+    from sddcli.launchers import machine
+    from sddcli.plots import style
+
+    frame = table.select(table.read(runs), where_of(where))
+    drawn = import_module(f"sddcli.plots.{figure.replace('-', '_')}")
+    picture = drawn.draw(table.summary(frame), table.varied(frame), table.title(frame))
+    evidence = {"runs": list(frame["run"].unique()), **machine.describe(shlex.join(["sdd", *sys.argv[1:]]))}
+    style.save(picture, path, evidence)
+    print(path)
+
+
+def where_of(words: list[str]) -> dict[str, list[Value]]:
+    return {name: resolve.parse(name, text) for name, text in map(resolve.assignment, words)}

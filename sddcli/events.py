@@ -1,0 +1,33 @@
+"""Events: what a launcher hears while runs are made. Words only, no torch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from sddcli.spec import Run
+
+
+class Advanced(NamedTuple):
+    """Runs that train side by side finished an epoch; metrics of each where it was an evaluation."""
+
+    runs: Sequence[Run]
+    epoch: int
+    metrics: Sequence[Mapping[str, float]] | None
+
+
+class Saved(NamedTuple):
+    """A run is finished and in the store."""
+
+    run: Run
+
+
+class Failed(NamedTuple):
+    """A run could not be finished; `damaged` where the reason lies in files, `trace` for whoever debugs."""
+
+    run: Run
+    reason: str
+    damaged: bool = False
+    trace: str = ""
+
+
+Event = Advanced | Saved | Failed
+Report = Callable[[Event], None]

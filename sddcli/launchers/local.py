@@ -1,0 +1,218 @@
+"""Local: a sweep's runs on worker processes of this machine, batch by batch as their parents are finished.
+
+The calling process loads no torch: it plans and reports while the workers compute. A worker whose caller
+dies ends too, and what is finished is in the store, so a sweep can be killed at any moment.
+"""
+
+import multiprocessing
+import os
+import signal
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from threading import Thread
+from typing import Any
+
+from sddcli.events import Event, Failed, Report, Saved
+from sddcli.spec import Run, with_parents
+from sddcli.store import Store, StoreError
+
+# Beyond a few models side by side an epoch of the small nets that a CPU is for gets no cheaper, while
+# their buffers leave the cache: 7.1 ms per model-epoch of digits at M = 5, 8.1 at M = 8, 12.5 at M = 1.
+MOST_SIDE_BY_SIDE = 6
+
+
+def sweep(
+    store: Store, runs: Sequence[Run], facts: Mapping[str, Any], workers: int, threads: int, report: Report
+) -> None:
+    """Finishes `runs` and the runs they grow from; those in the store already are left untouched.
+
+    facts: what each manifest shall record beside its numbers. Each event is reported as it comes. A failed
+    run is reported with all that grows from it, and the rest goes on. Raises ValueError for words that no
+    table knows, before anything is written, and StoreError where the folder cannot be written to.
+    """
+    agenda = Agenda(run for run in with_parents(runs) if not store.finished(run))
+    if not agenda.left:
+        return
+
+    def hire() -> _Worker:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, store.root, dict(facts), threads), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    context = multiprocessing.get_context("spawn")
+    crew = [hire() for _ in range(min(workers, agenda.left))]
+    try:
+        _check(crew[0], agenda)
+        store.prepare()
+        _work_off(crew, agenda, hire, report)
+    finally:
+        for worker in crew:
+            worker.process.kill()
+            worker.process.join()
+
+
+class Agenda:
+    """What is left of a sweep: runs that wait for their parents, that could start, and that are in work."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        """runs: the unfinished ones; parents that are not among them count as finished."""
+        self._blockers: dict[Run, set[Run]] = {run: set() for run in runs}
+        self._children: dict[Run, list[Run]] = defaultdict(list)
+        self._ready: dict[Run, dict[Run, None]] = defaultdict(dict)  # by Run.batch, in order
+        self._working: set[Run] = set()
+        for run, blockers in self._blockers.items():
+            blockers.update(parent for parent in run.parents if parent in self._blockers)
+            for parent in blockers:
+                self._children[parent].append(run)
+            if not blockers:
+                self._ready[run.batch][run] = None
+
+    @property
+    def left(self) -> int:
+        """How many runs are neither finished nor dropped."""
+        return len(self._blockers)
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """Those runs, parents first."""
+        return tuple(self._blockers)
+
+    def take(self, workers: int) -> list[Run]:
+        """The next runs to train side by side, so many that each of the workers gets its share; or none."""
+        alike = next((group for group in self._ready.values() if group), {})
+        share = -(-(len(alike) + len(self._working)) // workers)
+        batch = list(alike)[: min(share, MOST_SIDE_BY_SIDE)]
+        for run in batch:
+            del alike[run]
+        self._working.update(batch)
+        return batch
+
+    def finish(self, run: Run) -> None:
+        """`run` is saved: its children may start."""
+        self._working.remove(run)
+        del self._blockers[run]
+        for child in self._children.pop(run, []):
+            self._blockers[child].remove(run)
+            if not self._blockers[child]:
+                self._ready[child.batch][child] = None
+
+    def drop(self, run: Run) -> list[Run]:
+        """`run` failed: returns it and the runs that can no longer be made, none of which is left."""
+        lost, pending = [], [run]
+        while pending:
+            each = pending.pop()
+            if each in self._blockers:
+                del self._blockers[each]
+                self._working.discard(each)
+                lost.append(each)
+                pending += reversed(self._children.pop(each, []))
+        return lost
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: "Connection[Any, Any]"
+    batch: list[Run] = field(default_factory=list)
+
+
+def _check(worker: _Worker, agenda: Agenda) -> None:
+    """Has a worker, which loads torch anyway, look up the names of all runs. Raises what it found."""
+    worker.pipe.send(("check", agenda.runs))
+    try:
+        error = worker.pipe.recv()
+    except (EOFError, ConnectionError):
+        raise RuntimeError("the worker process died while it started") from None
+    if error:
+        raise error
+
+
+def _work_off(crew: list[_Worker], agenda: Agenda, hire: Callable[[], _Worker], report: Report) -> None:
+    while agenda.left:
+        for worker in crew:
+            if not worker.batch and (batch := agenda.take(len(crew))):
+                worker.batch = batch
+                worker.pipe.send(("work", batch))
+        for pipe in wait([worker.pipe for worker in crew if worker.batch]):
+            worker = next(each for each in crew if each.pipe is pipe)
+            for event in _heard(worker):
+                _settle(event, agenda, report)
+            if not worker.process.is_alive():
+                crew[crew.index(worker)] = hire()
+
+
+def _heard(worker: _Worker) -> list[Event]:
+    """The worker's next message as events; a batch ends with None, or with its process."""
+    try:
+        event = worker.pipe.recv()
+    except (EOFError, ConnectionError):
+        worker.process.join()
+        reason = f"its process died with exit code {worker.process.exitcode}"
+        return [Failed(run, reason) for run in worker.batch]
+    if event is None:
+        worker.batch = []
+        return []
+    return [event]
+
+
+def _settle(event: Event, agenda: Agenda, report: Report) -> None:
+    if isinstance(event, Saved):
+        agenda.finish(event.run)
+    if not isinstance(event, Failed):
+        report(event)
+        return
+    for run in agenda.drop(event.run):
+        report(event if run == event.run else Failed(run, f"needs {event.run.slug} level {event.run.level}, which failed"))
+
+
+def _serve(pipe: "Connection[Any, Any]", root: str, facts: dict[str, Any], threads: int) -> None:
+    """A worker's life: checks runs or makes them, on demand, until its caller goes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the caller decides
+    parent = multiprocessing.parent_process()
+    Thread(target=lambda: (parent and wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+    import torch
+
+    from sddcli.recipes import prune_retrain
+
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # the momentum of dead units decays into numbers a hundred times slower
+    store = Store(root)
+    while True:
+        task, runs = pipe.recv()
+        try:
+            if task == "check":
+                prune_retrain.check(runs)
+            else:
+                prune_retrain.work(store, runs, facts, pipe.send)
+            pipe.send(None)
+        except Exception as error:
+            if task == "check":
+                pipe.send(error)
+                continue
+            for run in runs:
+                damaged = isinstance(error, StoreError)
+                pipe.send(Failed(run, f"{type(error).__name__}: {error}", damaged, traceback.format_exc()))
+            pipe.send(None)
+
+
+def analyze(store: Store, measure: str, ids: Collection[str]) -> list[str]:
+    """Measures, in this process, those of the runs with these ids that were not measured yet.
+
+    Returns a line for each run that could not be, the rest being measured all the same.
+    """
+    from sddcli.recipes.measuring import measured
+
+    failures = []
+    for run, _ in list(store.manifests()):
+        if run.id in ids and measure not in store.measures(run):
+            try:
+                measured(store, measure, run)
+            except StoreError as error:
+                failures.append(str(error))
+    return failures

@@ -1,0 +1,41 @@
+"""This machine: how many cores a sweep may use, and where its numbers were made."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+def cores() -> int:
+    """Number of cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe(command: str) -> dict[str, Any]:
+    """What a manifest records beside the numbers: it is evidence, not identity."""
+    return {
+        "command": command,
+        "commit": _commit(),
+        "versions": {
+            "sdd": version("sddcli"),
+            "python": platform.python_version(),
+            "torch": version("torch"),
+            "numpy": version("numpy"),
+        },
+        "machine": f"{platform.system()} {platform.machine()}, {cores()} cores",
+        "device": "cpu",
+    }
+
+
+def _commit() -> str | None:
+    """The commit of this very code, or None when it is installed rather than checked out."""
+    here = Path(__file__).parent
+    try:
+        # Asked of a tracked file: site-packages may lie inside somebody else's repository.
+        subprocess.run(["git", "ls-files", "--error-unmatch", __file__], cwd=here, check=True, capture_output=True)
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()

@@ -1,0 +1,34 @@
+"""Learning distance beside test accuracy, against sparsity (He et al. 2022, figure 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sddcli.plots.style import band, curves, panels, percent_axis, replicates, sparsity_axis
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+def draw(summary: pd.DataFrame, varied: Sequence[str], title: str) -> Figure:
+    """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart.
+
+    Dotted is the floor: the part of the distance that masking alone makes, which can only grow.
+    """
+    with panels(rows=2, height=2.1) as (figure, (top, bottom)):
+        for label, colour, curve in curves(summary, varied):
+            band(top, curve, "test_accuracy", color=colour, label=label or None, marker="o", markersize=2.5)
+            band(bottom, curve, "learning_distance", color=colour, marker="o", markersize=2.5, label="learning distance")
+            band(bottom, curve, "masking_distance", color=colour, linestyle=":", label="masking alone")
+        percent_axis(top, "test accuracy")
+        bottom.set_ylabel("distance from initialization (L2)")
+        bottom.set_ylim(bottom=0)
+        sparsity_axis(bottom, summary["sparsity"])
+        handles, names = bottom.get_legend_handles_labels()
+        bottom.legend(handles[:2], names[:2], loc="lower right")
+        if varied:
+            top.legend()
+        top.set_title(f"{title}\n{replicates(summary)}", fontsize=8, loc="left")
+    return figure

@@ -1,0 +1,117 @@
+"""Style: one look for all figures, the stretched sparsity axis, curves with bands, and their evidence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import log
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Okabe & Ito's palette: apart for colour-blind readers too.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LOOK: dict[str, Any] = {
+    "font.size": 9,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.5,
+    "legend.frameon": False,
+    "savefig.dpi": 220,
+    "svg.hashsalt": "sdd",
+    "pdf.fonttype": 42,
+}
+TICKS = (0, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 0.99999, 0.999999)
+
+
+@contextmanager
+def panels(rows: int = 1, height: float = 2.9, width: float = 4.6) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure of `rows` panels above each other that share the sparsity axis; sizes in inches, per panel."""
+    with plt.rc_context(LOOK):
+        figure, grid = plt.subplots(rows, 1, sharex=True, figsize=(width, height * rows), layout="constrained", squeeze=False)
+        try:
+            yield figure, list(grid[:, 0])
+        finally:
+            plt.close(figure)
+
+
+def stretched(sparsity: pd.Series[float]) -> pd.Series[float]:
+    """Where a sparsity stands on the axis: -log(density), so that equal shares removed are equal steps."""
+    return -(1 - sparsity).map(log)
+
+
+def sparsity_axis(ax: Axes, sparsities: Sequence[float], label: str = "sparsity (share of weights removed)") -> None:
+    """Ticks at round sparsities, as many as fit, on the stretched axis of the paper's figures."""
+    top = max(sparsities)
+    shown: list[float] = []
+    for tick in TICKS:
+        if tick <= top and (not shown or log((1 - shown[-1]) / (1 - tick)) > -log(1 - top) / 11):
+            shown.append(tick)
+    ax.xaxis.set_major_locator(FixedLocator([-log(1 - tick) for tick in shown]))
+    ax.xaxis.set_minor_locator(NullLocator())
+    names = {round(-log(1 - tick), 9): f"{100 * tick:.10g}%" for tick in shown}
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: names.get(round(x, 9), "")))
+    ax.set_xlabel(label)
+
+
+def percent_axis(ax: Axes, label: str) -> None:
+    """Fractions on the vertical axis, written as percentages."""
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.set_ylabel(label)
+
+
+def curves(frame: pd.DataFrame, varied: Sequence[str]) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """(label, colour, mean over seeds by level) for each setting: what `table.summary` gives, cut into curves."""
+    groups = frame.groupby(list(varied), sort=True) if varied else [((), frame)]
+    for index, (values, curve) in enumerate(groups):
+        label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True))
+        yield label, COLOURS[index % len(COLOURS)], curve.sort_values("level")
+
+
+def band(ax: Axes, curve: pd.DataFrame, name: str, **line: Any) -> None:
+    """The mean of `name` over seeds against sparsity, with a band of one sample standard deviation each way."""
+    x, mean = stretched(curve["sparsity"]), curve[name]
+    (drawn,) = ax.plot(x, mean, **line)
+    spread = curve[f"{name}_std"]
+    if spread.notna().any():
+        ax.fill_between(x, mean - spread, mean + spread, color=drawn.get_color(), alpha=0.18, linewidth=0)
+
+
+def replicates(frame: pd.DataFrame) -> str:
+    """What lines and bands are, in words: how many seeds, and what the band shows."""
+    low, high = int(frame["n"].min()), int(frame["n"].max())
+    if high == 1:
+        return "one seed, so no band"
+    return f"mean ± standard deviation over {low if low == high else f'{low} to {high}'} seeds"
+
+
+def save(figure: Figure, path: Path, evidence: Mapping[str, Any]) -> None:
+    """Writes a figure, .png, .pdf or .svg by its name, with its evidence in the metadata and no date."""
+    said = json.dumps(evidence)
+    metadata = {
+        ".png": {"Software": "sdd", "Description": said},
+        ".pdf": {"Creator": "sdd", "Subject": said, "CreationDate": None},
+        ".svg": {"Creator": "sdd", "Description": said, "Date": None},
+    }
+    with plt.rc_context(LOOK):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, metadata=metadata[path.suffix])

@@ -1,0 +1,109 @@
+"""Resolve: words -> tables. Precedence: defaults < protocol < TOML < --set < flags; data set and model first."""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from sddcli.core.words import unknown
+from sddcli.spec import FIELDS, KINDS, MOST_RUNS, Run, Value, checked, unfold
+
+Axis = list[Value]
+Table = dict[str, Axis]
+
+PLURALS = {"levels": "level", "seeds": "seed"}
+LATER = ("mnist", "cifar10", "cifar100", "tiny-imagenet")
+
+
+def runs(flags: Mapping[str, str], sets: Sequence[str] = (), path: Path | None = None) -> tuple[Run, ...]:
+    """All runs that the words ask for: flags by field name, `--set` words key=value, a sweep's TOML file.
+
+    Raises ValueError for unknown keys, values that cannot be read or are out of range; OSError for the file.
+    """
+    asked = from_toml(path) if path else {}
+    asked |= {name: parse(name, text) for name, text in map(assignment, sets)}
+    asked |= {name: parse(name, text) for name, text in flags.items()}
+    return tuple(dict.fromkeys(run for table in tables(asked) for run in unfold(table)))
+
+
+def tables(asked: Table) -> list[Table]:
+    """One table for each data set and model asked for, since the protocol depends on both."""
+    protocols = tomllib.loads(files("sddcli").joinpath("protocols.toml").read_text(encoding="utf-8"))
+    default = _axes(protocols["default"])
+    found = []
+    for dataset in asked.get("dataset", default["dataset"]):
+        of_data = default | _axes(protocols.get(str(dataset), {})) | {"dataset": [dataset]}
+        models = asked.get("model", of_data.get("model"))
+        if dataset in LATER:
+            raise ValueError(f"data set {dataset!r} comes in a later version; this one has: digits")
+        if models is None:
+            known = (name for name in protocols if "/" not in name and name != "default")
+            raise unknown("data set", str(dataset), known)
+        for model in models:
+            of_model = of_data | _axes(protocols.get(f"{dataset}/{model}", {}))
+            found.append(of_model | asked | {"dataset": [dataset], "model": [model]})
+    return found
+
+
+def from_toml(path: Path) -> Table:
+    """The axes of a sweep's TOML file. Raises ValueError naming the file, OSError where it cannot be read."""
+    try:
+        return _axes(tomllib.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _axes(table: Mapping[str, Any]) -> Table:
+    axes: Table = {}
+    for name, value in table.items():
+        if name not in FIELDS:
+            raise unknown("key", name, FIELDS)
+        if isinstance(value, list):
+            axes[name] = [checked(FIELDS[name], each) for each in value]
+        elif isinstance(value, str):
+            axes[name] = parse(name, value) if KINDS[name] is int else [checked(FIELDS[name], value)]
+        else:
+            axes[name] = [checked(FIELDS[name], value)]
+        if not axes[name]:
+            raise ValueError(f"{name} is an empty list")
+    return axes
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """The field and the text of "field=text", as --set and --where take it. Raises ValueError."""
+    name, equals, value = text.partition("=")
+    name = PLURALS.get(name.strip(), name.strip().replace("-", "_"))
+    if not equals:
+        raise ValueError(f"{text!r} is not key=value")
+    if name not in FIELDS:
+        raise unknown("key", name, FIELDS)
+    return name, value
+
+
+def parse(name: str, text: str) -> Axis:
+    """The values of field `name` in a word: the comma separates them, and "0-4" is a range of whole numbers.
+
+    Raises ValueError where one cannot be read or is outside the field's range.
+    """
+    kind, values = KINDS[name], []
+    for piece in text.split(","):
+        piece = piece.strip()
+        if not piece:
+            raise ValueError(f"{name} has an empty value in {text!r}")
+        if kind is int and (found := re.fullmatch(r"(\d+)-(\d+)", piece)):
+            first, last = map(int, found.groups())
+            if not first <= last < first + MOST_RUNS:
+                raise ValueError(f"{name} {piece!r} is not a range of at most {MOST_RUNS} rising numbers")
+            values += [checked(FIELDS[name], value) for value in range(first, last + 1)]
+            continue
+        try:
+            values.append(checked(FIELDS[name], kind(piece)))
+        except (ValueError, OverflowError) as error:
+            if "is outside" in str(error):
+                raise
+            noun = "whole numbers, such as 3 or 0-4" if kind is int else "numbers"
+            raise ValueError(f"{name} takes {noun}, got {piece!r}") from None
+    return list(dict.fromkeys(values))

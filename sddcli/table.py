@@ -1,0 +1,150 @@
+"""Table: manifests -> results.csv, history.csv, measures/NAME.csv; what differs in it, and means over seeds."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sddcli.spec import FIELDS, Run, Value
+from sddcli.store import Manifest, Store, StoreError, write
+
+METRICS = (
+    "sparsity",
+    "density",
+    "train_accuracy",
+    "clean_accuracy",
+    "memorized",
+    "test_accuracy",
+    "best_test_accuracy",
+    "train_loss",
+    "test_loss",
+    "pruned_train_accuracy",
+    "pruned_test_accuracy",
+)
+BRANCH = ("criterion", "rate", "retraining")  # what a chain adds to the dense run it grows from
+REPLICATE = ("seed",)  # what makes replicates of a setting, not settings
+
+
+def results(store: Store) -> pd.DataFrame:
+    """One row per (chain, level) of all finished runs, sorted: the fields, `chain`, `run`, metrics, measures.
+
+    A dense run is repeated under each chain that grew from it, with that chain's criterion, rate and
+    retraining; `run` tells its id. Nothing in it depends on when or where the runs were made. Raises
+    StoreError where there is none.
+    """
+    found = dict(store.manifests())
+    if not found:
+        raise StoreError(f"no finished runs in {store.root}; make some with: sdd sweep --runs {store.root}")
+    rows = {run: _row(store, run, manifest) for run, manifest in found.items()}
+    chains = {run.chain: run for run in found if run.level}
+    grown = {chain: replace(run, level=0) for chain, run in chains.items()}
+    shared = [
+        rows[dense] | {name: getattr(chains[chain], name) for name in BRANCH} | {"chain": chain}
+        for chain, dense in grown.items()
+        if dense in rows
+    ]
+    alone = [row for run, row in rows.items() if run not in grown.values()]
+    frame = pd.DataFrame(shared + alone)
+    return frame.sort_values([*(name for name in FIELDS if name != "level"), "chain", "level"], ignore_index=True)
+
+
+def _row(store: Store, run: Run, manifest: Manifest) -> dict[str, Any]:
+    fields = {name: getattr(run, name) for name in FIELDS}
+    metrics = {name: manifest["metrics"].get(name) for name in METRICS}
+    measures = {name: value for values in store.measures(run).values() for name, value in values.items()}
+    return {**fields, "chain": run.chain, "run": run.id, **metrics, **measures}
+
+
+def export(store: Store) -> pd.DataFrame:
+    """Writes results.csv, history.csv and measures/NAME.csv of the whole folder; returns the results."""
+    frame = results(store)
+    write(store.root / "results.csv", _csv(frame))
+    runs = sorted((run for run, _ in store.manifests()), key=lambda run: (run.slug, run.id, run.level))
+    history = [{"run": run.id, "level": run.level, **row} for run in runs for row in store.history(run)]
+    write(store.root / "history.csv", _csv(pd.DataFrame(history)))
+    measures: dict[str, list[dict[str, Any]]] = {}
+    for run in runs:
+        for name, values in store.measures(run).items():
+            measures.setdefault(name, []).append({"run": run.id, "level": run.level, **values})
+    for name, rows in measures.items():
+        write(store.root / "measures" / f"{name}.csv", _csv(pd.DataFrame(rows)))
+    return frame
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv(index=False, lineterminator="\n").encode()
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The results of a runs folder, or of a results.csv. Raises StoreError where there is none."""
+    if path.suffix != ".csv":
+        return results(Store(path))
+    try:
+        words = {name: str for name, f in FIELDS.items() if f.type == "str"}
+        # Without keep_default_na an empty criterion would be read as NaN, and groupby drops those.
+        frame = pd.read_csv(path, dtype=words, keep_default_na=False, na_values={name: [""] for name in METRICS})
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {path}: {error}") from None
+    if missing := [name for name in (*FIELDS, "chain", "run", *METRICS) if name not in frame]:
+        raise StoreError(f"{path} is not a results.csv of this version: it lacks {', '.join(missing)}")
+    return frame
+
+
+def select(frame: pd.DataFrame, where: Mapping[str, Sequence[Value]]) -> pd.DataFrame:
+    """The rows whose fields have one of the given values. Raises ValueError where none is left."""
+    for name, values in where.items():
+        known = sorted(frame[name].unique())
+        frame = frame[frame[name].isin(list(values))]
+        if frame.empty:
+            raise ValueError(f"no run has {name} {', '.join(map(str, values))}; there is {', '.join(map(str, known))}")
+    return frame
+
+
+def of_runs(frame: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
+    """The rows of `runs`; a dense one only under the chains that `runs` have, or once if they have none."""
+    chains = {run.chain for run in runs if run.level}
+    rows = frame[frame["run"].isin([run.id for run in runs])]
+    return rows[rows["chain"].isin(chains)] if chains else rows.drop_duplicates("run")
+
+
+def varied(frame: pd.DataFrame) -> list[str]:
+    """The fields, other than level and seed, in which the rows differ: what tells one curve from another."""
+    return [name for name in FIELDS if name not in ("level", *REPLICATE) and frame[name].nunique() > 1]
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean, `_std` (of the sample, NaN for one seed) and `n` over seeds of each setting and level."""
+    numbers = [name for name in frame.columns if name not in (*FIELDS, "chain", "run")]
+    groups = frame.groupby([*varied(frame), "level"], sort=True)
+    mean, std = groups[numbers].mean(), groups[numbers].std().add_suffix("_std")
+    return pd.concat([mean, std, groups.size().rename("n")], axis=1).reset_index()
+
+
+def title(frame: pd.DataFrame) -> str:
+    """What all rows have in common, in words."""
+    first = frame.iloc[0]
+    shared = [str(first[name]) for name in ("dataset", "model") if name not in varied(frame)]
+    if not {"noise", "noise_kind"} & set(varied(frame)):
+        shared.append(f"{first['noise']:.0%} {first['noise_kind']} noise" if first["noise"] else "no label noise")
+    shared += [str(first[name]) for name in ("criterion", "retraining") if name not in varied(frame) and first[name]]
+    return ", ".join(shared)
+
+
+def measured(store: Store, measure: str, ids: Collection[str]) -> pd.DataFrame:
+    """What analysis `measure` found about the runs with these ids: run, level, and its numbers."""
+    frame = pd.read_csv(store.root / "measures" / f"{measure}.csv")
+    return frame[frame["run"].isin(ids)]
+
+
+def chains(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per chain: its fields, how many levels are there, the accuracy of the first and the last."""
+    rows = []
+    for chain, levels in frame.sort_values("level").groupby("chain", sort=False):
+        first, last = levels.iloc[0], levels.iloc[-1]
+        fields = {name: first[name] for name in FIELDS if name != "level"}
+        ends = {"first_level": first["level"], "last_level": last["level"], "levels": len(levels)}
+        tests = {"first_test_accuracy": first["test_accuracy"], "last_test_accuracy": last["test_accuracy"]}
+        rows.append({"chain": chain, **fields, **ends, **tests})
+    return pd.DataFrame(rows).sort_values([name for name in FIELDS if name != "level"], ignore_index=True)
