@@ -15,11 +15,11 @@ from sddcli.core.seeds import stream
 from sddcli.core.types import Data, Examples
 from sddcli.core.words import pick
 
+
 @cache
 def load(name: str) -> Data:
     """The data set `name`, in memory. Raises ValueError for an unknown name, OSError for missing files."""
-    data: Data = pick("data set", name, DATASETS)()
-    return data
+    return pick("data set", name, DATASETS)()
 
 
 def digits() -> Data:

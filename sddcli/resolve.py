@@ -4,7 +4,6 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from itertools import product
 from pathlib import Path
 from typing import Any
 

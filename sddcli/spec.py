@@ -38,9 +38,9 @@ class Run:
     noise_kind: str = _option("how labels get noise: symmetric, flip", "symmetric")
     criterion: str = _option("what is kept: magnitude, random", "")
     rate: float = _option("share of the living weights that each level removes", 0.0, "[0, 1)")
-    level: int = _option("pruning levels, 0 is dense", 0, "[0, inf)")
+    level: int = _option("pruning levels, 0 is dense", 0, "[0, 1000]")
     retraining: str = _option("what pruned networks start from: lottery", "")
-    epochs: int = _option("length of each training", 160, "[1, inf)")
+    epochs: int = _option("length of each training", 160, "[1, 1000000]")
     batch_size: int = _option("examples per step", 128, "[1, inf)")
     lr: float = _option("learning rate", 0.1, "(0, inf)")
     momentum: float = _option("SGD momentum", 0.0, "[0, 1)")
@@ -53,7 +53,7 @@ class Run:
     def __post_init__(self) -> None:
         for f in fields(self):
             object.__setattr__(self, f.name, checked(f, getattr(self, f.name)))
-        canonical = {"milestones": "/".join(f"{drop:g}" for drop in milestones(self.milestones))}
+        canonical: dict[str, Value] = {"milestones": "/".join(f"{drop:g}" for drop in milestones(self.milestones))}
         if self.noise == 0:
             canonical["noise_kind"] = Run.noise_kind
         if not self.milestones:
@@ -102,17 +102,18 @@ KINDS = {name: {"str": str, "int": int, "float": float}[str(f.type)] for name, f
 
 def checked(f: Field[Any], value: Any) -> Value:
     """`value` in the type and range of field `f`. Raises ValueError that names both."""
-    kind = KINDS[f.name]
+    kind: type[Any] = KINDS[f.name]
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
         noun = {str: "a word", int: "a whole number", float: "a number"}[kind]
         raise ValueError(f"{f.name} takes {noun}, got {value!r}")
     within = f.metadata["within"]
     if not within:
-        return kind(value)
+        return str(value)
     low, high = (float(end) for end in within[1:-1].split(", "))
     if not (low < value < high or (value == low and "[" in within) or (value == high and "]" in within)):
         raise ValueError(f"{f.name} {value} is outside {within}")
-    return kind(value) + 0  # -0.0 becomes 0.0
+    number: float = kind(value) + 0  # -0.0 becomes 0.0
+    return number
 
 
 def from_dict(values: Mapping[str, Any]) -> Run:

@@ -28,8 +28,7 @@ class Training(NamedTuple):
 
 def model_of(run: Run, data: Data) -> Model:
     """The architecture of `run` for the shape of its data."""
-    model: Model = pick("model", run.model, MODELS)(tuple(data.train.x.shape[1:]), data.classes)
-    return model
+    return pick("model", run.model, MODELS)(tuple(data.train.x.shape[1:]), data.classes)
 
 
 def check(run: Run, data: Data) -> None:

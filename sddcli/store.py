@@ -150,7 +150,9 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot read {path}: {error.strerror}") from None
         if manifest is None or manifest["files"].get(name) != hashlib.sha256(content).hexdigest():
-            raise StoreError(f"{path} is damaged: its hash is not the manifest's; remove {path.parent} to train it again")
+            raise StoreError(
+                f"{path} is damaged: its hash is not the manifest's; remove {path.parent} to train it again"
+            )
         return content
 
     def save_measure(self, run: Run, name: str, values: Mapping[str, float]) -> None:

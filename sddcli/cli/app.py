@@ -49,8 +49,10 @@ def _explained(error: BaseException) -> tuple[int, str]:
         return 130, "interrupted"
     if isinstance(error, ValueError):
         return 2, line
-    if isinstance(error, (StoreError, OSError)):
+    if isinstance(error, StoreError):
         return 4, line
+    if isinstance(error, OSError):
+        return 4, f"{error.filename}: {error.strerror}" if error.filename else line
     return 1, f"{type(error).__name__}: {line}; this is a bug: please report it with the output of --debug"
 
 

@@ -20,10 +20,12 @@ from sddcli.store import Store
 @with_fields
 def sweep(
     fields: dict[str, str],
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE.toml]", help="A sweep: fields of Run, lists are axes.")] = None,
-    sets: Annotated[list[str], typer.Option("--set", metavar="KEY=LIST", help="Set a field by name.")] = [],  # noqa: B006
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE.toml]", help="A sweep: fields of Run, lists are axes.")
+    ] = None,
+    sets: Annotated[list[str], typer.Option("--set", metavar="KEY=LIST", help="Set a field by name.")] = [],
     runs: Writes = DEFAULT_RUNS,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes; by default one a core.")] = None,  # type: ignore[assignment]
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one a core.")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each worker.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what it costs.")] = False,
     as_json: Json = False,

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from sddcli.resolve import PLURALS
-from sddcli.spec import FIELDS
+from sddcli.resolve import PLURALS, assignment, parse
+from sddcli.spec import FIELDS, Value
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -43,7 +43,14 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
+def where_of(words: list[str]) -> dict[str, list[Value]]:
+    """Field -> the values that --where asks for. Raises ValueError for unknown fields and unreadable values."""
+    return {name: parse(name, text) for name, text in map(assignment, words)}
+
+
 def members(folder: str) -> list[str]:
     """The names that the files of a folder of the package are: learning_distance.py is learning-distance."""
-    stems = (Path(entry.name).stem for entry in files("sddcli").joinpath(folder).iterdir() if entry.name.endswith(".py"))
+    stems = (
+        Path(entry.name).stem for entry in files("sddcli").joinpath(folder).iterdir() if entry.name.endswith(".py")
+    )
     return sorted(stem.replace("_", "-") for stem in stems if not stem.startswith("_") and stem != "style")

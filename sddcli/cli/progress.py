@@ -62,16 +62,18 @@ class Display:
         due = now - self._spoken > PLAIN_SECONDS or self._saved == len(self.runs)
         if due and not self.console.is_terminal:
             self._spoken = now
-            done = f"{self._saved}/{len(self.runs)} runs, {_time(now - self._began)}, {self._left()} left"
-            self.console.print(f"{done}; {run.slug} level {run.level}: {self._accuracy.get(run, 'saved')}", soft_wrap=True)
+            done = f"{self._saved}/{len(self.runs)} runs, {spoken_time(now - self._began)}, {self._left()} left"
+            self.console.print(
+                f"{done}; {run.slug} level {run.level}: {self._accuracy.get(run, 'saved')}", soft_wrap=True
+            )
 
     def _left(self) -> str:
         if not self._epochs:
             return "?"
-        return _time((monotonic() - self._began) * (self._total - self._epochs) / self._epochs)
+        return spoken_time((monotonic() - self._began) * (self._total - self._epochs) / self._epochs)
 
     def _view(self) -> Group:
-        elapsed = _time(monotonic() - self._began)
+        elapsed = spoken_time(monotonic() - self._began)
         head = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=max(self._total, 1), completed=self._epochs, width=30)
         head.add_row(bar, f"{self._saved}/{len(self.runs)} runs", f"{elapsed}, {self._left()} left")
@@ -92,12 +94,9 @@ def _accuracies(event: Advanced) -> str:
     return f"train {mean('train_accuracy'):.1%}  test {mean('test_accuracy'):.1%}"
 
 
-def _time(seconds: float) -> str:
+def spoken_time(seconds: float) -> str:
     """Seconds as people say them."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
-
-
-spoken_time = _time

@@ -25,7 +25,8 @@ def curves(summary: "pd.DataFrame", varied: Sequence[str], title: str, columns: 
     low, high = summary["test_accuracy"].min(), summary["test_accuracy"].max()
     for values, curve in groups:
         label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True))
-        table = Table(title=f"{title}{': ' + label if label else ''}", title_justify="left", box=None, padding=(0, 1))
+        out.print(f"{title}: {label}" if label else title, style="bold", soft_wrap=True)
+        table = Table(box=None, padding=(0, 1))
         table.add_column("level", justify="right")
         table.add_column("sparsity", justify="right")
         for name in columns:
@@ -52,14 +53,17 @@ def _bar(share: float, width: int = 14) -> str:
     return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
 
 
-def listing(chains: "pd.DataFrame") -> None:
-    """One line a chain, in the words that tell them apart."""
-    told = [name for name in ("dataset", "model", "noise", "noise_kind", "criterion", "retraining", "seed")]
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    for name in ("chain", *told, "levels", "test"):
-        table.add_column(name.replace("_", " "), overflow="fold")
+def listing(chains: "pd.DataFrame", told: Sequence[str], title: str) -> None:
+    """One line a chain: its id, the fields that tell chains apart, its levels, its accuracy at both ends."""
+    console().print(title, style="bold", soft_wrap=True)
+    table = Table(box=None, padding=(0, 1))
+    table.add_column("chain", no_wrap=True)
+    for name in (*told, "seed", "levels", "test: first", "last"):
+        table.add_column(name.replace("_", " "), justify="right")
     for _, row in chains.iterrows():
-        levels = f"{row['first_level']}-{row['last_level']} ({row['levels']})"
-        test = f"{row['first_test_accuracy']:.3f} {row['last_test_accuracy']:.3f}"
-        table.add_row(row["chain"], *(f"{row[name]}" for name in told), levels, test)
+        first, last, count = row["first_level"], row["last_level"], row["levels"]
+        gaps = "" if count == last - first + 1 else f" ({count} of them)"
+        levels = f"{first}-{last}{gaps}" if count > 1 else f"{first}"
+        ends = [f"{row[f'{end}_test_accuracy']:.1%}" for end in ("first", "last")]
+        table.add_row(row["chain"], *(f"{row[name]}" for name in (*told, "seed")), levels, *ends)
     console().print(table)

@@ -9,11 +9,9 @@ from typing import Annotated
 
 import typer
 
-from sddcli import resolve
 from sddcli.cli import screen
-from sddcli.cli.options import DEFAULT_RUNS, Debug, Json, Reads, Where, members
+from sddcli.cli.options import DEFAULT_RUNS, Debug, Json, Reads, Where, members, where_of
 from sddcli.core.words import unknown
-from sddcli.spec import Value
 from sddcli.store import Store
 
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Figure: .png, .pdf or .svg.")]
@@ -22,7 +20,7 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", h
 def analyze(
     measure: Annotated[str, typer.Argument(help=f"What to measure: {', '.join(members('analyses'))}.")],
     runs: Reads = DEFAULT_RUNS,
-    where: Where = [],  # noqa: B006
+    where: Where = [],
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -45,7 +43,7 @@ def analyze(
     if as_json:
         print(json.dumps(values.to_dict(orient="records"), indent=1))
     else:
-        columns = [name for name in values if name not in ("run", "level")]
+        columns = [str(name) for name in values if name not in ("run", "level")]
         screen.curves(table.summary(frame), table.varied(frame), table.title(frame), columns)
         print(f"\n{store.root / 'measures' / measure}.csv. See it: sdd plot {measure} {store.root}")
     if failures:
@@ -55,7 +53,7 @@ def analyze(
 def plot(
     figure: Annotated[str, typer.Argument(help=f"What to draw: {', '.join(members('plots'))}.")],
     runs: Reads = DEFAULT_RUNS,
-    where: Where = [],  # noqa: B006
+    where: Where = [],
     output: Output = None,
     debug: Debug = False,
 ) -> None:
@@ -80,7 +78,3 @@ def plot(
     evidence = {"runs": list(frame["run"].unique()), **machine.describe(shlex.join(["sdd", *sys.argv[1:]]))}
     style.save(picture, path, evidence)
     print(path)
-
-
-def where_of(words: list[str]) -> dict[str, list[Value]]:
-    return {name: resolve.parse(name, text) for name, text in map(resolve.assignment, words)}

@@ -48,6 +48,7 @@ def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
     weights, parameters = _stack(state.parameters)
     slopes, gradients = _stack({name: torch.zeros_like(w) for name, w in parameters.items()})
     velocity, momenta = _stack(state.velocity or gradients)
+    scratch = torch.empty_like(weights)
     keep, _ = _stack({name: state.masks.get(name, torch.ones_like(w)) for name, w in parameters.items()})
     weights.mul_(keep)
     velocity.mul_(keep)
@@ -65,7 +66,7 @@ def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
             grads = torch.autograd.grad(loss, list(leaves.values()))
             for block, grad in zip(gradients.values(), grads, strict=True):
                 block.copy_(grad)
-            _step(weights, slopes, velocity, keep, plan, plan.lr[now.epoch * len(batches) + index])
+            _step(weights, slopes, velocity, keep, scratch, plan, plan.lr[now.epoch * len(batches) + index])
         now.epoch += 1
         yield Epoch(now.epoch, now)
 
@@ -76,14 +77,16 @@ def _loss(logits: Tensor, y: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _step(weights: Tensor, slopes: Tensor, velocity: Tensor, keep: Tensor, plan: Plan, lr: float) -> None:
+def _step(
+    weights: Tensor, slopes: Tensor, velocity: Tensor, keep: Tensor, scratch: Tensor, plan: Plan, lr: float
+) -> None:
     # Product and sum apart: whether torch's add(alpha=) rounds once or twice may depend on an element's
-    # place in the buffer, and so on M.
+    # place in the buffer, and so on M. Into scratch: a fresh buffer's page faults cost a third of a step.
     if plan.weight_decay:
-        slopes.add_(weights * plan.weight_decay)
+        slopes.add_(torch.mul(weights, plan.weight_decay, out=scratch))
     slopes.mul_(keep)
     velocity.mul_(plan.momentum).add_(slopes)
-    weights.sub_(velocity * lr)
+    weights.sub_(torch.mul(velocity, lr, out=scratch))
 
 
 def _stack(tensors: Tensors) -> tuple[Tensor, Tensors]:

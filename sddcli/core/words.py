@@ -4,7 +4,9 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
+
+Member = TypeVar("Member", bound=Callable[..., Any])
 
 
 def unknown(kind: str, word: str, known: Iterable[str]) -> ValueError:
@@ -15,7 +17,7 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> ValueError:
     return ValueError(f"unknown {kind} {word!r}; {hint}known: {', '.join(names)}")
 
 
-def pick(kind: str, word: str, table: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+def pick(kind: str, word: str, table: Mapping[str, Member]) -> Member:
     """The member of `table` that `word` means, parameters bound: `name` or `name:key=value:key=value`.
 
     A member's parameters are its keyword-only arguments; their defaults give their types.
@@ -32,7 +34,7 @@ def pick(kind: str, word: str, table: Mapping[str, Callable[..., Any]]) -> Calla
     }
     bound = {}
     for setting in settings:
-        key, equals, text = setting.partition("=")
+        key, _, text = setting.partition("=")
         if not parameters:
             raise ValueError(f"{kind} {name!r} takes no parameters, got {setting!r}")
         if key not in parameters:
@@ -41,4 +43,4 @@ def pick(kind: str, word: str, table: Mapping[str, Callable[..., Any]]) -> Calla
             bound[key] = type(parameters[key].default)(text)
         except ValueError:
             raise ValueError(f"{kind} {name!r} cannot read {setting!r}") from None
-    return functools.partial(member, **bound) if bound else member
+    return cast(Member, functools.partial(member, **bound)) if bound else member

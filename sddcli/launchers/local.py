@@ -168,7 +168,9 @@ def _settle(event: Event, agenda: Agenda, report: Report) -> None:
         report(event)
         return
     for run in agenda.drop(event.run):
-        report(event if run == event.run else Failed(run, f"needs {event.run.slug} level {event.run.level}, which failed"))
+        report(
+            event if run == event.run else Failed(run, f"needs {event.run.slug} level {event.run.level}, which failed")
+        )
 
 
 def _serve(pipe: "Connection[Any, Any]", root: str, facts: dict[str, Any], threads: int) -> None:

@@ -22,7 +22,9 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str) -> Figure:
         for label, colour, curve in found:
             test, train = (colour, colour) if varied else ("#0072B2", "#D55E00")
             prefix = f"{label}: " if label else ""
-            band(ax, curve, "test_accuracy", color=test, label=f"{prefix}test (true labels)", marker="o", markersize=2.5)
+            band(
+                ax, curve, "test_accuracy", color=test, label=f"{prefix}test (true labels)", marker="o", markersize=2.5
+            )
             band(ax, curve, "train_accuracy", color=train, linestyle="--", label=f"{prefix}train (noisy labels)")
         sparsity_axis(ax, summary["sparsity"])
         percent_axis(ax, "accuracy, last epoch")

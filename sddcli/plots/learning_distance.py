@@ -20,10 +20,12 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str) -> Figure:
     with panels(rows=2, height=2.1) as (figure, (top, bottom)):
         for label, colour, curve in curves(summary, varied):
             band(top, curve, "test_accuracy", color=colour, label=label or None, marker="o", markersize=2.5)
-            band(bottom, curve, "learning_distance", color=colour, marker="o", markersize=2.5, label="learning distance")
+            band(
+                bottom, curve, "learning_distance", color=colour, marker="o", markersize=2.5, label="learning distance"
+            )
             band(bottom, curve, "masking_distance", color=colour, linestyle=":", label="masking alone")
         percent_axis(top, "test accuracy")
-        bottom.set_ylabel("distance from initialization (L2)")
+        bottom.set_ylabel("distance from start (L2)")
         bottom.set_ylim(bottom=0)
         sparsity_axis(bottom, summary["sparsity"])
         handles, names = bottom.get_legend_handles_labels()

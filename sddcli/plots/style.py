@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Okabe & Ito's palette: apart for colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LOOK: dict[str, Any] = {
+LOOK: Any = {
     "font.size": 9,
     "axes.labelsize": 9,
     "legend.fontsize": 8,
@@ -47,7 +47,9 @@ TICKS = (0, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0
 def panels(rows: int = 1, height: float = 2.9, width: float = 4.6) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure of `rows` panels above each other that share the sparsity axis; sizes in inches, per panel."""
     with plt.rc_context(LOOK):
-        figure, grid = plt.subplots(rows, 1, sharex=True, figsize=(width, height * rows), layout="constrained", squeeze=False)
+        figure, grid = plt.subplots(
+            rows, 1, sharex=True, figsize=(width, height * rows), layout="constrained", squeeze=False
+        )
         try:
             yield figure, list(grid[:, 0])
         finally:
@@ -59,12 +61,12 @@ def stretched(sparsity: pd.Series[float]) -> pd.Series[float]:
     return -(1 - sparsity).map(log)
 
 
-def sparsity_axis(ax: Axes, sparsities: Sequence[float], label: str = "sparsity (share of weights removed)") -> None:
+def sparsity_axis(ax: Axes, sparsities: pd.Series[float], label: str = "sparsity (share of weights removed)") -> None:
     """Ticks at round sparsities, as many as fit, on the stretched axis of the paper's figures."""
-    top = max(sparsities)
+    top = sparsities.max()
     shown: list[float] = []
     for tick in TICKS:
-        if tick <= top and (not shown or log((1 - shown[-1]) / (1 - tick)) > -log(1 - top) / 11):
+        if tick <= top and (not shown or log((1 - shown[-1]) / (1 - tick)) > -log(1 - top) / 9):
             shown.append(tick)
     ax.xaxis.set_major_locator(FixedLocator([-log(1 - tick) for tick in shown]))
     ax.xaxis.set_minor_locator(NullLocator())

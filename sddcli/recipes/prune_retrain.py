@@ -1,4 +1,4 @@
-"""Prune and retrain: the experiment of sparse double descent (He et al. 2022). Dense -> (prune -> retrain) per level."""
+"""Prune and retrain: the experiment of sparse double descent (He et al. 2022)."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,6 @@ from sddcli.datasets import load
 from sddcli.events import Advanced, Failed, Report, Saved
 from sddcli.spec import Run
 from sddcli.store import Store, StoreError
-
 
 Row = dict[str, float | int | None]
 
@@ -78,13 +77,13 @@ def work(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], report: Re
         return
     starts, kept = [start for start, _ in ready.values()], [mask for _, mask in ready.values()]
     histories: list[list[Row]] = [[] for _ in ready]
-    for epoch, metrics, state in stages.train(list(ready), model, data, starts, kept):
-        for history, row in zip(histories, metrics or [], strict=False):
-            history.append({"epoch": epoch, **_finite(row)})
-        report(Advanced(tuple(ready), epoch, metrics))
+    for now in stages.train(list(ready), model, data, starts, kept):
+        for history, row in zip(histories, now.metrics or [], strict=False):
+            history.append({"epoch": now.epoch, **_finite(row)})
+        report(Advanced(tuple(ready), now.epoch, now.metrics))
     facts = {**facts, "seconds": round((time.perf_counter() - began) / len(ready), 3), "side_by_side": len(ready)}
     for m, run in enumerate(ready):
-        final = stages.single(state.parameters, m)
+        final = stages.single(now.state.parameters, m)
         if not all(w.isfinite().all() for w in final.values()):
             report(Failed(run, "diverged: its weights are no longer finite; try a smaller lr"))
             continue
@@ -93,9 +92,7 @@ def work(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], report: Re
         report(Saved(run))
 
 
-def _prepared(
-    store: Store, run: Run, model: Model, data: Data, facts: Mapping[str, Any]
-) -> tuple[Tensors, Tensors]:
+def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
     """The weights that `run`'s training starts from, and its masks: pruned now, or when work was interrupted."""
     for relative in (run, *run.parents):
         known = store.manifest(relative)
@@ -119,9 +116,7 @@ def _prepared(
     return start, kept
 
 
-def _save(
-    store: Store, run: Run, net: Trained, history: list[Row], facts: Mapping[str, Any]
-) -> None:
+def _save(store: Store, run: Run, net: Trained, history: list[Row], facts: Mapping[str, Any]) -> None:
     """Measures a finished training and hands it to the store."""
     accuracies = [row["test_accuracy"] for row in history if row["test_accuracy"] is not None]
     last = {name: value for name, value in history[-1].items() if name != "epoch"}

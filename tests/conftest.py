@@ -1,0 +1,52 @@
+"""What several tests need: sdd as a command, in this process, and a small sweep that was really trained."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+SMALL = "--levels 0-3 --seeds 0-2 --epochs 3 --set eval_every=2".split()
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Sdd = Callable[..., Outcome]
+
+
+@pytest.fixture
+def sdd(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Sdd:
+    """Runs sdd with these words; what it prints is not wrapped by this terminal."""
+    from sddcli.cli.app import main
+
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*words: object) -> Outcome:
+        monkeypatch.setattr("sys.argv", ["sdd", *map(str, words)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ending:
+            main()
+        out, err = capfd.readouterr()
+        return Outcome(int(ending.value.code or 0), out, err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs folder with a small finished sweep: three seeds, levels 0 to 3. Not to be written to."""
+    import subprocess
+    import sys
+
+    root = tmp_path_factory.mktemp("trained") / "runs"
+    subprocess.run([sys.executable, "-m", "sddcli", "sweep", *SMALL, "--runs", str(root)], check=True)
+    return root

@@ -1,0 +1,99 @@
+"""The rooms: which may know which. Arrows point down only, and the words above the engine load no torch."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "sddcli"
+CORE_WORDS = {"core.words", "core.retraining", "core.schedules"}
+
+# room -> rooms it may import. `core` is split: its words load no torch, and spec and the rooms above read them.
+MAY = {
+    "core": {"core"},
+    "spec": CORE_WORDS,
+    "events": {"spec"},
+    "store": {"spec"},
+    "datasets": {"core"},
+    "stages": {"core", "spec"},
+    "analyses": {"core"},
+    "recipes": {"stages", "analyses", "store", "datasets", "events", "spec", "core"},
+    "launchers": {"recipes", "store", "events", "spec"},
+    "table": {"store", "spec"},
+    "plots": {"plots.style"},
+    "resolve": {"spec", "core.words"},
+    "cli": {"resolve", "launchers", "recipes", "table", "plots", "store", "events", "spec", "core.words", "cli"},
+    "__main__": {"cli"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of ours that a file imports, without `sddcli.`; types alone do not count."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "sddcli":
+            base = node.module.removeprefix("sddcli").removeprefix(".")
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".removeprefix(".")
+                below = PACKAGE / inner.replace(".", "/")
+                found.add(inner if below.with_suffix(".py").exists() or below.is_dir() else base)
+        if isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("sddcli.") for alias in node.names if alias.name.startswith("sddcli.")}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_arrows_point_down(path: Path) -> None:
+    module = module_of(path)
+    if path.name == "__init__.py":
+        assert path.read_text() == "", "an __init__ with words in it makes every import below it slower"
+        return
+    allowed = MAY[module.split(".")[0]]
+    wrong = {name for name in imported(path) if name not in allowed and name.split(".")[0] not in allowed}
+    assert not wrong, f"{module} may not import {wrong}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_first_line_says_what_the_room_is(path: Path) -> None:
+    if path.name != "__init__.py":
+        line = (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines()[0]
+        assert line.endswith((".", ":"))
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if module_of(path).startswith("core.")], ids=module_of)
+def test_core_is_pure(path: Path) -> None:
+    """No disk, no clock, no print, no guess of a device."""
+    names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+    assert not names & {"open", "print", "Path", "time", "datetime", "os", "input"}
+    assert "cuda.is_available" not in path.read_text()
+
+
+@pytest.mark.parametrize("module", ["cli.app", "spec", "events", "resolve", "store", "plots.double_descent", "launchers.local"])
+def test_words_load_no_heavy_library(module: str) -> None:
+    code = f"import sys, sddcli.{module}; print([m for m in ('torch', 'pandas', 'sklearn') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_only_the_store_touches_runs_and_nothing_pickles_to_disk() -> None:
+    for path in FILES:
+        source = path.read_text()
+        assert "torch.save" not in source and "torch.load" not in source and "import pickle" not in source
+
+
+def test_tests_stand_where_their_rooms_stand() -> None:
+    tests = Path(__file__).parent
+    for path in tests.rglob("test_*.py"):
+        room = PACKAGE / path.relative_to(tests).parent / path.name.removeprefix("test_")
+        folder = room.with_suffix("")
+        assert room.exists() or folder.is_dir() or path.name in ("test_rooms.py", "test_readme.py"), f"{path} tests no room"
