@@ -16,6 +16,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,6 +192,9 @@ def write(path: Path, content: bytes) -> None:
             os.close(directory)
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror}") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -216,7 +220,8 @@ def pack(weights: "Tensors", masks: "Tensors") -> bytes:
             arrays[f"{name}.mask"] = np.packbits(mask)
             values = values[mask]
         arrays[name] = np.ascontiguousarray(values)
-    shapes = {name: list(weights[name].shape) for name in masks}
+    # Sorted, as safetensors sorts its tensors: equal weights are equal bytes, whatever order they came in.
+    shapes = {name: list(weights[name].shape) for name in sorted(masks)}
     return save(arrays, metadata={"shapes": json.dumps(shapes)})
 
 

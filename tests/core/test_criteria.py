@@ -1,0 +1,47 @@
+"""Criteria: each against its formula in NumPy; all of them against what a criterion must be."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from sddcli.core import masks, seeds
+from sddcli.core.criteria import CRITERIA
+from sddcli.core.types import Net, Tensors
+
+
+def net(level: int = 1) -> Net:
+    generator = np.random.default_rng(0)
+
+    def tensors() -> Tensors:
+        shapes = {"a.weight": (20, 30), "b.weight": (20, 30), "c.weight": (5, 20)}
+        return {name: torch.from_numpy(generator.standard_normal(shape, np.float32)) for name, shape in shapes.items()}
+
+    final = tensors()
+    return Net(tensors(), final, masks.full(final), partial(seeds.stream, 0, "criterion", level))
+
+
+def test_magnitude_is_the_absolute_weight() -> None:
+    given = net()
+    for name, score in CRITERIA["magnitude"](given).items():
+        assert np.array_equal(score.numpy(), np.abs(given.final[name].numpy()))
+
+
+def test_random_is_uniform_and_differs_by_tensor_and_level() -> None:
+    first, second = CRITERIA["random"](net(level=1)), CRITERIA["random"](net(level=2))
+    values = np.sort(first["a.weight"].numpy().ravel())
+    assert np.abs(values - np.linspace(0, 1, values.size)).max() < 1.63 / np.sqrt(values.size)  # Kolmogorov, 1 %
+    assert not torch.equal(first["a.weight"], first["b.weight"])  # trap 3 of the published code
+    assert not torch.equal(first["a.weight"], second["a.weight"])
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_scores_have_the_weights_shapes_and_repeat(name: str) -> None:
+    given = net()
+    before = {key: w.clone() for key, w in given.final.items()}
+    scores, again = CRITERIA[name](given), CRITERIA[name](given)
+    assert list(scores) == list(given.final)
+    for key, score in scores.items():
+        assert score.shape == given.final[key].shape and score.isfinite().all()
+        assert torch.equal(score, again[key]) and torch.equal(given.final[key], before[key])

@@ -1,0 +1,48 @@
+"""Words: names of table members, their parameters, the nearest name."""
+
+from typing import Any
+
+import pytest
+
+from sddcli.core.words import pick, unknown
+
+
+def plain(net: object) -> str:
+    return "plain"
+
+
+def tuned(net: object, *, batches: int = 1, scale: float = 1.0) -> tuple[int, float]:
+    return batches, scale
+
+
+TABLE: dict[str, Any] = {"plain": plain, "tuned": tuned}
+
+
+def test_a_word_is_a_member() -> None:
+    assert pick("criterion", "plain", TABLE)(None) == "plain"
+
+
+def test_parameters_are_bound_in_the_type_of_their_default() -> None:
+    assert pick("criterion", "tuned:batches=3:scale=0.5", TABLE)(None) == (3, 0.5)
+    assert pick("criterion", "tuned", TABLE)(None) == (1, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("plian", "unknown criterion 'plian'; did you mean 'plain'? known: plain, tuned"),
+        ("zzz", "unknown criterion 'zzz'; known: plain, tuned"),
+        ("plain:batches=1", "criterion 'plain' takes no parameters, got 'batches=1'"),
+        ("tuned:batch=1", "did you mean 'batches'?"),
+        ("tuned:batches=x", "criterion 'tuned' cannot read 'batches=x'"),
+        ("", "known: plain, tuned"),
+    ],
+)
+def test_errors_say_what_came_and_what_could_come(word: str, message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        pick("criterion", word, TABLE)
+    assert message in str(error.value)
+
+
+def test_unknown_suggests_the_nearest() -> None:
+    assert "did you mean 'epochs'?" in str(unknown("key", "epoch", ["epochs", "level"]))

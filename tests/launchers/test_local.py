@@ -1,0 +1,128 @@
+"""Local: every run once, parents first, whatever is killed, missing or failing."""
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sddcli.events import Failed
+from sddcli.launchers.local import MOST_SIDE_BY_SIDE, Agenda
+from sddcli.resolve import runs
+from sddcli.spec import Run, with_parents
+from sddcli.store import Store
+
+SWEEP = "--levels 0-3 --seeds 0-2 --epochs 3 --set eval_every=2".split()
+
+
+def everything(root: Path) -> dict[str, str]:
+    """Path -> hash of all that two sweeps must agree in: weights, histories, measures, tables."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and path.name != "manifest.json" and not path.name.startswith("."):
+            found[str(path.relative_to(root))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def start(root: Path, *words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "sddcli", "sweep", *SWEEP, "--runs", str(root), *words]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_killed_at_any_moment_and_run_again_is_as_if_never_killed(trained: Path, tmp_path: Path) -> None:
+    root, moments, seen = tmp_path / "runs", random.Random(0), 0
+    total = len(list(Store(trained).manifests()))
+    finished: dict[Path, int] = {}
+    for _ in range(4):
+        sweep = start(root)
+        # Wait for progress, so that the kills are spread over the work and not over the start of Python.
+        while sweep.poll() is None and len(list(root.rglob("manifest.json"))) <= seen:
+            time.sleep(0.005)
+        time.sleep(moments.random() * 0.1)
+        sweep.send_signal(signal.SIGKILL)
+        sweep.wait()
+        seen = len(list(root.rglob("manifest.json")))
+        for run, _ in Store(root).manifests():
+            path = Store(root).folder(run) / "weights.safetensors"
+            assert finished.setdefault(path, path.stat().st_mtime_ns) == path.stat().st_mtime_ns, "trained twice"
+    assert start(root).wait() == 0
+    assert len(list(Store(root).manifests())) == total and everything(root) == everything(trained)
+    assert all(path.stat().st_mtime_ns == then for path, then in finished.items()), "a finished run was touched"
+
+
+@pytest.mark.parametrize("missing", [(1, 3), (2, 1), (0, 0)], ids=str)
+def test_one_missing_member_of_a_batch_comes_back_bit_for_bit(
+    trained: Path, tmp_path: Path, missing: tuple[int, int]
+) -> None:
+    seed, level = missing
+    root = shutil.copytree(trained, tmp_path / "runs")
+    store = Store(root)
+    run = next(run for run, _ in store.manifests() if (run.seed, run.level) == (seed, level))
+    times = {path: path.stat().st_mtime_ns for path in root.rglob("weights.safetensors")}
+    gone = store.folder(run)
+    for path in gone.glob("*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert start(root, "--workers", "1").wait() == 0
+    assert everything(root) == everything(trained)
+    assert all(path.stat().st_mtime_ns == then for path, then in times.items() if path.parent != gone)
+
+
+def test_a_worker_that_dies_fails_its_runs_and_no_others(tmp_path: Path) -> None:
+    """The worker that trains seed 1 is killed; the other seeds' chains are finished and the sweep ends with 3."""
+    sweep = start(tmp_path / "runs", "--epochs", "40", "--workers", "3")
+    deadline, victims = time.monotonic() + 60, []
+    while time.monotonic() < deadline and not list((tmp_path / "runs").rglob("level-01/manifest.json")):
+        time.sleep(0.02)
+    children = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children").read_text().split()
+    for child in map(int, children):
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+            victims.append(child)
+    os.kill(victims[-1], signal.SIGKILL)
+    assert sweep.wait() == 3
+    done = {run.seed for run, _ in Store(tmp_path / "runs").manifests() if run.level == 3}
+    assert 1 <= len(done) < 3
+
+
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 4), st.randoms(use_true_random=False))
+def test_an_agenda_hands_out_every_run_once_after_its_parents(
+    seeds: int, levels: int, workers: int, chance: random.Random
+) -> None:
+    asked = runs({"seed": f"0-{seeds}", "level": f"0-{levels}", "criterion": "magnitude,random", "lr": "0.1,0.2"})
+    agenda, done, working = Agenda(with_parents(asked)), set[Run](), list[Run]()
+    while agenda.left:
+        batch = agenda.take(workers)
+        assert len(batch) <= MOST_SIDE_BY_SIDE and len({run.batch for run in batch}) <= 1
+        assert all(done.issuperset(run.parents) for run in batch) and not done.intersection(batch)
+        working += batch
+        if not batch or chance.random() < 0.5:
+            run = working.pop(chance.randrange(len(working)))
+            done.add(run)
+            agenda.finish(run)
+    assert done == set(asked)
+
+
+def test_what_grows_from_a_failed_run_is_dropped_with_it() -> None:
+    agenda = Agenda(with_parents(runs({"seed": "0,1", "level": "0-3"})))
+    (first, second) = agenda.take(1)
+    lost = agenda.drop(first)
+    assert [run.level for run in lost] == [0, 1, 2, 3] and {run.seed for run in lost} == {first.seed}
+    agenda.finish(second)
+    assert agenda.left == 3 and agenda.drop(first) == []
+
+
+def test_shares_are_even() -> None:
+    agenda = Agenda(with_parents(runs({"seed": "0-4", "level": "0-3"})))
+    assert [len(agenda.take(2)), len(agenda.take(2)), len(agenda.take(2))] == [3, 2, 0]
+
+
+def test_events_are_plain() -> None:
+    (run,) = runs({"level": "0", "seed": "0"})
+    assert Failed(run, "why") == Failed(run, "why", False, "")

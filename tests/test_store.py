@@ -1,0 +1,148 @@
+"""Store: whole files, exact round trips, damage that is named."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from sddcli import store as module
+from sddcli.spec import Run
+from sddcli.store import Store, StoreError, pack, unpack, write
+
+DENSE = Run("digits", "lenet-300-100", epochs=2)
+RUN = replace(DENSE, criterion="magnitude", retraining="lottery", rate=0.2, level=2)
+WEIGHTS = {"a.weight": torch.tensor([[1.0, 0.0, -3.0]]), "a.bias": torch.tensor([0.5])}
+MASKS = {"a.weight": torch.tensor([[True, False, True]])}
+HISTORY = [{"epoch": 1, "test_accuracy": 0.5, "memorized": None}, {"epoch": 2, "test_accuracy": 0.25, "memorized": None}]
+FACTS = {"metrics": {"test_accuracy": 0.25}, "data": {"sha256": "x"}, "seconds": 1.0}
+
+
+def save(store: Store, run: Run) -> None:
+    initial = WEIGHTS if run.level == 0 else None
+    store.save_trained(run, WEIGHTS, MASKS, HISTORY, {"learning-distance": {"d": 1.5}}, FACTS, initial)
+
+
+@given(hnp.arrays(np.float32, hnp.array_shapes(max_dims=4, max_side=6)), st.integers(0, 2**32 - 1))
+def test_packing_keeps_every_bit_of_kept_weights(values: np.ndarray, seed: int) -> None:
+    mask = np.random.default_rng(seed).random(values.shape) < 0.5
+    weights = {"w": torch.from_numpy(np.where(mask, values, np.float32(0))), "b": torch.from_numpy(values)}
+    found, masks = unpack(pack(weights, {"w": torch.from_numpy(mask)}))
+    assert all(found[name].numpy().tobytes() == w.numpy().tobytes() for name, w in weights.items())
+    assert np.array_equal(masks["w"].numpy(), mask) and set(masks) == {"w"}
+
+
+def test_equal_weights_are_equal_bytes_in_any_order() -> None:
+    masks = {name: torch.ones(2, dtype=torch.bool) for name in "abc"}
+    weights = {name: torch.ones(2) for name in "abc"}
+    assert pack(weights, masks) == pack(dict(reversed(weights.items())), dict(reversed(masks.items())))
+
+
+def test_only_kept_weights_take_room() -> None:
+    weights, mask = {"w": torch.zeros(80_000)}, {"w": torch.arange(80_000) < 8_000}
+    assert len(pack(weights, mask)) < 4 * 8_000 + 80_000 / 8 + 300
+
+
+def test_what_is_saved_is_found(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.manifest(RUN) is None and not store.finished(RUN)
+    save(store, DENSE)
+    store.save_pruned(RUN, WEIGHTS, MASKS, FACTS)
+    assert not store.finished(RUN) and store.pruned(RUN) is not None
+    assert [run for run, _ in store.manifests()] == [DENSE]
+    save(store, RUN)
+    assert store.finished(RUN) and store.pruned(RUN) is None
+    assert not (store.folder(RUN) / "pruned.safetensors").exists()
+    weights, masks = store.weights(RUN)
+    assert torch.equal(weights["a.weight"], WEIGHTS["a.weight"]) and torch.equal(masks["a.weight"], MASKS["a.weight"])
+    assert torch.equal(store.initial(RUN)["a.bias"], WEIGHTS["a.bias"])
+    assert store.measures(RUN) == {"learning-distance": {"d": 1.5}}
+    assert store.history(RUN)[1] == {"epoch": "2", "test_accuracy": "0.25", "memorized": ""}
+    assert {run for run, _ in store.manifests()} == {DENSE, RUN}
+    assert store.folder(RUN).name == "level-02" and store.folder(RUN).parent.name.endswith(RUN.chain)
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "history.csv"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_damaged_files_are_named(tmp_path: Path, name: str, damage: str) -> None:
+    store = Store(tmp_path)
+    save(store, RUN)
+    path = store.folder(RUN) / name
+    content = path.read_bytes()
+    if damage == "remove":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-1] if damage == "cut" else content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(StoreError, match=name):
+        store.weights(RUN) if "weights" in name else store.history(RUN)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 99}, "upgrade sdd"),
+        ({"run": {"dataset": "digits", "model": "m", "new": 1}}, "damaged"),
+        ({"run": None}, "damaged"),
+        ({"stage": None}, "damaged"),
+    ],
+)
+def test_manifests_that_cannot_be_read_are_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    store = Store(tmp_path)
+    save(store, DENSE)
+    path = store.folder(DENSE) / "manifest.json"
+    manifest = json.loads(path.read_text()) | change
+    path.write_text(json.dumps({key: value for key, value in manifest.items() if value is not None}))
+    with pytest.raises(StoreError, match=message) as error:
+        store.manifest(DENSE)
+    assert "manifest.json" in str(error.value)
+    path.write_text('{"schema": 1')
+    with pytest.raises(StoreError, match="damaged"):
+        list(store.manifests())
+
+
+def test_another_run_of_the_same_id_is_not_taken_for_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    save(store, DENSE)
+    path = store.folder(DENSE) / "manifest.json"
+    path.write_text(path.read_text().replace('"epochs": 2', '"epochs": 3'))
+    with pytest.raises(StoreError, match="another run"):
+        store.finished(DENSE)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "file", b"old")
+    for call in ("fsync", "replace"):
+        with monkeypatch.context() as broken:
+
+            def fail(*_: object, **__: object) -> None:
+                raise OSError(28, "No space left on device")
+
+            broken.setattr(os, call, fail) if call == "fsync" else broken.setattr(Path, call, fail)
+            with pytest.raises(StoreError, match="No space left"):
+                write(tmp_path / "file", b"new")
+        assert (tmp_path / "file").read_bytes() == b"old"
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_manifest_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    real = module.write
+    monkeypatch.setattr(module, "write", lambda path, content: (written.append(path.name), real(path, content)))
+    save(Store(tmp_path), DENSE)
+    assert written[-1] == "manifest.json" and len(written) == 5
+
+
+def test_folders_that_cannot_be_written_or_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot write to runs folder"):
+        Store(tmp_path / "file" / "runs").prepare()
+    with pytest.raises(StoreError, match="no runs folder"):
+        list(Store(tmp_path / "none").manifests())
+    assert Store(tmp_path / "file" / "runs").manifest(DENSE) is None
