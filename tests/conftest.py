@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-SMALL = "--levels 0-3 --seeds 0-2 --epochs 3 --set eval_every=2".split()
+SMALL = ["--levels", "0-3", "--seeds", "0-2", "--epochs", "3", "--set", "eval_every=2"]
 
 
 class Outcome(NamedTuple):

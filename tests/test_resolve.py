@@ -62,7 +62,9 @@ def test_any_word_is_read_or_refused_in_one_line(name: str, text: str) -> None:
     except ValueError as error:
         assert "\n" not in str(error).replace(repr(text), "").replace(text, "")
     else:
-        assert values and all(type(value) is {"str": str, "int": int, "float": float}[str(FIELDS[name].type)] for value in values)
+        assert values and all(
+            type(value) is {"str": str, "int": int, "float": float}[str(FIELDS[name].type)] for value in values
+        )
 
 
 @pytest.mark.parametrize(

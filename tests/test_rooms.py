@@ -79,7 +79,9 @@ def test_core_is_pure(path: Path) -> None:
     assert "cuda.is_available" not in path.read_text()
 
 
-@pytest.mark.parametrize("module", ["cli.app", "spec", "events", "resolve", "store", "plots.double_descent", "launchers.local"])
+@pytest.mark.parametrize(
+    "module", ["cli.app", "spec", "events", "resolve", "store", "plots.double_descent", "launchers.local"]
+)
 def test_words_load_no_heavy_library(module: str) -> None:
     code = f"import sys, sddcli.{module}; print([m for m in ('torch', 'pandas', 'sklearn') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
@@ -96,4 +98,6 @@ def test_tests_stand_where_their_rooms_stand() -> None:
     for path in tests.rglob("test_*.py"):
         room = PACKAGE / path.relative_to(tests).parent / path.name.removeprefix("test_")
         folder = room.with_suffix("")
-        assert room.exists() or folder.is_dir() or path.name in ("test_rooms.py", "test_readme.py"), f"{path} tests no room"
+        assert room.exists() or folder.is_dir() or path.name in ("test_rooms.py", "test_readme.py"), (
+            f"{path} tests no room"
+        )

@@ -70,7 +70,9 @@ def test_a_chain_is_named_by_its_first_level() -> None:
 
 def test_only_seed_noise_and_pruning_may_differ_side_by_side() -> None:
     assert PRUNED.batch == DENSE.batch == replace(DENSE, noise=0.1, noise_kind="flip", seed=9).batch
-    for name, value in dict(model="x", epochs=2, lr=0.2, momentum=0.1, milestones="", batch_size=3, eval_every=4).items():
+    for name, value in dict(
+        model="x", epochs=2, lr=0.2, momentum=0.1, milestones="", batch_size=3, eval_every=4
+    ).items():
         assert replace(DENSE, **{name: value}).batch != DENSE.batch  # type: ignore[arg-type]
 
 
@@ -97,7 +99,11 @@ def test_errors(wrong: dict[str, Any], message: str) -> None:
 
 
 def test_unfold_is_the_product_of_the_axes_each_once() -> None:
-    table = {**{name: getattr(PRUNED, name) for name in FIELDS}, "level": [0, 1, 2], "criterion": ["magnitude", "random"]}
+    table = {
+        **{name: getattr(PRUNED, name) for name in FIELDS},
+        "level": [0, 1, 2],
+        "criterion": ["magnitude", "random"],
+    }
     found = unfold(table)
     assert len(found) == 5  # the dense run is shared by both chains
     assert found[0] == DENSE and {run.level for run in found} == {0, 1, 2}

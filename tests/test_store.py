@@ -20,7 +20,10 @@ DENSE = Run("digits", "lenet-300-100", epochs=2)
 RUN = replace(DENSE, criterion="magnitude", retraining="lottery", rate=0.2, level=2)
 WEIGHTS = {"a.weight": torch.tensor([[1.0, 0.0, -3.0]]), "a.bias": torch.tensor([0.5])}
 MASKS = {"a.weight": torch.tensor([[True, False, True]])}
-HISTORY = [{"epoch": 1, "test_accuracy": 0.5, "memorized": None}, {"epoch": 2, "test_accuracy": 0.25, "memorized": None}]
+HISTORY = [
+    {"epoch": 1, "test_accuracy": 0.5, "memorized": None},
+    {"epoch": 2, "test_accuracy": 0.25, "memorized": None},
+]
 FACTS = {"metrics": {"test_accuracy": 0.25}, "data": {"sha256": "x"}, "seconds": 1.0}
 
 

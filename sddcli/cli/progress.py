@@ -1,7 +1,8 @@
 """Progress: what a sweep is doing, live on a terminal, as a plain line now and then elsewhere. To stderr."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import mean
 from time import monotonic
 
 from rich.console import Console, Group
@@ -28,7 +29,7 @@ class Display:
         self._epochs, self._total = 0, sum(run.epochs for run in self.runs)
         self._saved, self._began, self._spoken = 0, monotonic(), monotonic()
         self._active: dict[Run, Advanced] = {}  # the latest event of each batch in work, by its first run
-        self._accuracy: dict[Run, str] = {}
+        self._metrics: dict[Run, Mapping[str, float]] = {}
         self._live = Live(console=self.console, get_renderable=self._view, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> "Display":
@@ -45,13 +46,12 @@ class Display:
         if isinstance(event, Advanced):
             self._epochs += len(event.runs)
             self._active[event.runs[0]] = event
-            if event.metrics:
-                self._accuracy[event.runs[0]] = _accuracies(event)
+            self._metrics.update(zip(event.runs, event.metrics or (), strict=False))
         elif isinstance(event, Saved):
             self._saved += 1
             self._active.pop(event.run, None)
             self._say(event.run)
-            self._accuracy.pop(event.run, None)
+            self._metrics.pop(event.run, None)
         else:
             self.failures.append(event)
             self._active.pop(event.run, None)
@@ -63,14 +63,17 @@ class Display:
         if due and not self.console.is_terminal:
             self._spoken = now
             done = f"{self._saved}/{len(self.runs)} runs, {spoken_time(now - self._began)}, {self._left()} left"
-            self.console.print(
-                f"{done}; {run.slug} level {run.level}: {self._accuracy.get(run, 'saved')}", soft_wrap=True
-            )
+            self.console.print(f"{done}; {run.slug} level {run.level}: {self._accuracy([run])}", soft_wrap=True)
 
     def _left(self) -> str:
         if not self._epochs:
             return "?"
         return spoken_time((monotonic() - self._began) * (self._total - self._epochs) / self._epochs)
+
+    def _accuracy(self, runs: Sequence[Run]) -> str:
+        known = [self._metrics[run] for run in runs if run in self._metrics]
+        names = ("train_accuracy", "test_accuracy") if known else ()
+        return "  ".join(f"{name.split('_')[0]} {mean(row[name] for row in known):.1%}" for name in names)
 
     def _view(self) -> Group:
         elapsed = spoken_time(monotonic() - self._began)
@@ -82,16 +85,9 @@ class Display:
             chains = f"{len(event.runs)} chains" if len(event.runs) > 1 else "1 chain"
             level = f"level {run.level}" if run.level else "dense"
             epoch = f"epoch {event.epoch}/{run.epochs}"
-            body.add_row(chains, level, epoch, self._accuracy.get(run, ""))
+            body.add_row(chains, level, epoch, self._accuracy(event.runs))
         starting = Text("starting workers ...", style="dim")
         return Group(head, body if self._active or self._saved else starting)
-
-
-def _accuracies(event: Advanced) -> str:
-    def mean(name: str) -> float:
-        return sum(row[name] for row in event.metrics or ()) / len(event.metrics or (1,))
-
-    return f"train {mean('train_accuracy'):.1%}  test {mean('test_accuracy'):.1%}"
 
 
 def spoken_time(seconds: float) -> str:

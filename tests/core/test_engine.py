@@ -116,7 +116,10 @@ def test_pruned_weights_gradients_and_momentum_are_zero_after_every_step() -> No
 
 def test_stale_values_under_the_mask_do_not_count() -> None:
     state = state_of((0,))
-    dirty = {name: torch.where(state.masks[name], w, 7.0) if name in state.masks else w for name, w in state.parameters.items()}
+    dirty = {
+        name: torch.where(state.masks[name], w, 7.0) if name in state.masks else w
+        for name, w in state.parameters.items()
+    }
     for now in engine.train(State(dirty, state.masks, {}), X, Y[:1], plan_of((0,), 48)):
         last = now.state
     for name, w in trained((0,), 48).items():

@@ -17,7 +17,7 @@ LABELS = np.arange(N) % C
 def test_at_most_the_stated_share_is_touched(kind: str, rate: float, n: int) -> None:
     labels = np.arange(n) % C
     noisy = NOISES[kind](labels, rate, C, stream(0, "noise"))
-    assert noisy.dtype == np.int64 and noisy.shape == (n,) and 0 <= noisy.min() and noisy.max() < C
+    assert noisy.dtype == np.int64 and noisy.shape == (n,) and noisy.min() >= 0 and noisy.max() < C
     assert (noisy != labels).sum() <= np.ceil(round(rate * n, 6))
 
 
@@ -26,7 +26,7 @@ def test_the_given_labels_are_left_alone_and_no_noise_is_none(kind: str) -> None
     before = LABELS.copy()
     assert (NOISES[kind](LABELS, 0.0, C, stream(0, "noise")) == LABELS).all()
     NOISES[kind](LABELS, 0.5, C, stream(0, "noise"))
-    assert (LABELS == before).all()
+    assert (before == LABELS).all()
 
 
 def test_flip_makes_exactly_its_share_wrong() -> None:

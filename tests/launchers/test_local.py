@@ -20,7 +20,7 @@ from sddcli.resolve import runs
 from sddcli.spec import Run, with_parents
 from sddcli.store import Store
 
-SWEEP = "--levels 0-3 --seeds 0-2 --epochs 3 --set eval_every=2".split()
+SWEEP = ["--levels", "0-3", "--seeds", "0-2", "--epochs", "3", "--set", "eval_every=2"]
 
 
 def everything(root: Path) -> dict[str, str]:

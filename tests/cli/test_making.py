@@ -1,0 +1,182 @@
+"""Making runs: the shape of the curve, what a sweep says, how it fails."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sddcli.store import Store
+from tests.conftest import SMALL, Sdd
+
+# The default sweep with steps twice as large and one seed less: the same curve for a third of the price.
+TWIN = ["--rate", "0.36", "--levels", "0-16", "--seeds", "0-2"]
+
+
+def test_the_default_sweep_shows_sparse_double_descent(sdd: Sdd, tmp_path: Path) -> None:
+    """The paper's main claim on real digits, from the CSV: C1a, C1b and C8a of the claims to test."""
+    assert sdd("sweep", *TWIN, "--runs", tmp_path).code == 0
+    frame = pd.read_csv(tmp_path / "results.csv")
+    curve = frame.groupby("level")[["test_accuracy", "train_accuracy", "memorized", "learning_distance"]].mean()
+    test, train = curve["test_accuracy"], curve["train_accuracy"]
+    peak = test[8:].idxmax()
+    valley = test[:peak].idxmin()
+    fitted = train[train >= 0.99].index.max()
+    assert frame["seed"].nunique() == 3 and train.max() >= 0.99
+    assert test[0] - test[valley] >= 0.03 and test[peak] - test[valley] >= 0.10 and test[peak] - test.iloc[-1] >= 0.02
+    assert abs(valley - (fitted + 1)) <= 2, "the valley lies where training labels stop being fitted"
+    assert abs(curve["learning_distance"].idxmax() - valley) <= 2
+    assert curve["memorized"][peak] < 0.2 < 0.9 < curve["memorized"][0], "noise is forgotten at the peak"
+
+
+def test_random_pruning_shows_no_valley_here_so_the_valley_is_no_artefact(sdd: Sdd, tmp_path: Path) -> None:
+    words = ["--criterion", "random", "--rate", "0.36", "--levels", "0,3,6", "--seeds", "0", "--json"]
+    rows = sdd("sweep", *words, "--runs", tmp_path).json
+    assert rows[-1]["criterion"] == "random" and rows[-1]["train_accuracy"] < rows[0]["train_accuracy"]
+    assert rows[-1]["test_accuracy"] > rows[0]["test_accuracy"]
+
+
+def test_the_table_says_mean_spread_and_n_within_80_columns(sdd: Sdd, trained: Path) -> None:
+    said = sdd("sweep", *SMALL, "--runs", trained)
+    assert said.code == 0 and said.err == ""  # all is there: nothing to train, nothing to report
+    lines = said.out.splitlines()
+    assert all(len(line) <= 80 for line in lines[:-1]) and "±" in said.out
+    assert lines[0] == "digits, lenet-300-100, 40% symmetric noise, magnitude, lottery"
+    assert [line.split()[0] for line in lines[2:6]] == ["0", "1", "2", "3"]
+
+
+def test_results_have_no_times_and_dense_rows_under_each_chain(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = shutil.copytree(trained, tmp_path / "runs")
+    assert sdd("sweep", *SMALL, "--runs", root, "--levels", "0-1", "--criterion", "random", "--workers", 1).code == 0
+    frame = pd.read_csv(root / "results.csv")
+    dense = frame[frame["level"] == 0]
+    assert len(frame) == 12 + 6 and len(dense) == 6 and dense["run"].nunique() == 3
+    assert sorted(dense["criterion"]) == ["magnitude"] * 3 + ["random"] * 3
+    assert not {"seconds", "machine", "device", "finished", "commit"} & set(frame.columns)
+    assert set(pd.read_csv(root / "history.csv")["epoch"]) == {2, 3}
+    assert len(pd.read_csv(root / "measures" / "learning-distance.csv")) == 15
+
+
+def test_dry_run_counts_and_writes_nothing(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    said = sdd("sweep", *SMALL, "--dry-run", "--json", "--runs", tmp_path / "none").json
+    assert (said["runs"], said["done"], said["to do"], said["epochs"]) == (12, 0, 12, 36)
+    assert said["seconds"] is None and not (tmp_path / "none").exists()
+    said = sdd("sweep", *SMALL, "--levels", "0-4", "--dry-run", "--json", "--runs", trained).json
+    assert (said["done"], said["to do"]) == (12, 3) and said["seconds"] > 0
+    actual = sum(path.stat().st_size for path in trained.rglob("level-0[13]/*") if path.is_file())
+    estimate = sdd("sweep", *SMALL, "--levels", "1,3", "--dry-run", "--json", "--runs", tmp_path / "none").json["bytes"]
+    whole = sum(path.stat().st_size for path in trained.rglob("*") if path.is_file() and path.suffix != ".csv")
+    assert actual < estimate and estimate == pytest.approx(whole, rel=0.2)
+    assert "unknown until runs of this kind" in sdd("sweep", *SMALL, "--dry-run", "--runs", tmp_path / "none").out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ("--dataset digitz", 2, "did you mean 'digits'?"),
+        ("--dataset cifar10 --noise 0.2 --criterion magnitude --dry-run", 2, "comes in a later version"),
+        ("--noise 1.5", 2, "noise 1.5 is outside [0, 1]"),
+        ("--noise -0.1", 2, "noise -0.1 is outside [0, 1]"),
+        ("--noise x", 2, "noise takes numbers"),
+        ("--nois 0.2", 2, "--noise"),
+        ("--set epoch=3", 2, "did you mean 'epochs'?"),
+        ("--retraining lotery", 2, "did you mean 'lottery'?"),
+        ("--workers 0", 2, "--workers"),
+        ("sweep.toml", 4, "sweep.toml: No such file"),
+        ("extra words", 2, "unexpected extra argument"),
+        # These need the tables, and so a worker or the heavy imports.
+        ("--criterion magnitud", 2, "did you mean 'magnitude'?"),
+        ("--levels 0-60", 2, "level 52 leaves none of 49200 weights; the last possible is 51"),
+        ("--criterion magnitude:x=1 --dry-run", 2, "takes no parameters"),
+        ("--noise-kind flop --dry-run", 2, "did you mean 'flip'?"),
+        ("--model lenet --dry-run", 2, "did you mean 'lenet-300-100'?"),
+    ],
+)
+def test_bad_words_are_one_line_and_nothing_is_written(
+    sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, code: int, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = sdd("sweep", *words.split())
+    assert said.code == code and message in said.err
+    assert said.err.count("\n") == 1 and said.err.startswith("sdd: ") and said.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_key_of_a_sweeps_file(sdd: Sdd, tmp_path: Path) -> None:
+    (tmp_path / "sweep.toml").write_text("epoch = 3")
+    said = sdd("sweep", tmp_path / "sweep.toml", "--runs", tmp_path / "runs")
+    assert said.code == 2 and "unknown key 'epoch'; did you mean 'epochs'?" in said.err and said.err.count("\n") == 1
+
+
+def test_an_unwritable_runs_folder(sdd: Sdd, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = sdd("sweep", *SMALL, "--runs", tmp_path / "file" / "runs")
+    assert said.code == 4 and "cannot write to runs folder" in said.err and said.err.count("\n") == 1
+
+
+def test_a_damaged_parent_is_named_and_the_other_chains_go_on(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = shutil.copytree(trained, tmp_path / "runs")
+    path = next(path for path in root.rglob("level-03/weights.safetensors") if "seed1" in str(path))
+    path.write_bytes(path.read_bytes()[:-7])
+    said = sdd("sweep", *SMALL, "--levels", "0-4", "--runs", root, "--workers", 1)
+    assert said.code == 4 and f"{path} is damaged" in said.err and "Traceback" not in said.err
+    assert {run.seed for run, _ in Store(root).manifests() if run.level == 4} == {0, 2}
+
+
+def test_other_data_under_the_same_name_is_refused(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = shutil.copytree(trained, tmp_path / "runs")
+    for path in root.rglob("level-03/manifest.json"):
+        if "seed1" in str(path):
+            path.write_text(path.read_text().replace('"sha256": "', '"sha256": "0'))
+    said = sdd("sweep", *SMALL, "--levels", "0-4", "--runs", root, "--workers", 1)
+    assert said.code == 4 and "was made from other digits data" in said.err
+
+
+def test_a_run_that_diverges_fails_alone(sdd: Sdd, tmp_path: Path) -> None:
+    words = ["--levels", "0-1", "--seeds", "0", "--epochs", "2", "--lr", "0.1,1e30", "--workers", "1"]
+    said = sdd("sweep", *words, "--runs", tmp_path)
+    assert said.code == 3 and "diverged" in said.err and "which failed" in said.err
+    assert {run.lr for run, _ in Store(tmp_path).manifests()} == {0.1}
+
+
+def gone(processes: list[str]) -> bool:
+    """Whether all of them end within 20 seconds."""
+    deadline = time.monotonic() + 20
+    while (alive := any(Path(f"/proc/{each}").exists() for each in processes)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not alive
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_sweep_says_how_to_go_on(tmp_path: Path, sent: signal.Signals, code: int) -> None:
+    words = ["sweep", *SMALL, "--epochs", "2000", "--runs", str(tmp_path / "runs")]
+    sweep = subprocess.Popen([sys.executable, "-m", "sddcli", *words], stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "runs").exists():
+        time.sleep(0.05)
+    time.sleep(0.5)
+    workers = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children").read_text().split()
+    sweep.send_signal(sent)
+    _, err = sweep.communicate(timeout=30)
+    assert sweep.returncode == code and f"go on with: sdd {' '.join(words)}" in err and "Traceback" not in err
+    assert len(workers) >= 2 and gone(workers)
+
+
+def test_workers_end_with_their_sweep(tmp_path: Path) -> None:
+    words = ["sweep", *SMALL, "--epochs", "2000", "--runs", str(tmp_path / "runs")]
+    sweep = subprocess.Popen([sys.executable, "-m", "sddcli", *words], stderr=subprocess.DEVNULL)
+    while not (tmp_path / "runs").exists():
+        time.sleep(0.05)
+    workers = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children").read_text().split()
+    os.kill(sweep.pid, signal.SIGKILL)
+    sweep.wait()
+    assert len(workers) >= 2 and gone(workers)

@@ -1,0 +1,68 @@
+"""Progress: alive on a terminal, plain lines elsewhere."""
+
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from sddcli.cli import progress
+from sddcli.cli.progress import Display, spoken_time
+from sddcli.events import Advanced, Failed, Saved
+from sddcli.resolve import runs
+from sddcli.spec import Run
+
+RUNS = runs({"level": "0-1", "seed": "0,1", "epochs": "4"})
+METRICS = [{"train_accuracy": 0.5, "test_accuracy": 0.75}, {"train_accuracy": 0.7, "test_accuracy": 0.85}]
+
+
+def feed(display: Display, pair: list[Run]) -> None:
+    for epoch in range(1, 5):
+        display(Advanced(pair, epoch, METRICS if epoch > 1 else None))
+
+
+@pytest.fixture
+def pair() -> list[Run]:
+    return [run for run in RUNS if run.level == 0]
+
+
+def test_a_terminal_sees_chain_level_epoch_accuracy_and_time_left(pair: list[Run]) -> None:
+    console = Console(file=StringIO(), force_terminal=True, width=80)
+    display = Display(RUNS, console)
+    with display:
+        feed(display, pair)
+        with console.capture() as seen:
+            console.print(display._view())
+        display(Saved(pair[0]))
+        display(Saved(pair[1]))
+        with console.capture() as after:
+            console.print(display._view())
+    for word in ("2 chains", "dense", "epoch 4/4", "train 60.0%", "test 80.0%", "0/4 runs", "left"):
+        assert word in seen.get(), word
+    assert "2/4 runs" in after.get() and "epoch" not in after.get()
+    assert all(len(line) < 120 for line in seen.get().splitlines())  # with colour codes
+
+
+def test_elsewhere_a_plain_line_now_and_then(pair: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    out = StringIO()
+    display = Display(RUNS, Console(file=out, width=80))
+    with display:
+        feed(display, pair)
+        display(Saved(pair[0]))
+        assert out.getvalue() == ""
+        monkeypatch.setattr(progress, "PLAIN_SECONDS", 0)
+        display(Saved(pair[1]))
+    assert out.getvalue().count("\n") == 1 and "\x1b" not in out.getvalue()
+    assert out.getvalue().startswith("2/4 runs, ") and "seed1 level 0" in out.getvalue()
+    assert "train 70.0%  test 85.0%" in out.getvalue()
+
+
+def test_failures_are_kept_and_no_longer_awaited(pair: list[Run]) -> None:
+    display = Display(RUNS, Console(file=StringIO()))
+    display(Failed(replace(pair[0], seed=5), "why"))
+    assert [failure.reason for failure in display.failures] == ["why"]
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (9000, "2 h 30 min")])
+def test_time_as_people_say_it(seconds: float, said: str) -> None:
+    assert spoken_time(seconds) == said

@@ -1,0 +1,92 @@
+"""Looking at runs: analyze and plot."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sddcli.cli.options import members
+from tests.conftest import Sdd
+
+
+@pytest.mark.parametrize("measure", members("analyses"))
+def test_every_measure_is_made_again_as_it_was(sdd: Sdd, trained: Path, tmp_path: Path, measure: str) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    table = root / "measures" / f"{measure}.csv"
+    before, stamps = table.read_bytes() if table.exists() else None, {}
+    for path in root.rglob(f"measures/{measure}.*"):
+        path.unlink()
+    assert sdd("analyze", measure, root).code == 0
+    if before is not None:
+        assert table.read_bytes() == before
+    stamps = {path: path.stat().st_mtime_ns for path in root.rglob(f"measures/{measure}.json")}
+    said = sdd("analyze", measure, root, "--where", "seed=1", "--json")
+    assert said.code == 0 and len(said.json) == 4
+    assert len(stamps) == 12 and all(path.stat().st_mtime_ns == then for path, then in stamps.items())
+
+
+def test_analyze_prints_the_curve(sdd: Sdd, trained: Path) -> None:
+    said = sdd("analyze", "learning-distance", trained)
+    assert said.code == 0 and "masking distance" in said.out and "sdd plot learning-distance" in said.out
+    assert all(len(line) <= 80 for line in said.out.splitlines()[:-1])
+
+
+def test_what_cannot_be_measured_is_named_and_the_rest_is(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    for path in root.rglob("measures/*"):
+        path.unlink()
+    damaged = next(root.rglob("level-02/weights.safetensors"))
+    damaged.write_bytes(b"x")
+    said = sdd("analyze", "learning-distance", root)
+    assert said.code == 4 and str(damaged) in said.err and said.err.count("\n") == 1
+    assert len(pd.read_csv(root / "measures" / "learning-distance.csv")) == 11
+
+
+@pytest.mark.parametrize("figure", members("plots"))
+@pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
+def test_every_figure_from_runs_and_from_csv(
+    sdd: Sdd, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: str, ending: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sdd("plot", figure, trained, "-o", f"a.{ending}").out == f"a.{ending}\n"
+    assert sdd("plot", figure, trained / "results.csv", "-o", f"b.{ending}").code == 0
+    content = (tmp_path / f"a.{ending}").read_bytes()
+    assert len(content) > 5000
+    if ending != "pdf":  # a PDF compresses its words
+        run = pd.read_csv(trained / "results.csv")["run"][0]
+        assert run.encode() in content and b"sdd plot" in content, "a figure carries its evidence"
+    assert sdd("plot", figure, trained).out == f"{figure}.png\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ("plot double RUNS", 2, "did you mean 'double-descent'?"),
+        ("plot double-descent none", 4, "no runs folder at none"),
+        ("plot double-descent none.csv", 4, "none.csv"),
+        ("plot double-descent RUNS -o figure.docx", 2, "ends in .png, .pdf or .svg"),
+        ("plot double-descent RUNS --where seed=9", 2, "no run has seed 9; there is 0, 1, 2"),
+        ("plot double-descent RUNS --where sede=9", 2, "did you mean 'seed'?"),
+        ("plot double-descent RUNS --where seed", 2, "is not key=value"),
+        ("analyze distance RUNS", 2, "did you mean 'learning-distance'?"),
+        ("analyze learning-distance none", 4, "no runs folder at none"),
+        ("list none", 4, "no runs folder at none"),
+        ("list .", 4, "no finished runs in ."),
+    ],
+)
+def test_errors_are_one_line(
+    sdd: Sdd, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, code: int, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = sdd(*(str(trained) if word == "RUNS" else word for word in words.split()))
+    assert said.code == code and message in said.err and said.err.count("\n") == 1 and said.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_list(sdd: Sdd, trained: Path) -> None:
+    said = sdd("list", trained)
+    assert said.out.count("0-3") == 3 and all(len(line) <= 80 for line in said.out.splitlines())
+    rows = sdd("list", trained, "--where", "seeds=0,2", "--json").json
+    assert [row["seed"] for row in rows] == [0, 2] and rows[0]["levels"] == 4
+    assert "0-3 (2 of them)" in sdd("list", trained, "--where", "level=0,3").out

@@ -1,0 +1,72 @@
+"""Table: rows, means over seeds, what tells curves apart."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sddcli import table
+from sddcli.spec import FIELDS
+from sddcli.store import Store, StoreError
+
+
+def test_columns_and_order(trained: Path) -> None:
+    frame = table.results(Store(trained))
+    assert list(frame.columns[: len(FIELDS) + 2]) == [*FIELDS, "chain", "run"]
+    assert {*table.METRICS, "learning_distance", "masking_distance"} <= set(frame.columns)
+    assert [tuple(row) for row in frame[["seed", "level"]].to_numpy()] == [(s, k) for s in range(3) for k in range(4)]
+    assert (frame["density"] + frame["sparsity"] == 1).all()
+    assert frame["chain"].nunique() == 3 and frame["run"].nunique() == 12
+
+
+def test_a_csv_reads_back_as_it_was(trained: Path) -> None:
+    frame = table.results(Store(trained))
+    pd.testing.assert_frame_equal(table.read(trained / "results.csv"), frame, check_dtype=False)
+
+
+def test_an_empty_criterion_survives_the_csv(trained: Path, tmp_path: Path) -> None:
+    frame = table.results(Store(trained))
+    alone = frame[frame["level"] == 0].assign(criterion="", retraining="", rate=0.0)
+    alone.to_csv(tmp_path / "results.csv", index=False)
+    assert (table.read(tmp_path / "results.csv")["criterion"] == "").all()
+
+
+def test_means_spread_and_n() -> None:
+    rows = [{**dict.fromkeys(FIELDS, 0), "seed": s, "level": k, "test_accuracy": a, "chain": s, "run": f"{s}{k}"}
+            for s, k, a in [(0, 0, 0.5), (1, 0, 0.7), (0, 1, 0.4)]]  # fmt: skip
+    found = table.summary(pd.DataFrame(rows))
+    assert found["n"].tolist() == [2, 1]
+    assert found["test_accuracy"].tolist() == pytest.approx([0.6, 0.4])
+    assert found["test_accuracy_std"][0] == pytest.approx(math.sqrt(0.02)) and math.isnan(found["test_accuracy_std"][1])
+
+
+def test_what_varies_tells_curves_apart_and_the_rest_is_the_title(trained: Path) -> None:
+    frame = table.results(Store(trained))
+    assert table.varied(frame) == []
+    both = pd.concat([frame, frame.assign(noise=0.0, criterion="random")])
+    assert table.varied(both) == ["noise", "criterion"]
+    assert table.title(both) == "digits, lenet-300-100, lottery"
+    assert table.title(frame.assign(noise=0.0)) == "digits, lenet-300-100, no label noise, magnitude, lottery"
+    assert len(table.summary(both)) == 8
+
+
+def test_only_the_runs_asked_for(trained: Path) -> None:
+    store = Store(trained)
+    frame = table.results(store)
+    asked = [run for run, _ in store.manifests() if run.seed == 1]
+    assert set(table.of_runs(frame, asked)["seed"]) == {1} and len(table.of_runs(frame, asked)) == 4
+    other = pd.concat([frame, frame.assign(chain=frame["chain"] + "x")])  # dense rows under a second chain
+    assert len(table.of_runs(other, asked)) == 4
+    assert len(table.of_runs(other, [replace(asked[0], level=0)])) == 1
+
+
+def test_errors(tmp_path: Path, trained: Path) -> None:
+    with pytest.raises(ValueError, match="no run has noise 0.7; there is 0.4"):
+        table.select(table.results(Store(trained)), {"noise": [0.7]})
+    (tmp_path / "results.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(StoreError, match="is not a results.csv of this version: it lacks dataset"):
+        table.read(tmp_path / "results.csv")
+    with pytest.raises(StoreError, match="no finished runs"):
+        table.results(Store(tmp_path))
