@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sddcli.plots.style import band, curves, panels, percent_axis, replicates, sparsity_axis
+from sddcli.plots.style import COLOURS, GREY, band, curves, legend, panels, percent_axis, replicates, sparsity_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,17 +17,17 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str) -> Figure:
 
     Solid is test accuracy on true labels after the last epoch, dashed is train accuracy on the noisy labels.
     """
-    with panels(height=3.2) as (figure, (ax,)):
-        found = list(curves(summary, varied))
-        for label, colour, curve in found:
-            test, train = (colour, colour) if varied else ("#0072B2", "#D55E00")
-            prefix = f"{label}: " if label else ""
-            band(
-                ax, curve, "test_accuracy", color=test, label=f"{prefix}test (true labels)", marker="o", markersize=2.5
-            )
-            band(ax, curve, "train_accuracy", color=train, linestyle="--", label=f"{prefix}train (noisy labels)")
+    with panels(height=3.3) as (figure, (ax,)):
+        entries = []
+        for label, colour, curve in curves(summary, varied):
+            train = colour if varied else COLOURS[1]
+            band(ax, curve, "test_accuracy", color=colour, marker="o", markersize=2.5)
+            band(ax, curve, "train_accuracy", color=train, linestyle="--")
+            entries.append((label, colour, "-"))
         sparsity_axis(ax, summary["sparsity"])
         percent_axis(ax, "accuracy, last epoch")
-        ax.legend(loc="lower left" if len(found) == 1 else "best")
+        test, train = (GREY, GREY) if varied else COLOURS[:2]
+        lines = [("test, against true labels", test, "-"), ("train, against noisy labels", train, "--")]
+        legend(figure, entries + lines)
         ax.set_title(f"{title}\n{replicates(summary)}", fontsize=8, loc="left")
     return figure

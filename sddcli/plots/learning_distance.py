@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sddcli.plots.style import band, curves, panels, percent_axis, replicates, sparsity_axis
+from sddcli.plots.style import COLOURS, GREY, band, curves, legend, panels, percent_axis, replicates, sparsity_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,20 +17,18 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str) -> Figure:
 
     Dotted is the floor: the part of the distance that masking alone makes, which can only grow.
     """
-    with panels(rows=2, height=2.1) as (figure, (top, bottom)):
+    with panels(rows=2, height=2.2) as (figure, (top, bottom)):
+        entries = []
         for label, colour, curve in curves(summary, varied):
-            band(top, curve, "test_accuracy", color=colour, label=label or None, marker="o", markersize=2.5)
-            band(
-                bottom, curve, "learning_distance", color=colour, marker="o", markersize=2.5, label="learning distance"
-            )
-            band(bottom, curve, "masking_distance", color=colour, linestyle=":", label="masking alone")
+            band(top, curve, "test_accuracy", color=colour, marker="o", markersize=2.5)
+            band(bottom, curve, "learning_distance", color=colour, marker="o", markersize=2.5)
+            band(bottom, curve, "masking_distance", color=colour, linestyle=":")
+            entries.append((label, colour, "-"))
         percent_axis(top, "test accuracy")
-        bottom.set_ylabel("distance from start (L2)")
+        bottom.set_ylabel("learning distance (L2)")
         bottom.set_ylim(bottom=0)
         sparsity_axis(bottom, summary["sparsity"])
-        handles, names = bottom.get_legend_handles_labels()
-        bottom.legend(handles[:2], names[:2], loc="lower right")
-        if varied:
-            top.legend()
+        line = GREY if varied else COLOURS[0]
+        legend(figure, [*entries, ("learning distance", line, "-"), ("due to masking alone", line, ":")])
         top.set_title(f"{title}\n{replicates(summary)}", fontsize=8, loc="left")
     return figure

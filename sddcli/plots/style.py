@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import log
 from pathlib import Path
@@ -15,12 +15,14 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # Okabe & Ito's palette: apart for colour-blind readers too.
+GREY = "#555555"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LOOK: Any = {
     "font.size": 9,
@@ -61,16 +63,16 @@ def stretched(sparsity: pd.Series[float]) -> pd.Series[float]:
     return -(1 - sparsity).map(log)
 
 
-def sparsity_axis(ax: Axes, sparsities: pd.Series[float], label: str = "sparsity (share of weights removed)") -> None:
+def sparsity_axis(ax: Axes, sparsities: pd.Series[float], label: str = "sparsity (% of weights removed)") -> None:
     """Ticks at round sparsities, as many as fit, on the stretched axis of the paper's figures."""
     top = sparsities.max()
     shown: list[float] = []
     for tick in TICKS:
-        if tick <= top and (not shown or log((1 - shown[-1]) / (1 - tick)) > -log(1 - top) / 9):
+        if tick <= top and (not shown or log((1 - shown[-1]) / (1 - tick)) > -log(1 - top) / 11.5):
             shown.append(tick)
     ax.xaxis.set_major_locator(FixedLocator([-log(1 - tick) for tick in shown]))
     ax.xaxis.set_minor_locator(NullLocator())
-    names = {round(-log(1 - tick), 9): f"{100 * tick:.10g}%" for tick in shown}
+    names = {round(-log(1 - tick), 9): f"{100 * tick:.10g}" for tick in shown}
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: names.get(round(x, 9), "")))
     ax.set_xlabel(label)
 
@@ -87,6 +89,12 @@ def curves(frame: pd.DataFrame, varied: Sequence[str]) -> Iterator[tuple[str, st
     for index, (values, curve) in enumerate(groups):
         label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True))
         yield label, COLOURS[index % len(COLOURS)], curve.sort_values("level")
+
+
+def legend(figure: Figure, entries: Iterable[tuple[str, str, Any]]) -> None:
+    """A legend below the axes, where it hides nothing: (label, colour, line style) each, without label none."""
+    handles = [Line2D([], [], label=label, color=colour, linestyle=line) for label, colour, line in entries if label]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2 if len(handles) % 3 else 3)
 
 
 def band(ax: Axes, curve: pd.DataFrame, name: str, **line: Any) -> None:

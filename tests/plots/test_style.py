@@ -47,7 +47,7 @@ def test_lines_bands_labels_and_title(drawn: object, settings: int, n: int) -> N
         assert len(axis.collections) == (0 if n == 1 else len(axis.lines))
         assert len({to_hex(line.get_color()) for line in axis.lines}) >= settings
     if settings > 1:
-        assert "noise 0.2" in " ".join(text.get_text() for text in axes[0].get_legend().get_texts())
+        assert "noise 0.2" in " ".join(text.get_text() for text in figure.legends[0].get_texts())
 
 
 @pytest.mark.parametrize("top", [0.0, 0.5, 0.9, 0.999, 0.99999])

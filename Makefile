@@ -1,0 +1,13 @@
+# `make` runs all that a commit needs: format, lint, types, tests (the rooms among them).
+RUN ?= uv run
+
+.PHONY: check format
+check:
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	$(RUN) pytest
+
+format:
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
