@@ -2,7 +2,8 @@
 
 import sys
 import traceback
-from typing import Any, NoReturn
+from importlib import metadata
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -11,13 +12,25 @@ from sddcli.cli.making import sweep
 from sddcli.cli.seeing import analyze, plot
 from sddcli.store import StoreError
 
-app = typer.Typer(
-    name="sdd",
-    help="Sparse double descent: what pruning does to generalization. Start with: sdd sweep",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(name="sdd", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(metadata.version("sddcli"))
+        raise SystemExit(0)
+
+
+@app.callback()
+def sdd(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Sparse double descent: what pruning does to generalization.
+
+    Start with: sdd sweep
+    """
+
+
 app.command("sweep")(sweep)
 app.command("analyze")(analyze)
 app.command("plot")(plot)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sddcli.events import Advanced, Event, Failed, Saved
-from sddcli.spec import Run
+from sddcli.spec import FIELDS, Run
 
 PLAIN_SECONDS = 5.0
 
@@ -30,6 +30,7 @@ class Display:
         self._saved, self._began, self._spoken = 0, monotonic(), monotonic()
         self._active: dict[Run, Advanced] = {}  # the latest event of each batch in work, by its first run
         self._metrics: dict[Run, Mapping[str, float]] = {}
+        self._told = [name for name in FIELDS if name != "level" and "," in _values(self.runs, name)]
         self._live = Live(console=self.console, get_renderable=self._view, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> "Display":
@@ -70,6 +71,10 @@ class Display:
             return "?"
         return spoken_time((monotonic() - self._began) * (self._total - self._epochs) / self._epochs)
 
+    def _chains(self, runs: Sequence[Run]) -> str:
+        """The chains of a batch, by the fields that tell the sweep's chains apart, e.g. "noise 0.2,0.4 seed 0"."""
+        return " ".join(f"{name} {_values(runs, name)}" for name in self._told) or runs[0].slug
+
     def _accuracy(self, runs: Sequence[Run]) -> str:
         known = [self._metrics[run] for run in runs if run in self._metrics]
         names = ("train_accuracy", "test_accuracy") if known else ()
@@ -81,13 +86,18 @@ class Display:
         bar = ProgressBar(total=max(self._total, 1), completed=self._epochs, width=30)
         head.add_row(bar, f"{self._saved}/{len(self.runs)} runs", f"{elapsed}, {self._left()} left")
         body = Table.grid(padding=(0, 2))
+        body.add_column(max_width=30, no_wrap=True)
         for run, event in list(self._active.items()):
-            chains = f"{len(event.runs)} chains" if len(event.runs) > 1 else "1 chain"
             level = f"level {run.level}" if run.level else "dense"
             epoch = f"epoch {event.epoch}/{run.epochs}"
-            body.add_row(chains, level, epoch, self._accuracy(event.runs))
+            body.add_row(Text(self._chains(event.runs), overflow="ellipsis"), level, epoch, self._accuracy(event.runs))
         starting = Text("starting workers ...", style="dim")
         return Group(head, body if self._active or self._saved else starting)
+
+
+def _values(runs: Sequence[Run], name: str) -> str:
+    # A dense run has no criterion or rate of its own: empty values tell nothing apart.
+    return ",".join(sorted({str(value) for run in runs if (value := getattr(run, name)) or name in ("seed", "noise")}))
 
 
 def spoken_time(seconds: float) -> str:

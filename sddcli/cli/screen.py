@@ -33,7 +33,7 @@ def curves(summary: "pd.DataFrame", varied: Sequence[str], title: str, columns: 
             table.add_column(name.replace("_accuracy", "").replace("_", " "), justify="right")
         table.add_column("n", justify="right")
         if "test_accuracy" in columns:
-            table.add_column("test", no_wrap=True)
+            table.add_column("test curve", no_wrap=True)
         for _, row in curve.iterrows():
             cells = [_cell(row[name], row[f"{name}_std"], "distance" in name) for name in columns]
             bar = [_bar((row["test_accuracy"] - low) / ((high - low) or 1))] if "test_accuracy" in columns else []

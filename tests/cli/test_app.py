@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,10 @@ def test_every_field_of_a_run_is_an_option(sdd: Sdd) -> None:
 def test_no_command_is_help_and_no_error() -> None:
     said = subprocess.run([sys.executable, "-m", "sddcli"], capture_output=True, text=True)
     assert "Commands" in said.stdout + said.stderr and "Traceback" not in said.stderr
+
+
+def test_version(sdd: Sdd) -> None:
+    assert sdd("--version") == (0, version("sddcli") + "\n", "")
 
 
 def test_unknown_commands_are_one_line(sdd: Sdd) -> None:

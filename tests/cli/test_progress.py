@@ -37,7 +37,7 @@ def test_a_terminal_sees_chain_level_epoch_accuracy_and_time_left(pair: list[Run
         display(Saved(pair[1]))
         with console.capture() as after:
             console.print(display._view())
-    for word in ("2 chains", "dense", "epoch 4/4", "train 60.0%", "test 80.0%", "0/4 runs", "left"):
+    for word in ("seed 0,1", "dense", "epoch 4/4", "train 60.0%", "test 80.0%", "0/4 runs", "left"):
         assert word in seen.get(), word
     assert "2/4 runs" in after.get() and "epoch" not in after.get()
     assert all(len(line) < 120 for line in seen.get().splitlines())  # with colour codes
