@@ -11,15 +11,35 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sddcli.core.noise import SIMILAR
 from sddcli.core.seeds import stream
 from sddcli.core.types import Data, Examples
 from sddcli.core.words import pick
 
 
 @cache
-def load(name: str) -> Data:
-    """The data set `name`, in memory. Raises ValueError for an unknown name, OSError for missing files."""
-    return pick("data set", name, DATASETS)()
+def load(name: str, train_size: int = 0) -> Data:
+    """The data set `name`, in memory; of its training examples all (0), or a fixed part.
+
+    Parts are balanced by class and nest: a smaller one lies within a larger one. Raises ValueError for an
+    unknown name or a part larger than the whole, OSError for missing or damaged files.
+    """
+    if not train_size:
+        return pick("data set", name, DATASETS)()
+    data = load(name)
+    if train_size > len(data.train.y):
+        raise ValueError(f"train_size {train_size} is more than the {len(data.train.y)} examples of {name}")
+    part = torch.from_numpy(_balanced(data.train.y.numpy(), stream(0, name, "part"))[:train_size]).sort().values
+    return data._replace(train=Examples(data.train.x[part], data.train.y[part]))
+
+
+def _balanced(labels: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
+    """All indices in random order, such that every beginning has the classes in about their shares."""
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        place[generator.permutation(members)] = (np.arange(len(members)) + generator.random()) / len(members)
+    return np.argsort(place, kind="stable")
 
 
 def digits() -> Data:
@@ -34,7 +54,7 @@ def digits() -> Data:
     with gzip.open(path, "rt") as file:
         rows = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     train, test = _stratified(rows[:, 64].astype(np.int64), 500)
-    return _data(rows[:, :64], rows[:, 64], train, test, mean=4.884, deviation=6.017, classes=10)
+    return _data(rows[:, :64], rows[:, 64], train, test, mean=4.884, deviation=6.017, similar=SIMILAR["digits"])
 
 
 def _stratified(labels: NDArray[np.int64], n_test: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -58,7 +78,7 @@ def _data(
     test: NDArray[np.int64],
     mean: float,
     deviation: float,
-    classes: int,
+    similar: tuple[int, ...],
 ) -> Data:
     """Raw bytes as normalized tensors, in two splits; the hash is of the bytes and of the split."""
     content = hashlib.sha256()
@@ -67,7 +87,7 @@ def _data(
         content.update(images[part].tobytes() + labels[part].tobytes())
         x = torch.from_numpy(((images[part].astype(np.float32) - mean) / deviation).astype(np.float32))
         splits.append(Examples(x, torch.from_numpy(labels[part].astype(np.int64))))
-    return Data(splits[0], splits[1], classes, content.hexdigest())
+    return Data(splits[0], splits[1], len(similar), content.hexdigest(), similar)
 
 
 DATASETS: dict[str, Callable[[], Data]] = {"digits": digits}

@@ -11,12 +11,16 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from sddcli.core.retraining import RETRAININGS, masks_of, start_of
+from sddcli.core.retraining import PRUNINGS, RETRAININGS, REWINDING, masks_of, origin, rewind_point, start_of
 from sddcli.core.schedules import milestones
 from sddcli.core.words import pick, unknown
 
-Value = str | int | float
+Value = str | int | float | None
 MOST_RUNS = 1_000_000
+SCOPES, COUNTS = ("global", "layer"), ("prunable", "all")
+SUBSEEDS = ("init_seed", "order_seed", "noise_seed")
+BRANCH = ("criterion", "scope", "count", "pruning", "rate", "retraining", "rewind")
+"""The fields that only pruned runs have: what a chain adds to the dense run it grows from."""
 
 
 def _option(help: str, default: Any = MISSING, within: str = "") -> Any:
@@ -35,11 +39,16 @@ class Run:
     dataset: str = _option("data set")
     model: str = _option("network")
     noise: float = _option("share of training labels that get noise", 0.0, "[0, 1]")
-    noise_kind: str = _option("how labels get noise: symmetric, flip", "symmetric")
-    criterion: str = _option("what is kept: magnitude, random", "")
+    noise_kind: str = _option("how labels get noise: symmetric, flip, asymmetric, pairflip", "symmetric")
+    train_size: int = _option("training examples, a fixed balanced part; 0 is all", 0, "[0, inf)")
+    criterion: str = _option("what is kept: magnitude, gradient, random", "")
+    scope: str = _option("weights are ranked: global, or each layer for itself", "global")
+    count: str = _option("what the rate counts: prunable weights, or all of their kind", "prunable")
+    pruning: str = _option("iterative, or one-shot from the dense network", "iterative")
     rate: float = _option("share of the living weights that each level removes", 0.0, "[0, 1)")
     level: int = _option("pruning levels, 0 is dense", 0, "[0, 1000]")
-    retraining: str = _option("what pruned networks start from: lottery", "")
+    retraining: str = _option("lottery, finetune, lr-rewind, scratch, reinit, redense", "")
+    rewind: str = _option("the step that weights or lr are rewound to: 1000it, 5ep", "0it")
     epochs: int = _option("length of each training", 160, "[1, 1000000]")
     batch_size: int = _option("examples per step", 128, "[1, inf)")
     lr: float = _option("learning rate", 0.1, "(0, inf)")
@@ -48,24 +57,38 @@ class Run:
     milestones: str = _option('when lr drops: epochs "80/120" or shares "0.5/0.75"', "")
     gamma: float = _option("factor of each drop of lr", 0.1, "(0, inf)")
     eval_every: int = _option("epochs between evaluations; the last is always one", 1, "[1, inf)")
-    seed: int = _option("seed of weights, order and noise", 0, "[0, inf)")
+    seed: int = _option("seed of weights, order, noise and pruning", 0, "[0, inf)")
+    init_seed: int | None = _option("seed of the weights, if not --seed", None, "[0, inf)")
+    order_seed: int | None = _option("seed of the order of examples, if not --seed", None, "[0, inf)")
+    noise_seed: int | None = _option("seed of the label noise, if not --seed", None, "[0, inf)")
 
     def __post_init__(self) -> None:
         for f in fields(self):
             object.__setattr__(self, f.name, checked(f, getattr(self, f.name)))
-        canonical: dict[str, Value] = {"milestones": "/".join(f"{drop:g}" for drop in milestones(self.milestones))}
+        canonical: dict[str, Value] = {
+            "milestones": "/".join(f"{drop:g}" for drop in milestones(self.milestones)),
+            **{name: None for name in SUBSEEDS if getattr(self, name) == self.seed},
+        }
+        for name, known in (("scope", SCOPES), ("count", COUNTS), ("pruning", PRUNINGS)):
+            if getattr(self, name) not in known:
+                raise unknown(name, getattr(self, name), known)
         if self.noise == 0:
-            canonical["noise_kind"] = Run.noise_kind
+            canonical |= {"noise_kind": Run.noise_kind, "noise_seed": None}
         if not self.milestones:
             canonical["gamma"] = Run.gamma
         if self.level == 0:
-            canonical |= {"criterion": Run.criterion, "rate": Run.rate, "retraining": Run.retraining}
+            canonical |= {name: getattr(Run, name) for name in BRANCH}
         elif not (self.criterion and self.retraining and self.rate):
             raise ValueError(f"level {self.level} needs a criterion, a retraining and a rate above 0")
         else:
             pick("retraining", self.retraining, RETRAININGS)
-        for name, value in canonical.items():
-            object.__setattr__(self, name, value)
+            point, unit = rewind_point(self.rewind)
+            rewinds = point and self.retraining.split(":")[0] in REWINDING
+            canonical["rewind"] = f"{point}{unit}" if rewinds else Run.rewind
+            if self.scope == "layer":
+                canonical["count"] = Run.count
+        for name, usual in canonical.items():
+            object.__setattr__(self, name, usual)
 
     @property
     def id(self) -> str:
@@ -81,7 +104,7 @@ class Run:
     @property
     def parents(self) -> tuple[Run, ...]:
         """The runs that must be finished before this one can start."""
-        return () if self.level == 0 else tuple(dict.fromkeys((masks_of(self), start_of(self).run)))
+        return () if self.level == 0 else tuple(dict.fromkeys((masks_of(self).run, start_of(self).run)))
 
     @property
     def slug(self) -> str:
@@ -91,17 +114,28 @@ class Run:
         return re.sub(r"[^a-zA-Z0-9.=_-]+", "_", "-".join(filter(None, words)))[:100]
 
     @property
-    def batch(self) -> Run:
-        """The same for all runs that can be trained side by side: the run without what may differ among them."""
-        return replace(self, noise=0, level=0, seed=0)
+    def batch(self) -> tuple[Run, str, str]:
+        """The same for all runs that can be trained side by side: their plain dense run and their schedule."""
+        plain = replace(self, noise=0, level=0, seed=0, init_seed=None, order_seed=None, noise_seed=None)
+        schedule = origin(self).schedule if self.level else "full"
+        if schedule == "rewound" and self.rewind == Run.rewind:
+            schedule = "full"
+        return plain, schedule, self.rewind if schedule == "rewound" else ""
+
+    def seed_of(self, what: str) -> int:
+        """The seed of "init", "order" or "noise": its own, or `seed`."""
+        own: int | None = getattr(self, f"{what}_seed")
+        return self.seed if own is None else own
 
 
 FIELDS: dict[str, Field[Any]] = {f.name: f for f in fields(Run)}
-KINDS = {name: {"str": str, "int": int, "float": float}[str(f.type)] for name, f in FIELDS.items()}
+KINDS = {name: {"str": str, "int": int, "float": float}[str(f.type).split(" ")[0]] for name, f in FIELDS.items()}
 
 
 def checked(f: Field[Any], value: Any) -> Value:
     """`value` in the type and range of field `f`. Raises ValueError that names both."""
+    if value is None and f.default is None:
+        return None
     kind: type[Any] = KINDS[f.name]
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
         noun = {str: "a word", int: "a whole number", float: "a number"}[kind]

@@ -127,7 +127,7 @@ class Store:
             **facts,
             "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         }
-        write(folder / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+        self._write_manifest(run, manifest)
 
     def weights(self, run: Run) -> tuple["Tensors", "Tensors"]:
         """The trained weights of `run`, pruned ones 0, and its masks, each (*shape)."""
@@ -143,6 +143,23 @@ class Store:
     def initial(self, run: Run) -> "Tensors":
         """The weights before training of the dense run that `run` grew from."""
         return unpack(self._verified(replace(run, level=0), "initial.safetensors"))[0]
+
+    def step(self, run: Run, step: int) -> "Tensors | None":
+        """The weights of a dense run at one step of its training, or None where nobody has asked for them yet."""
+        name, manifest = f"step-{step}.safetensors", self.manifest(run)
+        return unpack(self._verified(run, name))[0] if manifest and name in manifest["files"] else None
+
+    def save_step(self, run: Run, step: int, weights: "Tensors") -> None:
+        """Keeps the weights of a finished dense run at one step, for the chains that rewind to it."""
+        name, content, manifest = f"step-{step}.safetensors", pack(weights, {}), self.manifest(run)
+        if manifest is None:
+            raise StoreError(f"{self.folder(run)} has no manifest")
+        write(self.folder(run) / name, content)
+        files = manifest["files"] | {name: hashlib.sha256(content).hexdigest()}
+        self._write_manifest(run, manifest | {"files": files})
+
+    def _write_manifest(self, run: Run, manifest: Manifest) -> None:
+        write(self.folder(run) / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
 
     def _verified(self, run: Run, name: str) -> bytes:
         path, manifest = self.folder(run) / name, self.manifest(run)

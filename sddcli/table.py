@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from sddcli.spec import FIELDS, Run, Value
+from sddcli.spec import BRANCH, FIELDS, SUBSEEDS, Run, Value
 from sddcli.store import Manifest, Store, StoreError, write
 
 METRICS = (
@@ -23,8 +23,7 @@ METRICS = (
     "pruned_train_accuracy",
     "pruned_test_accuracy",
 )
-BRANCH = ("criterion", "rate", "retraining")  # what a chain adds to the dense run it grows from
-REPLICATE = ("seed",)  # what makes replicates of a setting, not settings
+REPLICATE = ("seed", *SUBSEEDS)  # what makes replicates of a setting, not settings
 
 
 def results(store: Store) -> pd.DataFrame:
@@ -52,6 +51,7 @@ def results(store: Store) -> pd.DataFrame:
 
 def _row(store: Store, run: Run, manifest: Manifest) -> dict[str, Any]:
     fields = {name: getattr(run, name) for name in FIELDS}
+    fields |= {name: run.seed_of(name.removesuffix("_seed")) for name in SUBSEEDS}
     metrics = {name: manifest["metrics"].get(name) for name in METRICS}
     measures = {name: value for values in store.measures(run).values() for name, value in values.items()}
     return {**fields, "chain": run.chain, "run": run.id, **metrics, **measures}

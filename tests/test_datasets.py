@@ -36,3 +36,13 @@ def test_digits_are_split_by_class_and_for_ever() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(ValueError, match="unknown data set 'digit'; did you mean 'digits'"):
         load("digit")
+
+
+def test_parts_are_balanced_and_nest() -> None:
+    whole, parts = load("digits"), [load("digits", n) for n in (100, 300, 1297)]
+    rows = [{tuple(x.tolist()) for x in part.train.x} for part in parts]
+    assert [len(part.train.x) for part in parts] == [100, 300, 1297] and rows[0] < rows[1] < rows[2]
+    assert ((parts[0].train.y.bincount() - 10).abs() <= 1).all()
+    assert torch.equal(parts[0].test.x, whole.test.x) and torch.equal(parts[2].train.y, whole.train.y)
+    with pytest.raises(ValueError, match="train_size 1298 is more than the 1297 examples of digits"):
+        load("digits", 1298)

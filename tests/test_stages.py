@@ -5,37 +5,143 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from sddcli import stages
 from sddcli.core import masks
 from sddcli.core.criteria import CRITERIA
-from sddcli.core.types import Trained
+from sddcli.core.seeds import stream
+from sddcli.core.types import Tensors, Trained
 from sddcli.datasets import load
 from sddcli.spec import Run
 
 DATA = load("digits")
 DENSE = Run("digits", "lenet-300-100", noise=0.4, epochs=2, batch_size=64, momentum=0.9, seed=1)
+PRUNED = replace(DENSE, criterion="magnitude", retraining="lottery", rate=0.2, level=1)
 MODEL = stages.model_of(DENSE, DATA)
+Floats = NDArray[np.float64]
+
+
+def dense() -> tuple[Tensors, Tensors]:
+    start = stages.fresh(DENSE, MODEL)
+    return start, stages.full_masks(MODEL, start)
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
-def test_chains_keep_exact_counts_and_nest(criterion: str) -> None:
-    weights, kept = stages.dense(DENSE, MODEL)
+@pytest.mark.parametrize(("scope", "count"), [("global", "prunable"), ("global", "all"), ("layer", "prunable")])
+def test_chains_keep_exact_counts_and_nest(criterion: str, scope: str, count: str) -> None:
+    weights, kept = dense()
     for level in range(1, 6):
-        run = replace(DENSE, criterion=criterion, retraining="lottery", rate=0.2, level=level)
-        inner = stages.prune(run, MODEL, Trained(weights, weights, kept))
-        assert sum(int(mask.sum()) for mask in inner.values()) == masks.kept(MODEL.size, 0.2, level)
+        run = replace(PRUNED, criterion=criterion, level=level, scope=scope, count=count)
+        inner = stages.prune(run, MODEL, Trained(weights, weights, kept), DATA)
+        sizes = {name: int(mask.sum()) for name, mask in inner.items()}
+        if scope == "layer":
+            assert sizes == {"hidden1.weight": round(19200 * 0.8**level), "hidden2.weight": round(30000 * 0.8**level)}
+        elif count == "all":  # the 1,000 weights of the output layer count, and stay
+            assert sum(sizes.values()) + 1000 == masks.kept(50_200, 0.2, level)
+        else:
+            assert sum(sizes.values()) == masks.kept(49_200, 0.2, level)
         assert all((kept[name] | ~inner[name]).all() for name in inner) and set(inner) == set(MODEL.prunable)
         kept = inner
 
 
 def test_magnitude_prunes_the_smallest_of_all_layers() -> None:
-    weights, kept = stages.dense(DENSE, MODEL)
-    run = replace(DENSE, criterion="magnitude", retraining="lottery", rate=0.5, level=1)
-    chosen = stages.prune(run, MODEL, Trained(weights, weights, kept))
+    weights, kept = dense()
+    chosen = stages.prune(replace(PRUNED, rate=0.5), MODEL, Trained(weights, weights, kept), DATA)
     magnitudes = np.concatenate([weights[name].abs().numpy().ravel() for name in MODEL.prunable])
     mask = np.concatenate([chosen[name].numpy().ravel() for name in MODEL.prunable])
     assert magnitudes[mask].min() >= magnitudes[~mask].max() and mask.sum() == mask.size // 2
+
+
+def by_hand(weights: Tensors, x: Floats, y: NDArray[np.int64]) -> dict[str, Floats]:
+    """The gradient of the mean cross-entropy of LeNet-300-100, written out in NumPy, float64."""
+    w = {name: tensor.double().numpy() for name, tensor in weights.items()}
+    h1 = np.maximum(x @ w["hidden1.weight"].T + w["hidden1.bias"], 0)
+    h2 = np.maximum(h1 @ w["hidden2.weight"].T + w["hidden2.bias"], 0)
+    z = h2 @ w["output.weight"].T + w["output.bias"]
+    p = np.exp(z - z.max(1, keepdims=True))
+    d = (p / p.sum(1, keepdims=True) - np.eye(10)[y]) / len(y)
+    d2 = d @ w["output.weight"] * (h2 > 0)
+    d1 = d2 @ w["hidden2.weight"] * (h1 > 0)
+    return {"hidden2.weight": d2.T @ h1, "hidden1.weight": d1.T @ x}
+
+
+@pytest.mark.parametrize(
+    ("word", "batches"), [("gradient", 1), ("gradient:batches=2", 2), ("gradient:batches=all", None)]
+)
+def test_gradient_prunes_by_weight_times_slope_on_noisy_labels(word: str, batches: int | None) -> None:
+    weights, kept = dense()
+    run = replace(PRUNED, criterion=word, rate=0.5)
+    chosen = np.arange(1297)
+    if batches:
+        chosen = stream(run.seed, "criterion", 1, "batches").permutation(1297)[: batches * 64]
+    labels = stages.noisy_labels(run, DATA).numpy()
+    slopes = by_hand(weights, DATA.train.x.double().numpy()[chosen], labels[chosen])
+    scores = {name: np.abs(slopes[name] * weights[name].double().numpy()) for name in MODEL.prunable}
+    threshold = np.sort(np.concatenate([score.ravel() for score in scores.values()]))[24_600]
+    mask = stages.prune(run, MODEL, Trained(weights, weights, kept), DATA)
+    wrong = sum(((score >= threshold) != mask[name].numpy()).sum() for name, score in scores.items())
+    assert wrong <= 4  # scores that float32 cannot tell from the threshold
+
+
+@pytest.mark.parametrize(
+    ("retraining", "rewind", "rates", "first"),
+    [
+        ("lottery", "0it", [0.1] * 4 + [0.01] * 4, 0),
+        ("lottery", "3it", [0.1] * 4 + [0.01] * 4, 3),
+        ("lr-rewind", "1ep", [0.1] * 4 + [0.01] * 4, 2),
+        ("finetune", "0it", [0.01] * 8, 0),
+        ("redense", "3it", [0.01] * 8, 0),
+        ("scratch", "0it", [0.1] * 4 + [0.01] * 4, 0),
+        ("reinit", "3it", [0.1] * 4 + [0.01] * 4, 0),
+    ],
+)
+def test_schedules(retraining: str, rewind: str, rates: list[float], first: int) -> None:
+    run = replace(PRUNED, retraining=retraining, rewind=rewind, epochs=4, batch_size=700, milestones="0.5")
+    found, start = stages.schedule(run, 1297)
+    assert found == pytest.approx(rates) and start == first
+    with pytest.raises(ValueError, match="is not before the end of training, step 8"):
+        stages.schedule(replace(run, retraining="lottery", rewind="8it"), 1297)
+
+
+def test_replay_is_where_training_was() -> None:
+    start, kept = dense()
+    for now in stages.train([replace(DENSE, epochs=1)], MODEL, DATA, [start], [kept]):
+        after = stages.single(now.state.parameters, 0)
+    again = stages.replay(DENSE, 21, MODEL, DATA, start)
+    assert all(torch.equal(after[name], again[name]) for name in after)
+    part = stages.replay(DENSE, 5, MODEL, DATA, start)
+    assert not any(torch.equal(part[name], again[name]) for name in MODEL.prunable)
+
+
+def test_a_rewound_run_is_the_dense_one_from_that_step_on() -> None:
+    """Rewound to step t with nothing pruned and no momentum, training ends where the dense one does."""
+    plain = replace(DENSE, momentum=0, epochs=2)
+    start, kept = dense()
+    run = replace(plain, criterion="magnitude", retraining="lottery", rate=0.2, level=1, rewind="30it")
+    ends = []
+    for each, weights in ((plain, start), (run, stages.replay(plain, 30, MODEL, DATA, start))):
+        *_, last = stages.train([each], MODEL, DATA, [weights], [kept])
+        ends.append(stages.single(last.state.parameters, 0))
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in start)
+
+
+def test_fresh_weights_differ_by_level_and_follow_their_own_seed() -> None:
+    scratch = replace(PRUNED, retraining="scratch")
+    first, second = stages.fresh(scratch, MODEL), stages.fresh(replace(scratch, level=2), MODEL)
+    assert not torch.equal(first["hidden1.weight"], second["hidden1.weight"])
+    assert not torch.equal(first["hidden1.weight"], dense()[0]["hidden1.weight"])
+    other = stages.fresh(replace(DENSE, init_seed=5), MODEL)
+    assert torch.equal(other["hidden1.weight"], stages.fresh(replace(DENSE, seed=5), MODEL)["hidden1.weight"])
+
+
+def test_each_seed_moves_its_own_thing() -> None:
+    base = stages.noisy_labels(DENSE, DATA)
+    assert torch.equal(base, stages.noisy_labels(replace(DENSE, init_seed=9, order_seed=9), DATA))
+    assert torch.equal(
+        stages.noisy_labels(replace(DENSE, noise_seed=9), DATA), stages.noisy_labels(replace(DENSE, seed=9), DATA)
+    )
+    assert not torch.equal(base, stages.noisy_labels(replace(DENSE, noise_seed=9), DATA))
 
 
 def test_noise_is_that_of_the_seed_and_leaves_the_data_alone() -> None:
@@ -50,16 +156,16 @@ def test_noise_is_that_of_the_seed_and_leaves_the_data_alone() -> None:
 
 def test_training_evaluates_when_due_and_at_the_end() -> None:
     run = replace(DENSE, epochs=5, eval_every=2)
-    start = stages.dense(run, MODEL)
-    seen = list(stages.train([run], MODEL, DATA, [start[0]], [start[1]]))
+    start, kept = dense()
+    seen = list(stages.train([run], MODEL, DATA, [start], [kept]))
     assert [now.epoch for now in seen] == [1, 2, 3, 4, 5]
     assert [now.epoch for now in seen if now.metrics] == [2, 4, 5]
 
 
 def test_it_learns_clean_digits() -> None:
     run = replace(DENSE, noise=0, epochs=5)
-    start = stages.dense(run, MODEL)
-    for now in stages.train([run], MODEL, DATA, [start[0]], [start[1]]):
+    start, kept = dense()
+    for now in stages.train([run], MODEL, DATA, [start], [kept]):
         last = now
     assert last.metrics is not None
     assert last.metrics[0]["test_accuracy"] > 0.93 and np.isnan(last.metrics[0]["memorized"])
@@ -72,10 +178,12 @@ def test_it_learns_clean_digits() -> None:
         (dict(noise_kind="flop"), "unknown noise_kind 'flop'; did you mean 'flip'"),
         (dict(criterion="magnitud"), "unknown criterion 'magnitud'; did you mean 'magnitude'"),
         (dict(level=60), "level 60 leaves none of 49200 weights; the last possible is 51"),
+        (dict(level=18, count="all"), "level 18 leaves none of 49200 weights; the last possible is 17"),
+        (dict(level=50, scope="layer"), "level 50 leaves none of a layer; the last possible is 47"),
+        (dict(rewind="99ep"), "rewind 99ep is not before the end"),
     ],
 )
 def test_check_finds_words_and_levels_that_cannot_be(change: dict[str, str], message: str) -> None:
-    run = replace(DENSE, criterion="magnitude", retraining="lottery", rate=0.2, level=1)
-    stages.check(run, DATA)
+    stages.check(PRUNED, DATA)
     with pytest.raises(ValueError, match=message):
-        stages.check(replace(run, **change), DATA)  # type: ignore[arg-type]
+        stages.check(replace(PRUNED, **change), DATA)  # type: ignore[arg-type]

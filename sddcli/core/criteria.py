@@ -10,9 +10,15 @@ def magnitude(net: Net) -> Tensors:
     return {name: w.abs() for name, w in net.final.items()}
 
 
+def gradient(net: Net, *, batches: str = "1") -> Tensors:
+    """|w * dL/dw| on random training batches, by default one as in He et al. (2022); batches=all is exact."""
+    slopes = net.gradients(None if batches == "all" else int(batches))
+    return {name: (w * slopes[name]).abs() for name, w in net.final.items()}
+
+
 def random(net: Net) -> Tensors:
     """U(0, 1), independent of the weights: the naive benchmark (He et al. 2022)."""
     return {name: torch.from_numpy(net.stream(name).random(tuple(w.shape))) for name, w in net.final.items()}
 
 
-CRITERIA = {"magnitude": magnitude, "random": random}
+CRITERIA = {"magnitude": magnitude, "gradient": gradient, "random": random}

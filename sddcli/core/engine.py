@@ -24,7 +24,7 @@ class Plan:
     """How to train: pure functions and numbers, the same for all M models.
 
     order(epoch) -> (M, N) int64, each model's own order of the N examples in epoch 0, 1, ...;
-    lr: one learning rate per step, all epochs one after another.
+    lr: one learning rate for each step from 0 on, all epochs one after another.
     """
 
     forward: Forward
@@ -38,10 +38,10 @@ class Plan:
 def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
     """Stochastic gradient descent with momentum and weight decay (as torch.optim.SGD), cross-entropy loss.
 
-    state: M models, `velocity` empty for a fresh start, `epoch` the epochs already done; x: (N, *features)
+    state: M models, `velocity` empty for a fresh start, `step` the one to go on from; x: (N, *features)
     shared; y: (M, N) each model its own labels. The last batch of an epoch may be short. Yields after each
-    epoch, until the learning rates are used up. Pruned weights are exactly 0 after every step, their
-    gradients and momentum too. The given state is not written to.
+    epoch, and where the learning rates are used up, if that is within one. Pruned weights are exactly 0
+    after every step, their gradients and momentum too. The given state is not written to.
     """
     models, n = y.shape
     batches = range(0, n, plan.batch_size)
@@ -53,22 +53,23 @@ def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
     weights.mul_(keep)
     velocity.mul_(keep)
     leaves = {name: w.requires_grad_() for name, w in parameters.items()}
-    now = State({name: w.detach() for name, w in leaves.items()}, state.masks, momenta, state.epoch)
+    now = State({name: w.detach() for name, w in leaves.items()}, state.masks, momenta, state.step)
 
     rows = torch.arange(models, device=y.device).unsqueeze(1)
-    while now.epoch * len(batches) < len(plan.lr):
-        order = plan.order(now.epoch)
+    while now.step < len(plan.lr):
+        epoch, first = divmod(now.step, len(batches))
+        order = plan.order(epoch)
         labels = y[rows, order]
-        for index, start in enumerate(batches):
+        for start in batches[first : first + len(plan.lr) - now.step]:
             chosen = order[:, start : start + plan.batch_size]  # (M, B)
             inputs = x.index_select(0, chosen.reshape(-1)).view(*chosen.shape, *x.shape[1:])
             loss = _loss(plan.forward(leaves, inputs), labels[:, start : start + plan.batch_size])
             grads = torch.autograd.grad(loss, list(leaves.values()))
             for block, grad in zip(gradients.values(), grads, strict=True):
                 block.copy_(grad)
-            _step(weights, slopes, velocity, keep, scratch, plan, plan.lr[now.epoch * len(batches) + index])
-        now.epoch += 1
-        yield Epoch(now.epoch, now)
+            _step(weights, slopes, velocity, keep, scratch, plan, plan.lr[now.step])
+            now.step += 1
+        yield Epoch(epoch + 1, now)
 
 
 def _loss(logits: Tensor, y: Tensor) -> Tensor:

@@ -7,12 +7,13 @@ import torch
 from sddcli.core.types import Tensors
 
 
-def kept(size: int, rate: float, level: int) -> int:
+def kept(size: int, rate: float, level: int, spared: int = 0) -> int:
     """Weights left of `size` after `level` rounds that each remove the fraction `rate`: nearest whole number.
 
     Counted from the start and not from the round before, so that one-shot and iterative pruning agree.
+    spared: weights that the rate counts but that stay, so that the others go faster, down to 0.
     """
-    return floor(size * (1 - rate) ** level + 0.5)
+    return max(0, floor((size + spared) * (1 - rate) ** level + 0.5) - spared)
 
 
 def full(weights: Tensors) -> Tensors:

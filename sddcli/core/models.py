@@ -27,6 +27,11 @@ class Model:
         """Number of prunable weights."""
         return sum(prod(self.shapes[name]) for name in self.prunable)
 
+    @property
+    def spared(self) -> int:
+        """Number of weights of the prunable kind that are never pruned: those of an output layer, no biases."""
+        return sum(prod(shape) for name, shape in self.shapes.items() if len(shape) > 1) - self.size
+
 
 def mlp(widths: tuple[int, ...], features: Shape, classes: int) -> Model:
     """Fully connected ReLU layers of the given hidden widths; the output layer is never pruned."""

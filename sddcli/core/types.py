@@ -22,25 +22,32 @@ class Examples(NamedTuple):
 
 
 class Data(NamedTuple):
-    """A data set: its two splits, its number of classes, the sha256 of its raw content."""
+    """A data set: its two splits, its number of classes, the sha256 of its raw content.
+
+    similar: (classes,) the class that each one is mistaken for, itself if none; () where nobody says.
+    """
 
     train: Examples
     test: Examples
     classes: int
     sha256: str
+    similar: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Net:
     """One trained model as a criterion sees it: its prunable weights only, name -> (*shape).
 
-    `stream(*names)` gives the random generator of this pruning step for what `names` names.
+    `stream(*names)` gives the random generator of this pruning step for what `names` names;
+    `gradients(batches)` the gradient, with respect to the final weights, of the mean loss on so many random
+    training batches, or on all examples for None; training labels, evaluation mode.
     """
 
     initial: Tensors
     final: Tensors
     masks: Tensors
     stream: Callable[..., np.random.Generator]
+    gradients: Callable[[int | None], Tensors]
 
 
 class Trained(NamedTuple):
@@ -58,11 +65,11 @@ class State:
     parameters: Tensors
     masks: Tensors
     velocity: Tensors
-    epoch: int = 0
+    step: int = 0
 
 
 class Epoch(NamedTuple):
-    """Epochs done since the start (1, 2, ...), and the state then: views that the next epoch overwrites."""
+    """The epoch that ended (1, 2, ...), and the state then: views that the next epoch overwrites."""
 
     number: int
     state: State

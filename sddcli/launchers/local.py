@@ -64,7 +64,7 @@ class Agenda:
         """runs: the unfinished ones; parents that are not among them count as finished."""
         self._blockers: dict[Run, set[Run]] = {run: set() for run in runs}
         self._children: dict[Run, list[Run]] = defaultdict(list)
-        self._ready: dict[Run, dict[Run, None]] = defaultdict(dict)  # by Run.batch, in order
+        self._ready: dict[object, dict[Run, None]] = defaultdict(dict)  # by Run.batch, in order
         self._working: set[Run] = set()
         for run, blockers in self._blockers.items():
             blockers.update(parent for parent in run.parents if parent in self._blockers)

@@ -10,7 +10,7 @@ from sddcli import stages
 from sddcli.analyses import learning_distance
 from sddcli.core import masks
 from sddcli.core.models import Model
-from sddcli.core.retraining import masks_of, start_of
+from sddcli.core.retraining import masks_of, rewind_steps, start_of
 from sddcli.core.types import Data, Tensors, Trained
 from sddcli.datasets import load
 from sddcli.events import Advanced, Failed, Report, Saved
@@ -23,7 +23,7 @@ Row = dict[str, float | int | None]
 def check(runs: Sequence[Run]) -> None:
     """Raises ValueError where a word is in no table or a level leaves no weight, before anything is written."""
     for run in runs:
-        stages.check(run, load(run.dataset))
+        stages.check(run, load(run.dataset, run.train_size))
 
 
 class Cost(NamedTuple):
@@ -50,9 +50,9 @@ def _kind(run: Run) -> tuple[str, str, int]:
 
 def _bytes(run: Run) -> int:
     """Kept weights, a bit for each that can be pruned, a dense run's initial weights; the words beside them."""
-    model = stages.model_of(run, load(run.dataset))
+    model = stages.model_of(run, load(run.dataset, run.train_size))
     parameters = sum(prod(shape) for shape in model.shapes.values())
-    stored = parameters - model.size + masks.kept(model.size, run.rate, run.level)
+    stored = parameters - model.size + sum(stages.counts(run, model).values())
     weights = 4 * (stored + (parameters if run.level == 0 else 0)) + model.size // 8
     return weights + 150 * -(-run.epochs // run.eval_every) + 3000
 
@@ -64,7 +64,7 @@ def work(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], report: Re
     reported as failed; the others go on.
     """
     began = time.perf_counter()
-    data = load(runs[0].dataset)
+    data = load(runs[0].dataset, runs[0].train_size)
     model = stages.model_of(runs[0], data)
     facts = {**facts, "data": {"name": runs[0].dataset, "sha256": data.sha256}}
     ready: dict[Run, tuple[Tensors, Tensors]] = {}
@@ -93,27 +93,45 @@ def work(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], report: Re
 
 
 def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
-    """The weights that `run`'s training starts from, and its masks: pruned now, or when work was interrupted."""
+    """The weights that `run`'s training starts from, and its masks: made now, or before an interruption."""
     for relative in (run, *run.parents):
         known = store.manifest(relative)
         if known and known["data"]["sha256"] != data.sha256:
             raise StoreError(f"{store.folder(relative)} was made from other {run.dataset} data: its hash differs")
     if run.level == 0:
-        return stages.dense(run, model)
+        start = stages.fresh(run, model)
+        return start, stages.full_masks(model, start)
     if (found := store.pruned(run)) is not None:
         return found
-    parent = masks_of(run)
-    final, old = store.weights(parent)
-    kept = stages.prune(run, model, Trained(store.initial(parent), final, old))
-    source, moment = start_of(run)
-    start = masks.apply(kept, store.initial(source) if moment == "initial" else store.weights(source)[0])
-
-    cut = stages.stacked([masks.apply(kept, final)], tuple(model.shapes))
-    noisy = stages.noisy_labels(run, data).unsqueeze(0)
-    after = _finite(stages.metrics(model, cut, data, noisy)[0])
-    metrics = {**_size(kept), **{f"pruned_{name}": value for name, value in after.items()}}
+    parent, how = masks_of(run)
+    final, kept = store.weights(parent)
+    metrics = _size(kept)  # of re-dense training, the sparsity that it comes from
+    if how == "prune":
+        kept = stages.prune(run, model, Trained(store.initial(parent), final, kept), data)
+        cut = stages.stacked([masks.apply(kept, final)], tuple(model.shapes))
+        after = stages.metrics(model, cut, data, stages.noisy_labels(run, data).unsqueeze(0))[0]
+        metrics = _size(kept) | {f"pruned_{name}": value for name, value in _finite(after).items()}
+    if how == "open":
+        kept = stages.full_masks(model, final)
+    start = masks.apply(kept, _start(store, run, model, data))
     store.save_pruned(run, start, kept, {**facts, "metrics": metrics})
     return start, kept
+
+
+def _start(store: Store, run: Run, model: Model, data: Data) -> Tensors:
+    source, moment = start_of(run)
+    if moment == "fresh":
+        return stages.fresh(run, model)
+    if moment == "final":
+        return store.weights(source)[0]
+    if moment == "initial":
+        return store.initial(source)
+    step = rewind_steps(run.rewind, -(-len(data.train.y) // run.batch_size))
+    found = store.step(source, step)
+    if found is None:
+        found = stages.replay(source, step, model, data, store.initial(source))
+        store.save_step(source, step, found)
+    return found
 
 
 def _save(store: Store, run: Run, net: Trained, history: list[Row], facts: Mapping[str, Any]) -> None:

@@ -9,6 +9,7 @@ import torch
 from sddcli.core import masks, seeds
 from sddcli.core.criteria import CRITERIA
 from sddcli.core.types import Net, Tensors
+from sddcli.core.words import pick
 
 
 def net(level: int = 1) -> Net:
@@ -18,14 +19,27 @@ def net(level: int = 1) -> Net:
         shapes = {"a.weight": (20, 30), "b.weight": (20, 30), "c.weight": (5, 20)}
         return {name: torch.from_numpy(generator.standard_normal(shape, np.float32)) for name, shape in shapes.items()}
 
-    final = tensors()
-    return Net(tensors(), final, masks.full(final), partial(seeds.stream, 0, "criterion", level))
+    final, slopes = tensors(), tensors()
+    draw = partial(seeds.stream, 0, "criterion", level)
+
+    def gradients(batches: int | None) -> Tensors:
+        return {name: slope * (batches or 100) for name, slope in slopes.items()}
+
+    return Net(tensors(), final, masks.full(final), draw, gradients)
 
 
 def test_magnitude_is_the_absolute_weight() -> None:
     given = net()
     for name, score in CRITERIA["magnitude"](given).items():
         assert np.array_equal(score.numpy(), np.abs(given.final[name].numpy()))
+
+
+def test_gradient_is_weight_times_slope_of_one_batch_or_more() -> None:
+    given = net()
+    for word, batches in (("gradient", 1), ("gradient:batches=3", 3), ("gradient:batches=all", None)):
+        slopes = given.gradients(batches)
+        for name, score in pick("criterion", word, CRITERIA)(given).items():
+            assert np.array_equal(score.numpy(), np.abs(given.final[name].numpy() * slopes[name].numpy()))
 
 
 def test_random_is_uniform_and_differs_by_tensor_and_level() -> None:

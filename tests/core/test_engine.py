@@ -94,7 +94,7 @@ def test_bits_do_not_depend_on_interruption(chosen: tuple[int, ...]) -> None:
         if now.number == 1:
             break
     copies = [{name: t.clone() for name, t in part.items()} for part in (now.state.parameters, now.state.velocity)]
-    resumed = State(copies[0], now.state.masks, copies[1], epoch=1)
+    resumed = State(copies[0], now.state.masks, copies[1], now.state.step)
     for later in engine.train(resumed, X, labels, plan):
         state = later.state
     assert later.number == 3

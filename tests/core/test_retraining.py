@@ -4,16 +4,61 @@ from dataclasses import replace
 
 import pytest
 
-from sddcli.core.retraining import RETRAININGS, masks_of, start_of
+from sddcli.core.retraining import RETRAININGS, origin, rewind_point, rewind_steps
 from sddcli.spec import Run, with_parents
 
 RUN = Run("digits", "lenet-300-100", criterion="magnitude", retraining="lottery", rate=0.2, level=3, noise=0.4)
 
 
+DENSE, ABOVE = replace(RUN, level=0), replace(RUN, level=2)
+
+
 def test_lottery_prunes_the_level_above_and_starts_from_the_dense_initialization() -> None:
-    assert masks_of(RUN) == replace(RUN, level=2)
-    assert start_of(RUN) == (replace(RUN, level=0), "initial")
-    assert masks_of(replace(RUN, level=1)) == start_of(RUN).run == Run("digits", "lenet-300-100", noise=0.4)
+    assert origin(RUN) == ((ABOVE, "prune"), (DENSE, "initial"), "rewound")
+    later = replace(RUN, rewind="1000it")
+    assert origin(later) == ((replace(later, level=2), "prune"), (DENSE, "step"), "rewound")
+
+
+@pytest.mark.parametrize(("name", "schedule"), [("finetune", "last"), ("lr-rewind", "rewound")])
+def test_finetune_and_lr_rewind_go_on_from_the_level_above(name: str, schedule: str) -> None:
+    above = replace(ABOVE, retraining=name)
+    assert origin(replace(RUN, retraining=name)) == ((above, "prune"), (above, "final"), schedule)
+
+
+def test_scratch_prunes_its_own_chain_and_starts_anew() -> None:
+    run = replace(RUN, retraining="scratch")
+    assert origin(run) == ((replace(run, level=2), "prune"), (DENSE, "fresh"), "full")
+
+
+def test_reinit_and_redense_grow_from_the_ticket_of_the_same_level() -> None:
+    assert origin(replace(RUN, retraining="reinit")) == ((RUN, "same"), (DENSE, "fresh"), "full")
+    assert origin(replace(RUN, retraining="redense")) == ((RUN, "open"), (RUN, "final"), "last")
+    rewound = replace(RUN, retraining="reinit", rewind="5ep")
+    assert origin(rewound).masks.run == replace(RUN, rewind="5ep")
+
+
+def test_one_shot_prunes_the_dense_run_at_every_level() -> None:
+    run = replace(RUN, pruning="one-shot")
+    assert origin(run).masks == (DENSE, "prune") and with_parents([run]) == (DENSE, run)
+    with pytest.raises(ValueError, match="unknown pruning 'oneshot'; did you mean 'one-shot'"):
+        replace(RUN, pruning="oneshot")
+
+
+def test_the_rewind_step_is_dropped_where_it_cannot_matter() -> None:
+    for name in RETRAININGS:
+        same = replace(RUN, retraining=name, rewind="7it") == replace(RUN, retraining=name)
+        assert same == (name in ("finetune", "scratch")), name
+    assert replace(RUN, rewind="0ep") == RUN
+
+
+@pytest.mark.parametrize("text", ["", "7", "it", "-1it", "1.5ep", "1000IT"])
+def test_unreadable_rewind_points(text: str) -> None:
+    with pytest.raises(ValueError, match="rewind takes steps or epochs"):
+        rewind_point(text)
+
+
+def test_rewind_steps() -> None:
+    assert rewind_steps("1000it", 391) == 1000 and rewind_steps("5ep", 391) == 1955
 
 
 @pytest.mark.parametrize("name", RETRAININGS)
