@@ -1,11 +1,13 @@
 """Table: manifests -> results.csv, history.csv, measures/NAME.csv; what differs in it, and means over seeds."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sddcli.spec import BRANCH, FIELDS, SUBSEEDS, Run, Value
 from sddcli.store import Manifest, Store, StoreError, write
@@ -73,6 +75,13 @@ def export(store: Store) -> pd.DataFrame:
     return frame
 
 
+def save(frame: pd.DataFrame, root: Path, measure: str) -> Path:
+    """Writes what a measure of whole curves says beside the other measures; returns where."""
+    path = root / "measures" / f"{measure}.csv"
+    write(path, _csv(frame))
+    return path
+
+
 def _csv(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False, lineterminator="\n").encode()
 
@@ -136,6 +145,53 @@ def measured(store: Store, measure: str, ids: Collection[str]) -> pd.DataFrame:
     """What analysis `measure` found about the runs with these ids: run, level, and its numbers."""
     frame = pd.read_csv(store.root / "measures" / f"{measure}.csv")
     return frame[frame["run"].isin(ids)]
+
+
+class Curves(NamedTuple):
+    """The chains of one setting: its varied fields, its levels and their sparsity (K,), accuracies (S, K)."""
+
+    fields: dict[str, Any]
+    levels: list[int]
+    sparsity: list[float]
+    test: NDArray[np.float64]
+    train: NDArray[np.float64]
+
+
+def curves(frame: pd.DataFrame) -> Iterator[Curves]:
+    """Each setting's chains, at the levels that all of its chains have."""
+    names = varied(frame)
+    for values, rows in frame.groupby(names, sort=True) if names else [((), frame)]:
+        test, train = (rows.pivot(index="chain", columns="level", values=f"{n}_accuracy") for n in ("test", "train"))
+        test = test.dropna(axis="columns")
+        sparsity = rows.groupby("level")["sparsity"].mean()[test.columns]
+        fields = dict(zip(names, values, strict=True))
+        yield Curves(fields, [int(level) for level in test.columns], sparsity.tolist(), test.to_numpy(), train[test.columns].to_numpy())
+
+
+def judged(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]]) -> pd.DataFrame:
+    """What `judge` says of each setting's curves, one row each, its places as levels and their sparsities."""
+    rows = []
+    for fields, levels, sparsity, test, train in curves(frame):
+        said = judge(test, train)
+        for place in ("fitted", "valley", "peak"):
+            at = said[place]
+            said[place] = None if at is None else levels[at]
+            said[f"{place}_sparsity"] = None if at is None else sparsity[at]
+        spans: dict[str, list[int]] = {}
+        for level, phase in zip(levels, said["phases"], strict=False):
+            spans.setdefault(phase, []).append(level)
+        said["phases"] = ", ".join(f"{phase} {span[0]}-{span[-1]}" for phase, span in spans.items())
+        rows.append({**fields, **said})
+    return pd.DataFrame(rows)
+
+
+def phases(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]]) -> pd.DataFrame:
+    """The phase of each level of each setting in which `judge` found any: varied fields, level, phase."""
+    rows = []
+    for fields, levels, _, test, train in curves(frame):
+        for level, phase in zip(levels, judge(test, train)["phases"], strict=False):
+            rows.append({**fields, "level": level, "phase": phase})
+    return pd.DataFrame(rows, columns=[*varied(frame), "level", "phase"])
 
 
 def chains(frame: pd.DataFrame) -> pd.DataFrame:

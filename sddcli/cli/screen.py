@@ -1,8 +1,8 @@
 """Screen: tables for people, 80 columns wide, and JSON for programs. To stdout."""
 
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -67,3 +67,41 @@ def listing(chains: "pd.DataFrame", told: Sequence[str], title: str) -> None:
         ends = [f"{row[f'{end}_test_accuracy']:.1%}" for end in ("first", "last")]
         table.add_row(row["chain"], *(f"{row[name]}" for name in (*told, "seed")), levels, *ends)
     console().print(table)
+
+
+def verdicts(found: "pd.DataFrame", varied: Sequence[str], title: str) -> None:
+    """What the curves of each setting say about double descent, in words."""
+    out = console()
+    for _, row in found.iterrows():
+        label = ", ".join(f"{name} {row[name]}" for name in varied)
+        out.print(f"{title}: {label}" if label else title, style="bold", soft_wrap=True)
+        for line in _words(row):
+            out.print(f"  {line}", soft_wrap=True, highlight=False)
+
+
+def _words(row: "pd.Series[Any]") -> Iterator[str]:
+    n = f"{row['n']} seeds" if row["n"] > 1 else "1 seed"
+    if row["p"] is None or row["p"] != row["p"]:
+        yield f"not tested: {n}, and noise is estimated from two or more at four or more levels"
+    else:
+        verdict = "double descent" if row["found"] else "no double descent: the dip could be chance"
+        few = "; fewer than 3 are too few to trust" if row["n"] < 3 else ""
+        yield f"{verdict} (p = {row['p']:.2g}, {n}{few})"
+    if row["fitted"] == row["fitted"] and row["fitted"] is not None:
+        yield f"train accuracy is at least 99% up to level {row['fitted']:.0f} ({row['fitted_sparsity']:.2%} sparse)"
+    else:
+        yield "train accuracy is below 99% at every level"
+    if row["valley"] != row["peak"]:
+        yield f"valley at level {row['valley']} ({row['valley_sparsity']:.2%}),"
+        yield f"  {_points(row, 'dip')} below the best before it"
+        yield f"peak at level {row['peak']} ({row['peak_sparsity']:.2%}), {_points(row, 'rise')} above the valley,"
+        yield f"  {_points(row, 'gain')} above the dense network"
+    if row["phases"]:
+        yield f"phases: {row['phases']}"
+
+
+def _points(row: "pd.Series[Any]", name: str) -> str:
+    """A difference of accuracies in percentage points, with its 95 % t-interval over seeds."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    interval = f" [{100 * low:.1f}, {100 * high:.1f}]" if low is not None and low == low else ""
+    return f"{100 * row[name]:.1f} points{interval}"

@@ -12,13 +12,15 @@ import typer
 from sddcli.cli import screen
 from sddcli.cli.options import DEFAULT_RUNS, Debug, Json, Reads, Where, members, where_of
 from sddcli.core.words import unknown
+from sddcli.spec import Value
 from sddcli.store import Store
 
+MEASURES = sorted([*members("analyses"), *members("analyses/curves")])
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Figure: .png, .pdf or .svg.")]
 
 
 def analyze(
-    measure: Annotated[str, typer.Argument(help=f"What to measure: {', '.join(members('analyses'))}.")],
+    measure: Annotated[str, typer.Argument(help=f"What to measure: {', '.join(MEASURES)}.")],
     runs: Reads = DEFAULT_RUNS,
     where: Where = [],
     as_json: Json = False,
@@ -28,12 +30,15 @@ def analyze(
 
     Example: sdd analyze learning-distance runs/
     """
-    if measure not in members("analyses"):
-        raise unknown("measure", measure, members("analyses"))
+    if measure not in MEASURES:
+        raise unknown("measure", measure, MEASURES)
     from sddcli import table
     from sddcli.launchers import local
 
     store = Store(runs)
+    if measure in members("analyses/curves"):
+        _judge(store, measure, where_of(where), as_json)
+        return
     wanted = table.select(table.results(store), where_of(where))
     failures = local.analyze(store, measure, set(wanted["run"]))
     for line in failures:
@@ -48,6 +53,21 @@ def analyze(
         print(f"\n{store.root / 'measures' / measure}.csv. See it: sdd plot {measure} {store.root}")
     if failures:
         raise SystemExit(4)
+
+
+def _judge(store: Store, measure: str, where: dict[str, list[Value]], as_json: bool) -> None:
+    """Has a measure of whole curves look at those of each setting, over seeds."""
+    from sddcli import table
+    from sddcli.launchers import local
+
+    frame = table.select(table.results(store), where)
+    verdicts = table.judged(frame, local.judge(measure))
+    path = table.save(verdicts, store.root, measure)
+    if as_json:
+        print(verdicts.to_json(orient="records", indent=1))
+        return
+    screen.verdicts(verdicts, table.varied(frame), table.title(frame))
+    print(f"\n{path}. See it: sdd plot {measure} {store.root}")
 
 
 def plot(
@@ -69,12 +89,13 @@ def plot(
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"cannot draw {path}: a figure ends in .png, .pdf or .svg")
     from sddcli import table
-    from sddcli.launchers import machine
+    from sddcli.launchers import local, machine
     from sddcli.plots import style
 
     frame = table.select(table.read(runs), where_of(where))
     drawn = import_module(f"sddcli.plots.{figure.replace('-', '_')}")
-    picture = drawn.draw(table.summary(frame), table.varied(frame), table.title(frame))
+    summary = table.summary(frame).merge(table.phases(frame, local.judge("double-descent")), how="left")
+    picture = drawn.draw(summary, table.varied(frame), table.title(frame))
     evidence = {"runs": list(frame["run"].unique()), **machine.describe(shlex.join(["sdd", *sys.argv[1:]]))}
     style.save(picture, path, evidence)
     print(path)

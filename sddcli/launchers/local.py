@@ -203,6 +203,14 @@ def _serve(pipe: "Connection[Any, Any]", root: str, facts: dict[str, Any], threa
             pipe.send(None)
 
 
+def judge(measure: str) -> Callable[..., dict[str, Any]]:
+    """The function by which a measure of whole curves judges those of one setting."""
+    from importlib import import_module
+
+    found: Callable[..., dict[str, Any]] = import_module(f"sddcli.analyses.curves.{measure.replace('-', '_')}").judge
+    return found
+
+
 def analyze(store: Store, measure: str, ids: Collection[str]) -> list[str]:
     """Measures, in this process, those of the runs with these ids that were not measured yet.
 

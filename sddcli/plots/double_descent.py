@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sddcli.plots.style import COLOURS, GREY, band, curves, legend, panels, percent_axis, replicates, sparsity_axis
+from sddcli.plots.style import (
+    COLOURS,
+    GREY,
+    band,
+    curves,
+    legend,
+    panels,
+    percent_axis,
+    replicates,
+    shaded,
+    sparsity_axis,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,5 +40,7 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str) -> Figure:
         test, train = (GREY, GREY) if varied else COLOURS[:2]
         lines = [("test, against true labels", test, "-"), ("train, against noisy labels", train, "--")]
         legend(figure, entries + lines)
-        ax.set_title(f"{title}\n{replicates(summary)}", fontsize=8, loc="left")
+        if not varied and "phase" in summary:
+            shaded(ax, summary)
+        ax.set_title(f"{title}\n{replicates(summary)}", fontsize=8, loc="left", pad=14 if not varied else None)
     return figure

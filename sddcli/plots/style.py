@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Okabe & Ito's palette: apart for colour-blind readers too.
 GREY = "#555555"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+PHASES = {"light": "#f4f4f4", "critical": "#fbe9e2", "sweet": "#e5f3ec", "collapsed": "#e9e9e9"}
 LOOK: Any = {
     "font.size": 9,
     "axes.labelsize": 9,
@@ -104,6 +106,22 @@ def band(ax: Axes, curve: pd.DataFrame, name: str, **line: Any) -> None:
     spread = curve[f"{name}_std"]
     if spread.notna().any():
         ax.fill_between(x, mean - spread, mean + spread, color=drawn.get_color(), alpha=0.18, linewidth=0)
+
+
+def shaded(ax: Axes, summary: pd.DataFrame) -> None:
+    """The phases of the one curve that is drawn, as grounds of the panel with their names on top."""
+    found = summary.dropna(subset="phase").sort_values("level")
+    x = stretched(found["sparsity"]).to_list()
+    names = found["phase"].to_list()
+    edges = [x[0], *((a + b) / 2 for a, b in pairwise(x)), x[-1]] if x else []
+    for phase, shade in PHASES.items():
+        places = [k for k, name in enumerate(names) if name == phase]
+        if places:
+            low, high = edges[places[0]], edges[places[-1] + 1]
+            ax.axvspan(low, high, color=shade, linewidth=0, zorder=0)
+            ax.text(
+                (low + high) / 2, 1.0, phase, transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=7
+            )
 
 
 def replicates(frame: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from sddcli.cli.options import members
+from sddcli.store import Store
 from tests.conftest import Sdd
 
 
@@ -90,3 +91,22 @@ def test_list(sdd: Sdd, trained: Path) -> None:
     rows = sdd("list", trained, "--where", "seeds=0,2", "--json").json
     assert [row["seed"] for row in rows] == [0, 2] and rows[0]["levels"] == 4
     assert "0-3 (2 of them)" in sdd("list", trained, "--where", "level=0,3").out
+
+
+@pytest.mark.parametrize("measure", members("analyses/curves"))
+def test_every_measure_of_curves_says_something_of_each_setting(
+    sdd: Sdd, trained: Path, tmp_path: Path, measure: str
+) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    said = sdd("analyze", measure, root)
+    assert said.code == 0 and "digits, lenet-300-100" in said.out
+    assert (root / "measures" / f"{measure}.csv").exists()
+    assert len(sdd("analyze", measure, root, "--json").json) == 1
+
+
+def test_one_seed_is_not_tested_and_says_so(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    said = sdd("analyze", "double-descent", root, "--where", "seed=1")
+    assert said.code == 0 and "not tested: 1 seed" in said.out
+    assert "fewer than 3 are too few to trust" in sdd("analyze", "double-descent", root, "--where", "seed=0,1").out
+    assert [run.seed for run, _ in Store(root).manifests()].count(1) == 4

@@ -1,0 +1,162 @@
+"""Double descent: is there a dip between two rises, where, how deep, and could it be chance? From curves alone.
+
+The null is the best curve that only rises and then falls (unimodal, monotone ones among them); the alternative
+may fall before. The statistic is how much better the alternative fits the mean over seeds, in units of the noise
+of that mean. Noise is estimated from the seeds' scatter around their mean, as autoregressive along a chain, and
+the statistic's null distribution is simulated with it on a flat curve, where order-restricted tests err most
+(Robertson, Wright & Dykstra 1988): on any other curve of the null, false alarms are rarer.
+"""
+
+from functools import cache
+from math import sqrt
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Curves = NDArray[np.float64]
+
+FIT = 0.99  # train accuracy from which labels count as fitted
+MARGIN = 0.005  # the least difference in accuracy that phases distinguish (delta, delta')
+LEVEL = 0.05  # of the test
+SIMULATIONS = 1000
+
+
+def judge(test: Curves, train: Curves) -> dict[str, Any]:
+    """What the curves of one setting say. test, train: (S, K) accuracies of S seeds at K levels in order.
+
+    Returns places as indices of levels: `fitted`, the last with train accuracy of at least 0.99, `valley` and
+    `peak`, the ends of the largest rise of the lightly smoothed mean curve; sizes in accuracy with their 95 %
+    t-intervals over seeds (None with one seed): `dip` (highest before the valley, minus it), `rise` (peak minus
+    valley), `gain` (peak minus dense); `p` of the test and `found`, the verdict (None with one seed); `phases`,
+    one word a level, where found. Places are chosen on the same curves, so sizes lean to the large side.
+    """
+    seeds, levels = test.shape
+    mean, smooth = test.mean(0), _smoothed(test.mean(0))
+    rise, (valley, peak) = max((smooth[p] - smooth[v], (v, p)) for v in range(levels) for p in range(v, levels))
+    before = int(smooth[: valley + 1].argmax())
+    fitted = np.flatnonzero(train.mean(0) >= FIT - 1e-9)  # a mean of 0.99s may fall short of 0.99
+    p = p_value(test) if seeds > 1 and levels > 3 else None
+    found = None if p is None else bool(p < LEVEL and smooth[before] > smooth[valley] and rise > 0)
+    return {
+        "n": seeds,
+        "fitted": int(fitted[-1]) if len(fitted) else None,
+        "valley": valley,
+        "peak": peak,
+        **_interval("dip", test[:, before] - test[:, valley]),
+        **_interval("rise", test[:, peak] - test[:, valley]),
+        **_interval("gain", test[:, peak] - test[:, 0]),
+        "p": p,
+        "found": found,
+        "phases": _phases(smooth, mean, test, valley, peak) if found else [],
+    }
+
+
+def _smoothed(mean: Curves) -> Curves:
+    padded = np.concatenate([mean[:1], mean, mean[-1:]])
+    return np.convolve(padded, [0.25, 0.5, 0.25], mode="valid")
+
+
+def _interval(name: str, differences: Curves) -> dict[str, float | None]:
+    """Mean over seeds and its 95 % t-interval."""
+    from scipy.stats import t
+
+    n, mean = len(differences), float(differences.mean())
+    half = float(t.ppf(0.975, n - 1) * differences.std(ddof=1) / sqrt(n)) if n > 1 else None
+    ends = (None, None) if half is None else (mean - half, mean + half)
+    return {name: mean, f"{name}_low": ends[0], f"{name}_high": ends[1]}
+
+
+def _phases(smooth: Curves, mean: Curves, test: Curves, valley: int, peak: int) -> list[str]:
+    """Light, critical, sweet, collapsed, one a level (the phases of He et al. 2022, by a rule of our own).
+
+    Light lasts while test accuracy stays within max(2 standard deviations of the dense level, 0.005) of the
+    dense one; critical until it is back at the dense level or, where the peak is lower than that, half-way up
+    to the peak; sweet until it is last within 0.005 of the peak.
+    """
+    band = max(2 * float(test[:, 0].std(ddof=1)), MARGIN)
+    leaves = next((k for k in range(valley + 1) if smooth[k] < smooth[0] - band), valley)
+    goal = min(mean[0], (smooth[valley] + smooth[peak]) / 2 if smooth[peak] < mean[0] else mean[0])
+    returns = next((k for k in range(valley, peak + 1) if smooth[k] >= goal), peak)
+    last = max(k for k in range(peak, len(smooth)) if smooth[k] >= smooth[peak] - MARGIN)
+    return [
+        "light" if k < leaves else "critical" if k < returns else "sweet" if k <= last else "collapsed"
+        for k in range(len(smooth))
+    ]
+
+
+def p_value(test: Curves) -> float:
+    """How often noise alone makes as much of a dip. test: (S, K), at least two seeds; smallest 1/1001."""
+    seeds, levels = test.shape
+    scatter, correlation = _noise(test)
+    if scatter == 0:
+        return 1.0 if statistic(test.mean(0)) == 0 else 1 / (SIMULATIONS + 1)
+    null = _null(seeds, levels, round(correlation * 20) / 20)
+    observed = statistic(test.mean(0)) * seeds / scatter
+    return float((1 + (null >= observed).sum()) / (SIMULATIONS + 1))
+
+
+def statistic(mean: Curves) -> float:
+    """How much less (K,) `mean` misses the best fall-rise-fall curve than the best rise-fall one, squared."""
+    values = mean.tolist()
+    levels = len(values)
+    falling = [0.0, *_errors([-value for value in values])]  # of the first k values
+    ending = [0.0, *_errors(values[::-1])][::-1]  # of the values from k on
+    rising = [[0.0, *_errors(values[k:])] for k in range(levels + 1)]  # of the values from k on, the first so many
+    tails = [min(rising[k][m] + ending[k + m] for m in range(levels - k + 1)) for k in range(levels + 1)]
+    return max(0.0, tails[0] - min(falling[k] + tails[k] for k in range(levels + 1)))
+
+
+def _errors(values: list[float]) -> list[float]:
+    """Squared error of the best rising fit to the first 1, 2, ... values (pool adjacent violators)."""
+    blocks: list[tuple[float, int]] = []  # sum and size
+    fitted, squares, errors = 0.0, 0.0, []
+    for value in values:
+        squares += value * value
+        total, size = value, 1
+        while blocks and blocks[-1][0] * size > total * blocks[-1][1]:
+            more, length = blocks.pop()
+            fitted -= more * more / length
+            total, size = total + more, size + length
+        blocks.append((total, size))
+        fitted += total * total / size
+        errors.append(max(0.0, squares - fitted))
+    return errors
+
+
+def _noise(test: Curves) -> tuple[float, float]:
+    """Variance and lag-1 correlation of the scatter of (S, K) curves around their mean.
+
+    A seed that is better at every level does not bend the mean curve, so its own offset is taken out; the
+    shortfall that this and the mean cause in short chains is put back (Kendall 1954).
+    """
+    seeds, levels = test.shape
+    rest = test - test.mean(0)
+    rest = rest - rest.mean(1, keepdims=True)
+    squares = float((rest**2).sum())
+    if squares < 1e-20:
+        return 0.0, 0.0
+    raw = float((rest[:, 1:] * rest[:, :-1]).sum()) / squares * levels / (levels - 1)
+    correlation = min(max(raw + (1 + 3 * raw) / levels, 0.0), 0.95)
+    lost = (1 + correlation) / (1 - correlation) / levels
+    variance = squares / ((seeds - 1) * levels * max(1 - lost, 0.2))
+    return variance, correlation
+
+
+@cache
+def _null(seeds: int, levels: int, correlation: float) -> Curves:
+    """The statistic, in units of the noise estimated as from real curves, on flat curves of simulated noise."""
+    draw = np.random.Generator(np.random.Philox(key=20220617))
+    found = []
+    for _ in range(SIMULATIONS):
+        noise = autoregressive(draw, seeds, levels, correlation)
+        found.append(statistic(noise.mean(0)) * seeds / _noise(noise)[0])
+    return np.array(found)
+
+
+def autoregressive(draw: np.random.Generator, seeds: int, levels: int, correlation: float) -> Curves:
+    """(seeds, levels) standard normal noise in which neighbouring levels of a chain have this correlation."""
+    noise = draw.standard_normal((seeds, levels))
+    for k in range(1, levels):
+        noise[:, k] = correlation * noise[:, k - 1] + sqrt(1 - correlation**2) * noise[:, k]
+    return noise

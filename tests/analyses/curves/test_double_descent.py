@@ -1,0 +1,122 @@
+"""Double descent: the test on simulated curves, its parts against slow references, places by hand."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import isotonic_regression
+
+from sddcli.analyses.curves.double_descent import _errors, _noise, autoregressive, judge, p_value, statistic
+
+SEEDS, LEVELS, CURVES = 3, 20, 2000
+K = np.arange(LEVELS)
+NULLS = {
+    "falling": -8 * (K / 19) ** 3,
+    "rising": 5 * K / 19,
+    "rise, fall": np.where(K < 12, K / 3, 4 - (K - 12)),
+    "flat, then fall": np.where(K < 14, 0.0, 14.0 - K),
+}
+# Two points deep, as the issue asks: down over four levels and up again above where it was.
+DIP = np.interp(K, [0, 7, 11, 15, 19], [0, 0, -2, 1, -1])
+
+
+def simulated(curve: np.ndarray, correlation: float, number: int, seed: int = 0) -> float:
+    """Share of curves, in accuracy with noise of 0.6 points, in which the test finds a dip."""
+    draw = np.random.default_rng(seed)
+    noisy = ((curve + 0.6 * autoregressive(draw, SEEDS, LEVELS, correlation)) / 100 for _ in range(number))
+    return sum(p_value(test) < 0.05 for test in noisy) / number
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5])
+@pytest.mark.parametrize("name", NULLS)
+def test_false_alarms_are_at_most_six_in_a_hundred(name: str, correlation: float) -> None:
+    assert simulated(NULLS[name], correlation, CURVES) <= 0.06
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5])
+def test_a_dip_of_two_points_is_found_four_times_in_five(correlation: float) -> None:
+    assert simulated(DIP, correlation, CURVES) >= 0.80
+
+
+def test_the_level_is_that_stated_on_a_flat_curve() -> None:
+    assert 0.03 < simulated(np.zeros(LEVELS), 0.5, CURVES) < 0.07
+
+
+def test_an_offset_of_whole_chains_hides_nothing() -> None:
+    draw = np.random.default_rng(1)
+    test = (DIP + 0.3 * draw.standard_normal((5, LEVELS)) + 5 * draw.standard_normal((5, 1))) / 100
+    assert p_value(test) < 0.01
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=12))
+def test_errors_are_those_of_isotonic_regression(values: list[float]) -> None:
+    for k, error in enumerate(_errors(values), 1):
+        fit = isotonic_regression(values[:k]).x
+        assert error == pytest.approx(((np.array(values[:k]) - fit) ** 2).sum(), abs=1e-9)
+
+
+def error(values: np.ndarray, signs: tuple[int, ...]) -> float:
+    """Least squared error of pieces that rise (+1) or fall (-1) in turn, by trying every split."""
+    n = len(values)
+    best = np.inf
+    for cuts in product(range(n + 1), repeat=len(signs) - 1):
+        ends = (0, *cuts, n)
+        if list(ends) == sorted(ends):
+            pieces = [(values[a:b], sign) for a, b, sign in zip(ends, ends[1:], signs, strict=False) if a < b]
+            fits = [isotonic_regression(piece, increasing=sign > 0).x for piece, sign in pieces]
+            best = min(best, sum(((p - f) ** 2).sum() for (p, _), f in zip(pieces, fits, strict=True)))
+    return best
+
+
+@given(st.lists(st.floats(-3, 3), min_size=2, max_size=7))
+def test_the_statistic_is_the_gain_of_a_fall_before_the_rise(values: list[float]) -> None:
+    slow = error(np.array(values), (1, -1)) - error(np.array(values), (-1, 1, -1))
+    assert statistic(np.array(values)) == pytest.approx(max(0.0, slow), abs=1e-9)
+
+
+def test_noise_is_estimated_without_bias_worth_speaking_of() -> None:
+    draw = np.random.default_rng(2)
+    for correlation in (0.0, 0.5):
+        found = [_noise(2 * autoregressive(draw, 3, 30, correlation)) for _ in range(500)]
+        variance, lag = np.mean(found, axis=0)
+        assert variance == pytest.approx(4, rel=0.1) and lag == pytest.approx(correlation, abs=0.06)
+
+
+def curves() -> tuple[np.ndarray, np.ndarray]:
+    mean = np.array([0.70, 0.70, 0.69, 0.66, 0.62, 0.60, 0.62, 0.68, 0.74, 0.80, 0.82, 0.80, 0.70])
+    train = np.array([1.0, 1, 1, 1, 0.99, 0.95, 0.9, 0.8, 0.7, 0.66, 0.64, 0.6, 0.5])
+    offsets = np.array([[-0.004], [0.0], [0.004]])
+    wiggle = 0.001 * np.random.default_rng(0).standard_normal((3, 13))
+    return mean + offsets + wiggle, np.tile(train, (3, 1))
+
+
+def test_places_sizes_and_phases_by_hand() -> None:
+    said = judge(*curves())
+    assert (said["fitted"], said["valley"], said["peak"], said["found"], said["n"]) == (4, 5, 10, True, 3)
+    assert said["dip"] == pytest.approx(0.10, abs=0.003) and said["rise"] == pytest.approx(0.22, abs=0.003)
+    assert said["gain"] == pytest.approx(0.12, abs=0.003) and said["gain_low"] < said["gain"] < said["gain_high"]
+    expected = ["light"] * 3 + ["critical"] * 5 + ["sweet"] * 3 + ["collapsed"] * 2
+    assert said["phases"] == expected
+
+
+def test_a_peak_below_the_dense_network_ends_the_critical_phase_half_way_up() -> None:
+    test, train = curves()
+    lower = np.concatenate([test[:, :6], 0.6 + (test[:, 6:] - 0.6) * 0.3], axis=1)
+    said = judge(lower, train)
+    assert said["found"] and said["gain"] < 0
+    assert said["phases"].count("sweet") >= 2 and said["phases"].index("sweet") > said["valley"]
+
+
+def test_no_dip_no_phases() -> None:
+    test, train = curves()
+    rising = np.sort(test, axis=1)
+    said = judge(rising, train)
+    assert said["found"] is False and said["phases"] == [] and said["p"] > 0.5
+
+
+def test_one_seed_cannot_be_tested() -> None:
+    test, train = curves()
+    said = judge(test[:1], train[:1])
+    assert said["p"] is None and said["found"] is None and said["dip_low"] is None and said["phases"] == []
