@@ -29,5 +29,13 @@ class Failed(NamedTuple):
     trace: str = ""
 
 
+class Cost(NamedTuple):
+    """What runs will take: epochs, bytes in the store, seconds on one worker or None where none was timed."""
+
+    epochs: int
+    bytes: int
+    seconds: float | None
+
+
 Event = Advanced | Saved | Failed
 Report = Callable[[Event], None]

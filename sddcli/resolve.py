@@ -57,29 +57,35 @@ def from_toml(path: Path) -> Table:
 
 def _axes(table: Mapping[str, Any]) -> Table:
     axes: Table = {}
-    for name, value in table.items():
-        if name not in FIELDS:
-            raise unknown("key", name, FIELDS)
-        if isinstance(value, list):
-            axes[name] = [checked(FIELDS[name], each) for each in value]
-        elif isinstance(value, str):
-            axes[name] = parse(name, value) if KINDS[name] is int else [checked(FIELDS[name], value)]
-        else:
-            axes[name] = [checked(FIELDS[name], value)]
-        if not axes[name]:
+    for word, value in table.items():
+        name, axis = field_named(word), []
+        for each in value if isinstance(value, list) else [value]:
+            # A word of a field of numbers is read as on the command line: "0-4", "80/120".
+            read = (
+                parse(name, each) if isinstance(each, str) and KINDS[name] is not str else [checked(FIELDS[name], each)]
+            )
+            axis += read
+        if not axis:
             raise ValueError(f"{name} is an empty list")
+        axes[name] = axis
     return axes
+
+
+def field_named(word: str) -> str:
+    """The field that a key means: with hyphens or underscores, levels and seeds too. Raises ValueError."""
+    name = word.strip().replace("-", "_")
+    name = PLURALS.get(name, name)
+    if name not in FIELDS:
+        raise unknown("key", word.strip(), FIELDS)
+    return name
 
 
 def assignment(text: str) -> tuple[str, str]:
     """The field and the text of "field=text", as --set and --where take it. Raises ValueError."""
-    name, equals, value = text.partition("=")
-    name = PLURALS.get(name.strip(), name.strip().replace("-", "_"))
+    word, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"{text!r} is not key=value")
-    if name not in FIELDS:
-        raise unknown("key", name, FIELDS)
-    return name, value
+    return field_named(word), value
 
 
 def parse(name: str, text: str) -> Axis:
@@ -99,10 +105,9 @@ def parse(name: str, text: str) -> Axis:
             values += [checked(FIELDS[name], value) for value in range(first, last + 1)]
             continue
         try:
-            values.append(checked(FIELDS[name], kind(piece)))
-        except (ValueError, OverflowError) as error:
-            if "is outside" in str(error):
-                raise
+            value = kind(piece)
+        except ValueError:
             noun = "whole numbers, such as 3 or 0-4" if kind is int else "numbers"
             raise ValueError(f"{name} takes {noun}, got {piece!r}") from None
+        values.append(checked(FIELDS[name], value))
     return list(dict.fromkeys(values))

@@ -23,8 +23,8 @@ BRANCH = ("criterion", "scope", "count", "pruning", "rate", "retraining", "rewin
 """The fields that only pruned runs have: what a chain adds to the dense run it grows from."""
 
 
-def _option(help: str, default: Any = MISSING, within: str = "") -> Any:
-    return field(default=default, metadata={"help": help, "within": within})
+def _option(help: str, default: Any = MISSING, within: str = "", table: str = "") -> Any:
+    return field(default=default, metadata={"help": help, "within": within, "table": table})
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,17 @@ class Run:
     """
 
     dataset: str = _option("data set")
-    model: str = _option("network")
+    model: str = _option("network", table="models.MODELS")
     noise: float = _option("share of training labels that get noise", 0.0, "[0, 1]")
-    noise_kind: str = _option("how labels get noise: symmetric, flip, asymmetric, pairflip", "symmetric")
+    noise_kind: str = _option("how labels get noise", "symmetric", table="noise.NOISES")
     train_size: int = _option("training examples, a fixed balanced part; 0 is all", 0, "[0, inf)")
-    criterion: str = _option("what is kept: magnitude, gradient, random", "")
+    criterion: str = _option("what is kept", "", table="criteria.CRITERIA")
     scope: str = _option("weights are ranked: global, or each layer for itself", "global")
     count: str = _option("what the rate counts: prunable weights, or all of their kind", "prunable")
     pruning: str = _option("iterative, or one-shot from the dense network", "iterative")
     rate: float = _option("share of the living weights that each level removes", 0.0, "[0, 1)")
     level: int = _option("pruning levels, 0 is dense", 0, "[0, 1000]")
-    retraining: str = _option("lottery, finetune, lr-rewind, scratch, reinit, redense", "")
+    retraining: str = _option("what pruned networks start from", "", table="retraining.RETRAININGS")
     rewind: str = _option("the step that weights or lr are rewound to: 1000it, 5ep", "0it")
     epochs: int = _option("length of each training", 160, "[1, 1000000]")
     batch_size: int = _option("examples per step", 128, "[1, inf)")
@@ -66,7 +66,7 @@ class Run:
         for f in fields(self):
             object.__setattr__(self, f.name, checked(f, getattr(self, f.name)))
         canonical: dict[str, Value] = {
-            "milestones": "/".join(f"{drop:g}" for drop in milestones(self.milestones)),
+            "milestones": "/".join(repr(drop).removesuffix(".0") for drop in milestones(self.milestones)),
             **{name: None for name in SUBSEEDS if getattr(self, name) == self.seed},
         }
         for name, known in (("scope", SCOPES), ("count", COUNTS), ("pruning", PRUNINGS)):
@@ -143,6 +143,8 @@ def checked(f: Field[Any], value: Any) -> Value:
     within = f.metadata["within"]
     if not within:
         return str(value)
+    if isinstance(value, int) and abs(value) > 10**300:  # larger than any float
+        raise ValueError(f"{f.name} is outside {within}")
     low, high = (float(end) for end in within[1:-1].split(", "))
     if not (low < value < high or (value == low and "[" in within) or (value == high and "]" in within)):
         raise ValueError(f"{f.name} {value} is outside {within}")

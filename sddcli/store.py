@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -74,21 +75,35 @@ class Store:
         paths = [*self.root.glob("*/manifest.json"), *self.root.glob("*/level-*/manifest.json")]
         for path in sorted(paths):
             manifest = self._read_manifest(path)
-            if manifest and manifest["stage"] == "trained":
-                yield from_dict(manifest["run"]), manifest
+            if manifest is None:
+                continue
+            run = from_dict(manifest["run"])
+            if path.parent != self.folder(run):
+                raise StoreError(f"{path.parent} is a copy or was renamed, the run belongs into {self.folder(run)}")
+            if manifest["stage"] == "trained":
+                yield run, manifest
 
     def _read_manifest(self, path: Path) -> Manifest | None:
         try:
             manifest: Manifest = json.loads(path.read_text(encoding="utf-8"))
-            schema = manifest["schema"]
-            if schema > SCHEMA:
+            if manifest["schema"] > SCHEMA:
+                schema = manifest["schema"]
                 raise StoreError(f"{path} has schema {schema}, this sdd reads up to {SCHEMA}: upgrade sdd")
             manifest["run"] = to_dict(from_dict(manifest["run"]))
-            return {"stage": manifest["stage"], "files": manifest["files"], **manifest}
+            if manifest["stage"] not in ("pruned", "trained"):
+                raise ValueError(f"its stage is {manifest['stage']!r}")
+            for key in ("files", "metrics", "data"):
+                if not isinstance(manifest[key], dict):
+                    raise ValueError(f"its {key} are no table")
+            if not isinstance(manifest["data"]["sha256"], str) or not manifest.setdefault("seconds", 0.0) >= 0:
+                raise ValueError("its data or seconds are wrong")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        except OSError as error:
+            raise StoreError(f"cannot read {path}: {error.strerror}") from None
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StoreError(f"{path} is damaged ({error}); remove {path.parent} to train it again") from None
+        return manifest
 
     def save_pruned(self, run: Run, start: "Tensors", masks: "Tensors", facts: Mapping[str, Any]) -> None:
         """Writes `run` as pruned, not yet retrained: the masked weights it starts from."""
@@ -112,6 +127,10 @@ class Store:
             self.save_measure(run, name, values)
         self._save(run, "trained", files, facts)
         (self.folder(run) / "pruned.safetensors").unlink(missing_ok=True)
+        for left in self.folder(run).glob(".*.[0-9]*"):  # by a killed process; a live write takes no ten minutes
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > 600:
+                    left.unlink()
 
     def _save(self, run: Run, stage: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
         folder = self.folder(run)
@@ -128,6 +147,12 @@ class Store:
             "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         }
         self._write_manifest(run, manifest)
+
+    def verify(self, run: Run) -> None:
+        """Raises StoreError naming the file where one of a finished run is missing or damaged."""
+        manifest = self.manifest(run)
+        for name in manifest["files"] if manifest else ():
+            self._verified(run, name)
 
     def weights(self, run: Run) -> tuple["Tensors", "Tensors"]:
         """The trained weights of `run`, pruned ones 0, and its masks, each (*shape)."""
@@ -182,9 +207,12 @@ class Store:
         found = {}
         for path in sorted((self.folder(run) / "measures").glob("*.json")):
             try:
-                found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+                values = json.loads(path.read_text(encoding="utf-8"))
             except (ValueError, OSError):
-                raise StoreError(f"{path} is damaged; remove it to measure again") from None
+                values = None
+            if not isinstance(values, dict) or not all(isinstance(each, (int, float)) for each in values.values()):
+                raise StoreError(f"{path} is damaged; remove it to measure again")
+            found[path.stem] = values
         return found
 
     def history(self, run: Run) -> list[dict[str, str]]:

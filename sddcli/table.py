@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sddcli.spec import BRANCH, FIELDS, SUBSEEDS, Run, Value
+from sddcli.spec import BRANCH, FIELDS, KINDS, SUBSEEDS, Run, Value
 from sddcli.store import Manifest, Store, StoreError, write
 
 METRICS = (
@@ -63,7 +63,7 @@ def export(store: Store) -> pd.DataFrame:
     """Writes results.csv, history.csv and measures/NAME.csv of the whole folder; returns the results."""
     frame = results(store)
     write(store.root / "results.csv", _csv(frame))
-    runs = sorted((run for run, _ in store.manifests()), key=lambda run: (run.slug, run.id, run.level))
+    runs = sorted((run for run, _ in store.manifests()), key=lambda run: (run.slug, run.chain, run.level))
     history = [{"run": run.id, "level": run.level, **row} for run in runs for row in store.history(run)]
     write(store.root / "history.csv", _csv(pd.DataFrame(history)))
     measures: dict[str, list[dict[str, Any]]] = {}
@@ -87,18 +87,32 @@ def _csv(frame: pd.DataFrame) -> bytes:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The results of a runs folder, or of a results.csv. Raises StoreError where there is none."""
+    """The results of a runs folder, or of a results.csv. Raises StoreError for a missing or damaged one."""
     if path.suffix != ".csv":
         return results(Store(path))
     try:
-        words = {name: str for name, f in FIELDS.items() if f.type == "str"}
-        # Without keep_default_na an empty criterion would be read as NaN, and groupby drops those.
-        frame = pd.read_csv(path, dtype=words, keep_default_na=False, na_values={name: [""] for name in METRICS})
+        # As words first: read as numbers, an id such as 05317e011556 is one, and an empty criterion is NaN.
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {path}: {error}") from None
+    words = [*(name for name, kind in KINDS.items() if kind is str), "chain", "run"]
     if missing := [name for name in (*FIELDS, "chain", "run", *METRICS) if name not in frame]:
         raise StoreError(f"{path} is not a results.csv of this version: it lacks {', '.join(missing)}")
+    for name in frame.columns.difference(words):
+        try:
+            field = KINDS.get(name)  # which, unlike a metric, may not be empty
+            frame[name] = frame[name].astype(field) if field else frame[name].replace("", "nan").astype(float)
+        except (ValueError, TypeError):
+            raise StoreError(f"{path} is damaged: its {name} are not all numbers") from None
+    if frame.empty:
+        raise StoreError(f"{path} has no runs")
     return frame
+
+
+def grown(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without dense runs that no chain has grown from yet, where there are chains: they are no curve."""
+    pruned = frame[frame["criterion"] != ""]
+    return frame if pruned.empty else pruned
 
 
 def select(frame: pd.DataFrame, where: Mapping[str, Sequence[Value]]) -> pd.DataFrame:
@@ -107,15 +121,20 @@ def select(frame: pd.DataFrame, where: Mapping[str, Sequence[Value]]) -> pd.Data
         known = sorted(frame[name].unique())
         frame = frame[frame[name].isin(list(values))]
         if frame.empty:
-            raise ValueError(f"no run has {name} {', '.join(map(str, values))}; there is {', '.join(map(str, known))}")
+            raise ValueError(f"no run has {name} {_listed(values)}; there is {_listed(known)}")
     return frame
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ", ".join(map(str, values[:12])) + (f" and {len(values) - 12} more" if len(values) > 12 else "")
 
 
 def of_runs(frame: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     """The rows of `runs`; a dense one only under the chains that `runs` have, or once if they have none."""
     chains = {run.chain for run in runs if run.level}
     rows = frame[frame["run"].isin([run.id for run in runs])]
-    return rows[rows["chain"].isin(chains)] if chains else rows.drop_duplicates("run")
+    found = rows[rows["chain"].isin(chains)]
+    return rows.drop_duplicates("run") if found.empty else found
 
 
 def varied(frame: pd.DataFrame) -> list[str]:
@@ -143,7 +162,7 @@ def title(frame: pd.DataFrame) -> str:
 
 def measured(store: Store, measure: str, ids: Collection[str]) -> pd.DataFrame:
     """What analysis `measure` found about the runs with these ids: run, level, and its numbers."""
-    frame = pd.read_csv(store.root / "measures" / f"{measure}.csv")
+    frame = pd.read_csv(store.root / "measures" / f"{measure}.csv", dtype={"run": str})
     return frame[frame["run"].isin(ids)]
 
 
@@ -165,7 +184,13 @@ def curves(frame: pd.DataFrame) -> Iterator[Curves]:
         test = test.dropna(axis="columns")
         sparsity = rows.groupby("level")["sparsity"].mean()[test.columns]
         fields = dict(zip(names, values, strict=True))
-        yield Curves(fields, [int(level) for level in test.columns], sparsity.tolist(), test.to_numpy(), train[test.columns].to_numpy())
+        yield Curves(
+            fields,
+            [int(level) for level in test.columns],
+            sparsity.tolist(),
+            test.to_numpy(),
+            train[test.columns].to_numpy(),
+        )
 
 
 def judged(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]]) -> pd.DataFrame:

@@ -38,6 +38,12 @@ def test_words_of_toml(tmp_path: Path) -> None:
     assert len(found) == 3 * 2 * 2 and found[0].milestones == "2/3"
 
 
+def test_toml_takes_the_names_and_ranges_of_the_command_line(tmp_path: Path) -> None:
+    toml = write(tmp_path, 'levels = ["0-2", 5]\nseeds = 1\nbatch-size = 32\n')
+    found = runs({}, [], toml)
+    assert {run.level for run in found} == {0, 1, 2, 5} and {(run.seed, run.batch_size) for run in found} == {(1, 32)}
+
+
 def test_ranges_and_lists() -> None:
     assert parse("level", "0-3,7, 9") == [0, 1, 2, 3, 7, 9]
     assert parse("noise", "0,0.2,2e-1") == [0.0, 0.2]

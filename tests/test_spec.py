@@ -61,6 +61,8 @@ def test_equal_things_are_one_run(same: dict[str, Any]) -> None:
 
 def test_milestones_have_one_spelling() -> None:
     assert replace(DENSE, milestones="0.50/.750") == DENSE
+    precise = replace(DENSE, milestones="0.33333331/0.33333332")
+    assert from_dict(to_dict(precise)) == precise and replace(DENSE, milestones="1234567.0").milestones == "1234567"
 
 
 def test_a_chain_is_named_by_its_first_level() -> None:
@@ -86,6 +88,7 @@ def test_only_seed_noise_and_pruning_may_differ_side_by_side() -> None:
         (dict(epochs=2.0), "epochs takes a whole number, got 2.0"),
         (dict(seed=True), "seed takes a whole number"),
         (dict(noise="0.2"), "noise takes a number"),
+        (dict(seed=10**400), "seed is outside"),
         (dict(level=2), "level 2 needs a criterion"),
         (dict(level=1, criterion="random", rate=0.2, retraining="lotery"), "did you mean 'lottery'"),
         (dict(milestones="9/3"), "milestones '9/3' are not increasing"),

@@ -94,6 +94,11 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, damage: str) -> None
         ({"run": {"dataset": "digits", "model": "m", "new": 1}}, "damaged"),
         ({"run": None}, "damaged"),
         ({"stage": None}, "damaged"),
+        ({"stage": "done"}, "its stage is 'done'"),
+        ({"metrics": None}, "damaged"),
+        ({"files": []}, "its files are no table"),
+        ({"data": {}}, "damaged"),
+        ({"seconds": "x"}, "damaged"),
     ],
 )
 def test_manifests_that_cannot_be_read_are_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -140,6 +145,46 @@ def test_the_manifest_is_written_last(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "write", lambda path, content: (written.append(path.name), real(path, content)))
     save(Store(tmp_path), DENSE)
     assert written[-1] == "manifest.json" and len(written) == 5
+
+
+@pytest.mark.parametrize("content", ["[]", '{"d": "x"}', "x", ""])
+def test_damaged_measures_are_named(tmp_path: Path, content: str) -> None:
+    store = Store(tmp_path)
+    save(store, DENSE)
+    (store.folder(DENSE) / "measures" / "learning-distance.json").write_text(content)
+    with pytest.raises(StoreError, match="learning-distance.json is damaged"):
+        store.measures(DENSE)
+
+
+def test_a_copied_or_renamed_folder_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    save(store, DENSE)
+    store.folder(DENSE).rename(tmp_path / "renamed")
+    with pytest.raises(StoreError, match="renamed is a copy or was renamed"):
+        list(store.manifests())
+
+
+def test_an_unreadable_manifest_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    save(store, DENSE)
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(StoreError, match="cannot read .*: Permission denied"):
+        store.manifest(DENSE)
+
+
+def test_what_a_killed_process_left_is_cleared_after_a_while(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save_pruned(RUN, WEIGHTS, MASKS, FACTS)
+    old, new = (store.folder(RUN) / f".weights.safetensors.{pid}" for pid in (1, 2))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    save(store, RUN)
+    assert not old.exists() and new.exists()
 
 
 def test_folders_that_cannot_be_written_or_read(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Table: rows, means over seeds, what tells curves apart."""
 
+import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,38 @@ def test_only_the_runs_asked_for(trained: Path) -> None:
     other = pd.concat([frame, frame.assign(chain=frame["chain"] + "x")])  # dense rows under a second chain
     assert len(table.of_runs(other, asked)) == 4
     assert len(table.of_runs(other, [replace(asked[0], level=0)])) == 1
+
+
+def test_ids_of_digits_alone_stay_words(trained: Path, tmp_path: Path) -> None:
+    frame = table.results(Store(trained)).assign(run="053170115561", chain="05317e011556")
+    frame.to_csv(tmp_path / "results.csv", index=False)
+    assert set(table.read(tmp_path / "results.csv")["run"]) == {"053170115561"}
+    assert set(table.read(tmp_path / "results.csv")["chain"]) == {"05317e011556"}
+
+
+def test_dense_runs_without_chains_are_no_curve(trained: Path) -> None:
+    frame = table.results(Store(trained))
+    lonely = frame.iloc[:1].assign(criterion="", retraining="", rate=0.0, seed=9)
+    both = pd.concat([frame, lonely])
+    assert len(table.grown(both)) == len(frame) and len(table.grown(lonely)) == 1
+
+
+def test_exports_are_in_the_order_of_chain_and_level(trained: Path) -> None:
+    for name in ("history.csv", "measures/learning-distance.csv"):
+        levels = [int(line.split(",")[1]) for line in (trained / name).read_text().splitlines()[1:]]
+        rises = [b >= a or b <= 1 for a, b in itertools.pairwise(levels)]
+        assert all(rises), name
+
+
+@pytest.mark.parametrize("damage", [("0.4,", "abc,"), ("digits,lenet-300-100,0.4", "digits,lenet-300-100,")])
+def test_a_damaged_csv_is_named(trained: Path, tmp_path: Path, damage: tuple[str, str]) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text((trained / "results.csv").read_text().replace(*damage))
+    with pytest.raises(StoreError, match=r"results.csv is damaged: its noise"):
+        table.read(path)
+    path.write_text((trained / "results.csv").read_text().splitlines()[0] + "\n")
+    with pytest.raises(StoreError, match="has no runs"):
+        table.read(path)
 
 
 def test_errors(tmp_path: Path, trained: Path) -> None:

@@ -1,5 +1,6 @@
 """sdd: what pruning does to generalization, from the command line. Words -> runs -> one call."""
 
+import io
 import sys
 import traceback
 from importlib import metadata
@@ -39,6 +40,9 @@ app.command("list")(list_runs)
 
 def main() -> NoReturn:
     """Runs sdd with this process's arguments; ends with its exit code (0, 1, 2, 3, 4, 130, 143)."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no ± shall not lose a table
     try:
         code = app(standalone_mode=False)
     except BaseException as error:
@@ -54,7 +58,8 @@ def _explained(error: BaseException) -> tuple[int, str]:
     """The exit code and the one line of an error."""
     message: Any = getattr(error, "format_message", None)  # a usage error of Typer's own Click
     if message:
-        return 2, " ".join(message().split()) + " (see: sdd --help)"
+        said = " ".join(message().split())
+        return 2, f"{said} (see: sdd --help)" if said else ""  # no words at all: help was printed
     if isinstance(error, SystemExit):
         return int(error.code or 0), ""
     line = " ".join(str(error).split())
@@ -67,7 +72,3 @@ def _explained(error: BaseException) -> tuple[int, str]:
     if isinstance(error, OSError):
         return 4, f"{error.filename}: {error.strerror}" if error.filename else line
     return 1, f"{type(error).__name__}: {line}; this is a bug: please report it with the output of --debug"
-
-
-if __name__ == "__main__":
-    main()

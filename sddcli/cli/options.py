@@ -1,5 +1,6 @@
 """Options: those that commands share, and one for each field of Run."""
 
+import ast
 import inspect
 from collections.abc import Callable
 from importlib.resources import files
@@ -28,7 +29,10 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
     options = []
     for name, field in FIELDS.items():
         flags = [f"--{word.replace('_', '-')}" for word in (name, singular.get(name)) if word]
-        option = typer.Option(*flags, metavar="LIST", help=field.metadata["help"] + ".", rich_help_panel="Experiment")
+        said = field.metadata["help"]
+        if table := field.metadata["table"]:
+            said += f": {', '.join(names_in(table))}"
+        option = typer.Option(*flags, metavar="LIST", help=f"{said}.", rich_help_panel="Experiment")
         kind = inspect.Parameter.KEYWORD_ONLY
         options.append(inspect.Parameter(name, kind, default=None, annotation=Annotated[str | None, option]))
 
@@ -45,7 +49,22 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
 
 def where_of(words: list[str]) -> dict[str, list[Value]]:
     """Field -> the values that --where asks for. Raises ValueError for unknown fields and unreadable values."""
-    return {name: parse(name, text) for name, text in map(assignment, words)}
+    asked: dict[str, list[Value]] = {}
+    for name, text in map(assignment, words):
+        asked.setdefault(name, []).extend(parse(name, text))
+    return asked
+
+
+def names_in(table: str) -> list[str]:
+    """The names in a visible table of the core, "criteria.CRITERIA", read from its source: no torch."""
+    module, variable = table.split(".")
+    tree = ast.parse(files("sddcli").joinpath("core", f"{module}.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            if isinstance(target, ast.Name) and target.id == variable:
+                return [str(key.value) for key in node.value.keys if isinstance(key, ast.Constant)]
+    raise KeyError(table)
 
 
 def members(folder: str) -> list[str]:

@@ -31,10 +31,11 @@ class Display:
         self._active: dict[Run, Advanced] = {}  # the latest event of each batch in work, by its first run
         self._metrics: dict[Run, Mapping[str, float]] = {}
         self._told = [name for name in FIELDS if name != "level" and "," in _values(self.runs, name)]
+        self._alive = self.console.is_terminal and not self.console.is_dumb_terminal
         self._live = Live(console=self.console, get_renderable=self._view, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> "Display":
-        if self.console.is_terminal:
+        if self._alive:
             self._live.start()
         return self
 
@@ -61,7 +62,7 @@ class Display:
     def _say(self, run: Run) -> None:
         now = monotonic()
         due = now - self._spoken > PLAIN_SECONDS or self._saved == len(self.runs)
-        if due and not self.console.is_terminal:
+        if due and not self._alive:
             self._spoken = now
             done = f"{self._saved}/{len(self.runs)} runs, {spoken_time(now - self._began)}, {self._left()} left"
             self.console.print(f"{done}; {run.slug} level {run.level}: {self._accuracy([run])}", soft_wrap=True)
@@ -76,7 +77,8 @@ class Display:
         return " ".join(f"{name} {_values(runs, name)}" for name in self._told) or runs[0].slug
 
     def _accuracy(self, runs: Sequence[Run]) -> str:
-        known = [self._metrics[run] for run in runs if run in self._metrics]
+        # One look-up each: the display refreshes from a thread of its own.
+        known = [row for run in runs if (row := self._metrics.get(run))]
         names = ("train_accuracy", "test_accuracy") if known else ()
         return "  ".join(f"{name.split('_')[0]} {mean(row[name] for row in known):.1%}" for name in names)
 
@@ -84,7 +86,8 @@ class Display:
         elapsed = spoken_time(monotonic() - self._began)
         head = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=max(self._total, 1), completed=self._epochs, width=30)
-        head.add_row(bar, f"{self._saved}/{len(self.runs)} runs", f"{elapsed}, {self._left()} left")
+        share = f"{self._epochs / max(self._total, 1):.0%}"  # a bar without colour tells nothing
+        head.add_row(bar, share, f"{self._saved}/{len(self.runs)} runs", f"{elapsed}, {self._left()} left")
         body = Table.grid(padding=(0, 2))
         body.add_column(max_width=30, no_wrap=True)
         for run, event in list(self._active.items()):

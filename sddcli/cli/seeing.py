@@ -13,7 +13,7 @@ from sddcli.cli import screen
 from sddcli.cli.options import DEFAULT_RUNS, Debug, Json, Reads, Where, members, where_of
 from sddcli.core.words import unknown
 from sddcli.spec import Value
-from sddcli.store import Store
+from sddcli.store import Store, StoreError
 
 MEASURES = sorted([*members("analyses"), *members("analyses/curves")])
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Figure: .png, .pdf or .svg.")]
@@ -21,7 +21,7 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", h
 
 def analyze(
     measure: Annotated[str, typer.Argument(help=f"What to measure: {', '.join(MEASURES)}.")],
-    runs: Reads = DEFAULT_RUNS,
+    runs: Annotated[Path, typer.Argument(metavar="[RUNS]", help="Folder of runs.")] = DEFAULT_RUNS,
     where: Where = [],
     as_json: Json = False,
     debug: Debug = False,
@@ -43,7 +43,7 @@ def analyze(
     failures = local.analyze(store, measure, set(wanted["run"]))
     for line in failures:
         print(f"sdd: {line}", file=sys.stderr)
-    frame = table.select(table.export(store), where_of(where))
+    frame = table.grown(table.select(table.export(store), where_of(where)))
     values = table.measured(store, measure, set(frame["run"]))
     if as_json:
         print(json.dumps(values.to_dict(orient="records"), indent=1))
@@ -60,7 +60,7 @@ def _judge(store: Store, measure: str, where: dict[str, list[Value]], as_json: b
     from sddcli import table
     from sddcli.launchers import local
 
-    frame = table.select(table.results(store), where)
+    frame = table.grown(table.select(table.results(store), where))
     verdicts = table.judged(frame, local.judge(measure))
     path = table.save(verdicts, store.root, measure)
     if as_json:
@@ -92,9 +92,11 @@ def plot(
     from sddcli.launchers import local, machine
     from sddcli.plots import style
 
-    frame = table.select(table.read(runs), where_of(where))
+    frame = table.grown(table.select(table.read(runs), where_of(where)))
     drawn = import_module(f"sddcli.plots.{figure.replace('-', '_')}")
     summary = table.summary(frame).merge(table.phases(frame, local.judge("double-descent")), how="left")
+    if missing := [name for name in drawn.NEEDS if name not in summary]:
+        raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {figure} {runs}")
     picture = drawn.draw(summary, table.varied(frame), table.title(frame))
     evidence = {"runs": list(frame["run"].unique()), **machine.describe(shlex.join(["sdd", *sys.argv[1:]]))}
     style.save(picture, path, evidence)

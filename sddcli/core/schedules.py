@@ -13,7 +13,8 @@ def milestones(text: str) -> tuple[float, ...]:
         drops = [float(piece) for piece in text.split("/")] if text else []
     except ValueError:
         drops = [inf]
-    if not all(0 < drop < inf for drop in drops) or drops != sorted(set(drops)):
+    one_unit = all(drop < 1 for drop in drops) or all(drop >= 1 for drop in drops)
+    if not all(0 < drop < inf for drop in drops) or drops != sorted(set(drops)) or not one_unit:
         raise ValueError(f"milestones {text!r} are not increasing epochs (80/120) or shares of the length (0.5/0.75)")
     return tuple(drops)
 

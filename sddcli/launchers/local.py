@@ -10,14 +10,15 @@ import signal
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any
 
-from sddcli.events import Event, Failed, Report, Saved
-from sddcli.spec import Run, with_parents
+from sddcli.events import Cost, Event, Failed, Report, Saved
+from sddcli.spec import Run
 from sddcli.store import Store, StoreError
 
 # Beyond a few models side by side an epoch of the small nets that a CPU is for gets no cheaper, while
@@ -28,13 +29,13 @@ MOST_SIDE_BY_SIDE = 6
 def sweep(
     store: Store, runs: Sequence[Run], facts: Mapping[str, Any], workers: int, threads: int, report: Report
 ) -> None:
-    """Finishes `runs` and the runs they grow from; those in the store already are left untouched.
+    """Finishes `runs`, unfinished and parents first; parents that are not among them are in the store.
 
     facts: what each manifest shall record beside its numbers. Each event is reported as it comes. A failed
     run is reported with all that grows from it, and the rest goes on. Raises ValueError for words that no
     table knows, before anything is written, and StoreError where the folder cannot be written to.
     """
-    agenda = Agenda(run for run in with_parents(runs) if not store.finished(run))
+    agenda = Agenda(runs)
     if not agenda.left:
         return
 
@@ -46,7 +47,7 @@ def sweep(
         return _Worker(process, ours)
 
     context = multiprocessing.get_context("spawn")
-    crew = [hire() for _ in range(min(workers, agenda.left))]
+    crew = [hire() for _ in range(min(workers, width(agenda.runs)))]
     try:
         _check(crew[0], agenda)
         store.prepare()
@@ -135,30 +136,30 @@ def _check(worker: _Worker, agenda: Agenda) -> None:
 
 def _work_off(crew: list[_Worker], agenda: Agenda, hire: Callable[[], _Worker], report: Report) -> None:
     while agenda.left:
-        for worker in crew:
+        for place, worker in enumerate(crew):
             if not worker.batch and (batch := agenda.take(len(crew))):
+                crew[place] = worker = worker if worker.process.is_alive() else hire()
                 worker.batch = batch
-                worker.pipe.send(("work", batch))
-        for pipe in wait([worker.pipe for worker in crew if worker.batch]):
-            worker = next(each for each in crew if each.pipe is pipe)
-            for event in _heard(worker):
+                with suppress(OSError):  # if it died since, the end of its pipe says so below
+                    worker.pipe.send(("work", batch))
+        if not any(worker.batch for worker in crew):
+            raise RuntimeError("runs are left that neither wait for a worker nor are in work")
+        # An idle worker says nothing, so all that is heard from it is its end.
+        for pipe in wait([worker.pipe for worker in crew]):
+            place = next(i for i, each in enumerate(crew) if each.pipe is pipe)
+            try:
+                event = crew[place].pipe.recv()
+            except (EOFError, OSError):
+                lost, crew[place] = crew[place], hire()
+                lost.process.join()
+                reason = f"its process died with exit code {lost.process.exitcode}"
+                for run in lost.batch:
+                    _settle(Failed(run, reason), agenda, report)
+                continue
+            if event is None:
+                crew[place].batch = []
+            else:
                 _settle(event, agenda, report)
-            if not worker.process.is_alive():
-                crew[crew.index(worker)] = hire()
-
-
-def _heard(worker: _Worker) -> list[Event]:
-    """The worker's next message as events; a batch ends with None, or with its process."""
-    try:
-        event = worker.pipe.recv()
-    except (EOFError, ConnectionError):
-        worker.process.join()
-        reason = f"its process died with exit code {worker.process.exitcode}"
-        return [Failed(run, reason) for run in worker.batch]
-    if event is None:
-        worker.batch = []
-        return []
-    return [event]
 
 
 def _settle(event: Event, agenda: Agenda, report: Report) -> None:
@@ -203,6 +204,21 @@ def _serve(pipe: "Connection[Any, Any]", root: str, facts: dict[str, Any], threa
             pipe.send(None)
 
 
+def estimate(store: Store, runs: Sequence[Run]) -> Cost:
+    """What `runs` will cost. Raises ValueError for words that no table knows."""
+    from sddcli.recipes import prune_retrain
+
+    prune_retrain.check(runs)
+    return prune_retrain.cost(store, runs)
+
+
+def width(runs: Iterable[Run]) -> int:
+    """How many of `runs` can be in work at once: levels of a chain follow each other."""
+    chains = {run.chain if run.level else run.id: run.level for run in runs}
+    pruned = sum(level > 0 for level in chains.values())
+    return max(pruned, len(chains) - pruned, 1)
+
+
 def judge(measure: str) -> Callable[..., dict[str, Any]]:
     """The function by which a measure of whole curves judges those of one setting."""
     from importlib import import_module
@@ -216,13 +232,18 @@ def analyze(store: Store, measure: str, ids: Collection[str]) -> list[str]:
 
     Returns a line for each run that could not be, the rest being measured all the same.
     """
+    todo = [run for run, _ in store.manifests() if run.id in ids and measure not in store.measures(run)]
+    if not todo:
+        return []
+    import torch
+
     from sddcli.recipes.measuring import measured
 
+    torch.set_num_threads(1)
     failures = []
-    for run, _ in list(store.manifests()):
-        if run.id in ids and measure not in store.measures(run):
-            try:
-                measured(store, measure, run)
-            except StoreError as error:
-                failures.append(str(error))
+    for run in todo:
+        try:
+            measured(store, measure, run)
+        except StoreError as error:
+            failures.append(str(error))
     return failures

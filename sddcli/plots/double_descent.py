@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+NEEDS = ("test_accuracy", "train_accuracy")
+
+
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str) -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart.
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+NEEDS = ("test_accuracy", "learning_distance", "masking_distance")
+
+
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str) -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart.
 

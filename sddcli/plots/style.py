@@ -96,7 +96,18 @@ def curves(frame: pd.DataFrame, varied: Sequence[str]) -> Iterator[tuple[str, st
 def legend(figure: Figure, entries: Iterable[tuple[str, str, Any]]) -> None:
     """A legend below the axes, where it hides nothing: (label, colour, line style) each, without label none."""
     handles = [Line2D([], [], label=label, color=colour, linestyle=line) for label, colour, line in entries if label]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2 if len(handles) % 3 else 3)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=_columns([len(str(h.get_label())) for h in handles])
+    )
+
+
+def _columns(lengths: Sequence[int], room: int = 52) -> int:
+    """The most columns in which labels of these lengths, and their lines, fit into `room` letters' width."""
+    for columns in (3, 2):
+        rows = -(-len(lengths) // columns)
+        if sum(7 + max(lengths[k : k + rows]) for k in range(0, len(lengths), rows)) <= room:
+            return columns
+    return 1
 
 
 def band(ax: Axes, curve: pd.DataFrame, name: str, **line: Any) -> None:

@@ -1,10 +1,11 @@
 """Prune and retrain: the experiment of sparse double descent (He et al. 2022)."""
 
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from math import isfinite, prod
 from statistics import mean
-from typing import Any, NamedTuple
+from typing import Any
 
 from sddcli import stages
 from sddcli.analyses import learning_distance
@@ -13,7 +14,7 @@ from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of, rewind_steps, start_of
 from sddcli.core.types import Data, Tensors, Trained
 from sddcli.datasets import load
-from sddcli.events import Advanced, Failed, Report, Saved
+from sddcli.events import Advanced, Cost, Failed, Report, Saved
 from sddcli.spec import Run
 from sddcli.store import Store, StoreError
 
@@ -24,14 +25,6 @@ def check(runs: Sequence[Run]) -> None:
     """Raises ValueError where a word is in no table or a level leaves no weight, before anything is written."""
     for run in runs:
         stages.check(run, load(run.dataset, run.train_size))
-
-
-class Cost(NamedTuple):
-    """What runs will take: epochs, bytes in the store, seconds on one worker or None where none was timed."""
-
-    epochs: int
-    bytes: int
-    seconds: float | None
 
 
 def cost(store: Store, runs: Sequence[Run]) -> Cost:
@@ -67,47 +60,50 @@ def work(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], report: Re
     data = load(runs[0].dataset, runs[0].train_size)
     model = stages.model_of(runs[0], data)
     facts = {**facts, "data": {"name": runs[0].dataset, "sha256": data.sha256}}
-    ready: dict[Run, tuple[Tensors, Tensors]] = {}
+    ready: dict[Run, Trained] = {}
     for run in runs:
         try:
-            ready[run] = _prepared(store, run, model, data, facts)
+            if store.finished(run):  # by another sweep, since this one was planned
+                report(Saved(run))
+            else:
+                ready[run] = _prepared(store, run, model, data, facts)
         except (StoreError, ValueError) as error:
-            report(Failed(run, str(error), damaged=isinstance(error, StoreError)))
+            report(Failed(run, str(error), isinstance(error, StoreError), traceback.format_exc()))
     if not ready:
         return
-    starts, kept = [start for start, _ in ready.values()], [mask for _, mask in ready.values()]
+    starts, kept = [net.final for net in ready.values()], [net.masks for net in ready.values()]
     histories: list[list[Row]] = [[] for _ in ready]
     for now in stages.train(list(ready), model, data, starts, kept):
         for history, row in zip(histories, now.metrics or [], strict=False):
             history.append({"epoch": now.epoch, **_finite(row)})
         report(Advanced(tuple(ready), now.epoch, now.metrics))
     facts = {**facts, "seconds": round((time.perf_counter() - began) / len(ready), 3), "side_by_side": len(ready)}
-    for m, run in enumerate(ready):
+    for m, (run, net) in enumerate(ready.items()):
         final = stages.single(now.state.parameters, m)
         if not all(w.isfinite().all() for w in final.values()):
             report(Failed(run, "diverged: its weights are no longer finite; try a smaller lr"))
             continue
-        initial = starts[m] if run.level == 0 else store.initial(run)
-        _save(store, run, Trained(initial, final, kept[m]), histories[m], facts)
+        _save(store, run, net._replace(final=final), histories[m], facts)
         report(Saved(run))
 
 
-def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[str, Any]) -> tuple[Tensors, Tensors]:
-    """The weights that `run`'s training starts from, and its masks: made now, or before an interruption."""
+def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[str, Any]) -> Trained:
+    """`run` as its training starts: pruned now, or before an interruption. Raises StoreError, ValueError."""
     for relative in (run, *run.parents):
         known = store.manifest(relative)
         if known and known["data"]["sha256"] != data.sha256:
             raise StoreError(f"{store.folder(relative)} was made from other {run.dataset} data: its hash differs")
     if run.level == 0:
         start = stages.fresh(run, model)
-        return start, stages.full_masks(model, start)
+        return Trained(start, start, stages.full_masks(model, start))
+    initial = store.initial(run)
     if (found := store.pruned(run)) is not None:
-        return found
+        return Trained(initial, *found)
     parent, how = masks_of(run)
     final, kept = store.weights(parent)
     metrics = _size(kept)  # of re-dense training, the sparsity that it comes from
     if how == "prune":
-        kept = stages.prune(run, model, Trained(store.initial(parent), final, kept), data)
+        kept = stages.prune(run, model, Trained(initial, final, kept), data)
         cut = stages.stacked([masks.apply(kept, final)], tuple(model.shapes))
         after = stages.metrics(model, cut, data, stages.noisy_labels(run, data).unsqueeze(0))[0]
         metrics = _size(kept) | {f"pruned_{name}": value for name, value in _finite(after).items()}
@@ -115,7 +111,7 @@ def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[s
         kept = stages.full_masks(model, final)
     start = masks.apply(kept, _start(store, run, model, data))
     store.save_pruned(run, start, kept, {**facts, "metrics": metrics})
-    return start, kept
+    return Trained(initial, start, kept)
 
 
 def _start(store: Store, run: Run, model: Model, data: Data) -> Tensors:

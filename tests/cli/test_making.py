@@ -1,6 +1,7 @@
 """Making runs: the shape of the curve, what a sweep says, how it fails."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,8 +51,6 @@ def test_the_table_says_mean_spread_and_n_within_80_columns(sdd: Sdd, trained: P
 
 
 def test_results_have_no_times_and_dense_rows_under_each_chain(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
-    import shutil
-
     root = shutil.copytree(trained, tmp_path / "runs")
     assert sdd("sweep", *SMALL, "--runs", root, "--levels", "0-1", "--criterion", "random", "--workers", 1).code == 0
     frame = pd.read_csv(root / "results.csv")
@@ -121,8 +120,6 @@ def test_an_unwritable_runs_folder(sdd: Sdd, tmp_path: Path) -> None:
 
 
 def test_a_damaged_parent_is_named_and_the_other_chains_go_on(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
-    import shutil
-
     root = shutil.copytree(trained, tmp_path / "runs")
     path = next(path for path in root.rglob("level-03/weights.safetensors") if "seed1" in str(path))
     path.write_bytes(path.read_bytes()[:-7])
@@ -131,9 +128,30 @@ def test_a_damaged_parent_is_named_and_the_other_chains_go_on(sdd: Sdd, trained:
     assert {run.seed for run, _ in Store(root).manifests() if run.level == 4} == {0, 2}
 
 
-def test_other_data_under_the_same_name_is_refused(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
-    import shutil
+def test_damage_of_a_finished_run_is_named_though_nothing_is_to_do(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    path = next(root.rglob("level-03/weights.safetensors"))
+    path.write_bytes(path.read_bytes() + b"x")
+    said = sdd("sweep", *SMALL, "--runs", root)
+    assert said.code == 4 and f"{path} is damaged" in said.err and said.err.count("\n") == 1
 
+
+def test_when_all_that_grows_from_it_fails_the_dense_run_is_still_shown(sdd: Sdd, tmp_path: Path) -> None:
+    words = ["--seeds", "0", "--epochs", "1", "--workers", "1"]
+    assert sdd("sweep", *words, "--levels", "0", "--runs", tmp_path).code == 0
+    next(tmp_path.rglob("initial.safetensors")).write_bytes(b"x")
+    said = sdd("sweep", *words, "--levels", "0-1", "--runs", tmp_path)
+    assert said.code == 4 and "initial.safetensors is damaged" in said.err and "0.00%" in said.out
+
+
+def test_a_terminal_without_plus_minus_loses_no_table(trained: Path) -> None:
+    command = [sys.executable, "-m", "sddcli", "sweep", *SMALL, "--runs", str(trained)]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    said = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert said.returncode == 0 and "48.80%" in said.stdout
+
+
+def test_other_data_under_the_same_name_is_refused(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
     root = shutil.copytree(trained, tmp_path / "runs")
     for path in root.rglob("level-03/manifest.json"):
         if "seed1" in str(path):

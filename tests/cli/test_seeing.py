@@ -8,7 +8,7 @@ import pytest
 
 from sddcli.cli.options import members
 from sddcli.store import Store
-from tests.conftest import Sdd
+from tests.conftest import SMALL, Sdd
 
 
 @pytest.mark.parametrize("measure", members("analyses"))
@@ -102,6 +102,20 @@ def test_every_measure_of_curves_says_something_of_each_setting(
     assert said.code == 0 and "digits, lenet-300-100" in said.out
     assert (root / "measures" / f"{measure}.csv").exists()
     assert len(sdd("analyze", measure, root, "--json").json) == 1
+
+
+def test_where_may_be_said_twice(sdd: Sdd, trained: Path) -> None:
+    assert len(sdd("list", trained, "--where", "seed=0", "--where", "seed=2", "--json").json) == 2
+
+
+def test_a_figure_says_which_measure_it_lacks(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    for path in root.rglob("measures"):
+        shutil.rmtree(path)
+    said = sdd("plot", "learning-distance", root)
+    assert said.code == 4 and "first: sdd analyze learning-distance" in said.err
+    assert sdd("sweep", *SMALL, "--runs", root).code == 0  # which makes what is missing
+    assert sdd("plot", "learning-distance", root, "-o", tmp_path / "a.png").code == 0
 
 
 def test_one_seed_is_not_tested_and_says_so(sdd: Sdd, trained: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_a_share_may_fall_inside_an_epoch() -> None:
     assert piecewise(1.0, "0.5", 0.1, 1, 4) == pytest.approx([1, 1, 0.1, 0.1])
 
 
-@pytest.mark.parametrize("text", ["x", "80/60", "80/80", "0/5", "-1", "nan", "inf", "80/"])
+@pytest.mark.parametrize("text", ["x", "80/60", "80/80", "0/5", "-1", "nan", "inf", "80/", "0.5/10"])
 def test_unreadable_milestones_are_errors(text: str) -> None:
     with pytest.raises(ValueError, match="milestones"):
         milestones(text)

@@ -1,6 +1,7 @@
 """Local: every run once, parents first, whatever is killed, missing or failing."""
 
 import hashlib
+import multiprocessing
 import os
 import random
 import shutil
@@ -14,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sddcli.events import Failed
-from sddcli.launchers.local import MOST_SIDE_BY_SIDE, Agenda
+from sddcli.events import Event, Failed, Saved
+from sddcli.launchers.local import MOST_SIDE_BY_SIDE, Agenda, sweep, width
 from sddcli.resolve import runs
 from sddcli.spec import Run, with_parents
 from sddcli.store import Store
@@ -89,6 +90,61 @@ def test_a_worker_that_dies_fails_its_runs_and_no_others(tmp_path: Path) -> None
     assert sweep.wait() == 3
     done = {run.seed for run, _ in Store(tmp_path / "runs").manifests() if run.level == 3}
     assert 1 <= len(done) < 3
+
+
+def kill_workers(sweeping: int) -> None:
+    children = Path(f"/proc/{sweeping}/task/{sweeping}/children").read_text().split()
+    for child in map(int, children):
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+            os.kill(child, signal.SIGKILL)
+    time.sleep(0.5)
+
+
+def test_a_worker_that_dies_with_its_last_words_unheard_is_no_hang(tmp_path: Path) -> None:
+    """The sweep is busy when its workers are killed: their messages are read first, then their end."""
+    store, heard = Store(tmp_path / "runs"), list[Event]()
+    todo = with_parents(runs({"seed": "0,1", "level": "0", "epochs": "60"}))
+
+    def report(event: Event) -> None:
+        heard.append(event)
+        if len(heard) == 3:
+            time.sleep(0.5)
+            kill_workers(os.getpid())
+
+    sweep(store, todo, {}, 2, 1, report)
+    failed = [event for event in heard if isinstance(event, Failed)]
+    assert {event.run for event in failed} == set(todo) and "exit code -9" in failed[0].reason
+
+
+def test_an_idle_worker_that_dies_is_replaced(tmp_path: Path) -> None:
+    store, heard = Store(tmp_path / "runs"), list[Event]()
+    todo = with_parents(runs({"seed": "0", "level": "0-1", "epochs": "2", "criterion": "magnitude,random"}))
+
+    def report(event: Event) -> None:
+        heard.append(event)
+        if len(heard) == 1:  # one worker trains the only dense run, the other waits
+            busy = multiprocessing.active_children()
+            idle = max(busy, key=lambda process: process.pid or 0)
+            os.kill(idle.pid or 0, signal.SIGKILL)
+            time.sleep(0.3)
+
+    sweep(store, todo, {}, 2, 1, report)
+    assert all(store.finished(run) for run in todo) and not [e for e in heard if isinstance(e, Failed)]
+
+
+def test_a_run_that_another_sweep_finished_meanwhile_is_left_alone(trained: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}
+    todo, heard = [run for run, _ in Store(root).manifests()], list[Event]()
+    sweep(Store(root), with_parents(todo), {}, 1, 1, heard.append)
+    assert heard.count(Saved(todo[0])) == 1 and len(heard) == len(todo)
+    assert before == {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}
+
+
+def test_no_more_workers_than_chains() -> None:
+    assert width(with_parents(runs({"seed": "0-2", "level": "0-9"}))) == 3
+    assert width(with_parents(runs({"seed": "0-2", "level": "0-9", "criterion": "magnitude,random"}))) == 6
+    assert width(runs({"seed": "0-2", "level": "0"})) == 3 and width([]) == 1
 
 
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 4), st.randoms(use_true_random=False))

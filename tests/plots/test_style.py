@@ -50,6 +50,22 @@ def test_lines_bands_labels_and_title(drawn: object, settings: int, n: int) -> N
         assert "noise 0.2" in " ".join(text.get_text() for text in figure.legends[0].get_texts())
 
 
+@pytest.mark.parametrize("settings", [1, 2, 3, 6])
+@pytest.mark.parametrize("name", ["noise", "a_field_of_a_long_name"])
+def test_legends_stay_within_the_figure(settings: int, name: str) -> None:
+    figure = double_descent.draw(summary(settings).rename(columns={"noise": name}), [name], "title")
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+
+
+def test_phases_are_shaded_and_named() -> None:
+    phases = ["light"] * 10 + ["critical"] * 8 + ["sweet"] * 10 + ["collapsed"] * 3
+    figure = double_descent.draw(summary().assign(phase=phases), [], "title")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["light", "critical", "sweet", "collapsed"]
+    assert len(double_descent.draw(summary().assign(phase=None), [], "title").axes[0].texts) == 0
+
+
 @pytest.mark.parametrize("top", [0.0, 0.5, 0.9, 0.999, 0.99999])
 def test_ticks_do_not_touch(top: float) -> None:
     figure = double_descent.draw(summary(top=top), [], "title")

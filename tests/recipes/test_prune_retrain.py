@@ -115,6 +115,16 @@ def test_one_that_cannot_be_pruned_fails_alone(root: Path) -> None:
     assert [event.run for event in events if isinstance(event, Saved)] == [good]
 
 
+def test_a_lost_initialization_fails_its_run_alone_though_it_was_pruned_before(root: Path) -> None:
+    good, bad = replace(RUN, level=1, seed=5), replace(RUN, level=1, seed=6)
+    store = made(root, good)
+    made(root, bad)
+    (store.folder(replace(bad, level=0)) / "initial.safetensors").write_bytes(b"x")
+    events: list[Event] = []
+    prune_retrain.work(store, [bad, good], {}, events.append)
+    assert [event.run for event in events if isinstance(event, Failed)] == [bad] and store.finished(good)
+
+
 @pytest.mark.parametrize("name", RETRAININGS)
 def test_every_retraining_trains(root: Path, name: str) -> None:
     run = replace(RUN, retraining=name, rewind="9it", level=1)

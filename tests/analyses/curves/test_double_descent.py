@@ -97,7 +97,7 @@ def test_places_sizes_and_phases_by_hand() -> None:
     assert (said["fitted"], said["valley"], said["peak"], said["found"], said["n"]) == (4, 5, 10, True, 3)
     assert said["dip"] == pytest.approx(0.10, abs=0.003) and said["rise"] == pytest.approx(0.22, abs=0.003)
     assert said["gain"] == pytest.approx(0.12, abs=0.003) and said["gain_low"] < said["gain"] < said["gain_high"]
-    expected = ["light"] * 3 + ["critical"] * 5 + ["sweet"] * 3 + ["collapsed"] * 2
+    expected = ["light"] * 2 + ["critical"] * 6 + ["sweet"] * 3 + ["collapsed"] * 2
     assert said["phases"] == expected
 
 
