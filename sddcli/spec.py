@@ -114,13 +114,13 @@ class Run:
         return re.sub(r"[^a-zA-Z0-9.=_-]+", "_", "-".join(filter(None, words)))[:100]
 
     @property
-    def batch(self) -> tuple[Run, str, str]:
+    def batch(self) -> tuple[Run, str]:
         """The same for all runs that can be trained side by side: their plain dense run and their schedule."""
         plain = replace(self, noise=0, level=0, seed=0, init_seed=None, order_seed=None, noise_seed=None)
-        schedule = origin(self).schedule if self.level else "full"
-        if schedule == "rewound" and self.rewind == Run.rewind:
-            schedule = "full"
-        return plain, schedule, self.rewind if schedule == "rewound" else ""
+        found = origin(self) if self.level else None
+        if found is None or found.schedule == "full" or (found.schedule == "rewound" and self.rewind == Run.rewind):
+            return plain, "full"
+        return plain, f"last {found.lr}" if found.schedule == "last" else f"from {self.rewind}"
 
     def seed_of(self, what: str) -> int:
         """The seed of "init", "order" or "noise": its own, or `seed`."""

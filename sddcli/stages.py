@@ -126,9 +126,11 @@ def schedule(run: Run, n: int) -> tuple[list[float], int]:
     """
     steps = -(-n // run.batch_size)
     rates = piecewise(run.lr, run.milestones, run.gamma, run.epochs, steps)
-    kind = origin(run).schedule if run.level else "full"
+    if run.level == 0:
+        return rates, 0
+    kind = origin(run).schedule
     if kind == "last":
-        return [rates[-1]] * len(rates), 0
+        return [origin(run).lr or rates[-1]] * len(rates), 0
     first = rewind_steps(run.rewind, steps)
     if first >= len(rates):
         raise ValueError(f"rewind {run.rewind} is not before the end of training, step {len(rates)}")

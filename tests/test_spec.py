@@ -78,6 +78,15 @@ def test_only_seed_noise_and_pruning_may_differ_side_by_side() -> None:
         assert replace(DENSE, **{name: value}).batch != DENSE.batch  # type: ignore[arg-type]
 
 
+def test_only_equal_schedules_train_side_by_side() -> None:
+    def batch(**change: Any) -> object:
+        return replace(PRUNED, **change).batch
+
+    assert batch() == DENSE.batch == batch(retraining="scratch") == batch(retraining="lr-rewind")
+    different = [batch(), batch(rewind="9it"), batch(retraining="finetune"), batch(retraining="finetune:lr=0.5")]
+    assert len(set(different)) == 4 and batch(rewind="9it") == batch(rewind="9it", retraining="lr-rewind", seed=9)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -92,6 +92,8 @@ def test_gradient_prunes_by_weight_times_slope_on_noisy_labels(word: str, batche
         ("lr-rewind", "1ep", [0.1] * 4 + [0.01] * 4, 2),
         ("finetune", "0it", [0.01] * 8, 0),
         ("redense", "3it", [0.01] * 8, 0),
+        ("redense:lr=0.05", "3it", [0.05] * 8, 0),
+        ("finetune:lr=0.5", "0it", [0.5] * 8, 0),
         ("scratch", "0it", [0.1] * 4 + [0.01] * 4, 0),
         ("reinit", "3it", [0.1] * 4 + [0.01] * 4, 0),
     ],

@@ -31,11 +31,12 @@ class Start(NamedTuple):
 
 class Origin(NamedTuple):
     """All that a retraining decides. Schedule "rewound" is the run's own from its rewind step on, "full" from
-    0, and "last" holds the last learning rate of the full one for the full length."""
+    0, and "last" holds one learning rate for the full length: `lr`, or for 0 the last one of the full schedule."""
 
     masks: Masks
     start: Start
     schedule: Literal["full", "rewound", "last"]
+    lr: float = 0.0
 
 
 def previous(run: Run) -> Run:
@@ -56,9 +57,9 @@ def lottery(run: Run) -> Origin:
     return Origin(Masks(previous(run), "prune"), Start(replace(run, level=0), moment), "rewound")
 
 
-def finetune(run: Run) -> Origin:
-    """Survivors keep their trained weights; the last learning rate throughout (Han et al. 2015)."""
-    return Origin(Masks(previous(run), "prune"), Start(previous(run), "final"), "last")
+def finetune(run: Run, *, lr: float = 0.0) -> Origin:
+    """Survivors keep their trained weights; the last learning rate, or `lr`, throughout (Han et al. 2015)."""
+    return Origin(Masks(previous(run), "prune"), Start(previous(run), "final"), "last", lr)
 
 
 def lr_rewind(run: Run) -> Origin:
@@ -76,9 +77,9 @@ def reinit(run: Run) -> Origin:
     return Origin(Masks(ticket(run), "same"), Start(replace(run, level=0), "fresh"), "full")
 
 
-def redense(run: Run) -> Origin:
-    """The lottery run goes on with all weights, pruned ones from 0, at its last learning rate (figure 6)."""
-    return Origin(Masks(ticket(run), "open"), Start(ticket(run), "final"), "last")
+def redense(run: Run, *, lr: float = 0.0) -> Origin:
+    """The lottery run goes on with all weights, pruned ones from 0, at its last learning rate, or `lr` (figure 6)."""
+    return Origin(Masks(ticket(run), "open"), Start(ticket(run), "final"), "last", lr)
 
 
 RETRAININGS: dict[str, Callable[[Run], Origin]] = {

@@ -104,8 +104,9 @@ def legend(figure: Figure, entries: Iterable[tuple[str, str, Any]]) -> None:
 def _columns(lengths: Sequence[int], room: int = 52) -> int:
     """The most columns in which labels of these lengths, and their lines, fit into `room` letters' width."""
     for columns in (3, 2):
-        rows = -(-len(lengths) // columns)
-        if sum(7 + max(lengths[k : k + rows]) for k in range(0, len(lengths), rows)) <= room:
+        share, more = divmod(len(lengths), columns)  # as matplotlib fills columns: the first ones get one more
+        starts = [k * share + min(k, more) for k in range(columns + 1)]
+        if share and sum(7 + max(lengths[a:b]) for a, b in pairwise(starts)) <= room:
             return columns
     return 1
 

@@ -14,25 +14,25 @@ DENSE, ABOVE = replace(RUN, level=0), replace(RUN, level=2)
 
 
 def test_lottery_prunes_the_level_above_and_starts_from_the_dense_initialization() -> None:
-    assert origin(RUN) == ((ABOVE, "prune"), (DENSE, "initial"), "rewound")
+    assert origin(RUN) == ((ABOVE, "prune"), (DENSE, "initial"), "rewound", 0.0)
     later = replace(RUN, rewind="1000it")
-    assert origin(later) == ((replace(later, level=2), "prune"), (DENSE, "step"), "rewound")
+    assert origin(later) == ((replace(later, level=2), "prune"), (DENSE, "step"), "rewound", 0.0)
 
 
 @pytest.mark.parametrize(("name", "schedule"), [("finetune", "last"), ("lr-rewind", "rewound")])
 def test_finetune_and_lr_rewind_go_on_from_the_level_above(name: str, schedule: str) -> None:
     above = replace(ABOVE, retraining=name)
-    assert origin(replace(RUN, retraining=name)) == ((above, "prune"), (above, "final"), schedule)
+    assert origin(replace(RUN, retraining=name)) == ((above, "prune"), (above, "final"), schedule, 0.0)
 
 
 def test_scratch_prunes_its_own_chain_and_starts_anew() -> None:
     run = replace(RUN, retraining="scratch")
-    assert origin(run) == ((replace(run, level=2), "prune"), (DENSE, "fresh"), "full")
+    assert origin(run) == ((replace(run, level=2), "prune"), (DENSE, "fresh"), "full", 0.0)
 
 
 def test_reinit_and_redense_grow_from_the_ticket_of_the_same_level() -> None:
-    assert origin(replace(RUN, retraining="reinit")) == ((RUN, "same"), (DENSE, "fresh"), "full")
-    assert origin(replace(RUN, retraining="redense")) == ((RUN, "open"), (RUN, "final"), "last")
+    assert origin(replace(RUN, retraining="reinit")) == ((RUN, "same"), (DENSE, "fresh"), "full", 0.0)
+    assert origin(replace(RUN, retraining="redense")) == ((RUN, "open"), (RUN, "final"), "last", 0.0)
     rewound = replace(RUN, retraining="reinit", rewind="5ep")
     assert origin(rewound).masks.run == replace(RUN, rewind="5ep")
 

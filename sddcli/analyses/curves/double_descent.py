@@ -2,9 +2,11 @@
 
 The null is the best curve that only rises and then falls (unimodal, monotone ones among them); the alternative
 may fall before. The statistic is how much better the alternative fits the mean over seeds, in units of the noise
-of that mean. Noise is estimated from the seeds' scatter around their mean, as autoregressive along a chain, and
-the statistic's null distribution is simulated with it on a flat curve, where order-restricted tests err most
-(Robertson, Wright & Dykstra 1988): on any other curve of the null, false alarms are rarer.
+of that mean. Noise is estimated level by level from the seeds' scatter, as autoregressive along a chain, and the
+statistic's null distribution is simulated on a flat curve, where order-restricted tests err most (Robertson,
+Wright & Dykstra 1988): on any other curve of the null, false alarms are rarer. In simulations with 3 and 5 seeds
+they stay at 6 % or less, also where noise grows towards the end; only on a flat curve with three times the noise
+in its middle, which is no learning curve, they reached 10 %.
 """
 
 from functools import cache
@@ -87,33 +89,35 @@ def _phases(smooth: Curves, mean: Curves, test: Curves, valley: int, peak: int) 
 
 def p_value(test: Curves) -> float:
     """How often noise alone makes as much of a dip. test: (S, K), at least two seeds; smallest 1/1001."""
-    seeds, levels = test.shape
-    scatter, correlation = _noise(test)
-    if scatter == 0:
-        return 1.0 if statistic(test.mean(0)) == 0 else 1 / (SIMULATIONS + 1)
-    null = _null(seeds, levels, round(correlation * 20) / 20)
-    observed = statistic(test.mean(0)) * seeds / scatter
+    variance, correlation = noise_of(test)
+    if not variance.any():
+        return 1.0 if statistic(test.mean(0), np.ones(test.shape[1])) == 0 else 1 / (SIMULATIONS + 1)
+    null = _null(*test.shape, round(correlation * 20) / 20)
+    observed = statistic(test.mean(0), len(test) / variance)
     return float((1 + (null >= observed).sum()) / (SIMULATIONS + 1))
 
 
-def statistic(mean: Curves) -> float:
-    """How much less (K,) `mean` misses the best fall-rise-fall curve than the best rise-fall one, squared."""
-    values = mean.tolist()
+def statistic(mean: Curves, weights: Curves) -> float:
+    """How much less (K,) `mean` misses the best fall-rise-fall curve than the best rise-fall one.
+
+    In squared errors weighted by (K,) `weights`, the inverse variances of the mean.
+    """
+    values, weight = mean.tolist(), weights.tolist()
     levels = len(values)
-    falling = [0.0, *_errors([-value for value in values])]  # of the first k values
-    ending = [0.0, *_errors(values[::-1])][::-1]  # of the values from k on
-    rising = [[0.0, *_errors(values[k:])] for k in range(levels + 1)]  # of the values from k on, the first so many
+    falling = [0.0, *_errors([-value for value in values], weight)]  # of the first k values
+    ending = [0.0, *_errors(values[::-1], weight[::-1])][::-1]  # of the values from k on
+    rising = [[0.0, *_errors(values[k:], weight[k:])] for k in range(levels + 1)]  # from k on, the first so many
     tails = [min(rising[k][m] + ending[k + m] for m in range(levels - k + 1)) for k in range(levels + 1)]
     return max(0.0, tails[0] - min(falling[k] + tails[k] for k in range(levels + 1)))
 
 
-def _errors(values: list[float]) -> list[float]:
-    """Squared error of the best rising fit to the first 1, 2, ... values (pool adjacent violators)."""
-    blocks: list[tuple[float, int]] = []  # sum and size
+def _errors(values: list[float], weights: list[float]) -> list[float]:
+    """Weighted squared error of the best rising fit to the first 1, 2, ... values (pool adjacent violators)."""
+    blocks: list[tuple[float, float]] = []  # weighted sum and weight
     fitted, squares, errors = 0.0, 0.0, []
-    for value in values:
-        squares += value * value
-        total, size = value, 1
+    for value, weight in zip(values, weights, strict=True):
+        squares += weight * value * value
+        total, size = weight * value, weight
         while blocks and blocks[-1][0] * size > total * blocks[-1][1]:
             more, length = blocks.pop()
             fitted -= more * more / length
@@ -124,23 +128,32 @@ def _errors(values: list[float]) -> list[float]:
     return errors
 
 
-def _noise(test: Curves) -> tuple[float, float]:
-    """Variance and lag-1 correlation of the scatter of (S, K) curves around their mean.
+def noise_of(test: Curves) -> tuple[Curves, float]:
+    """Variance (K,) at each level and lag-1 correlation of the scatter of (S, K) curves around their mean.
 
-    A seed that is better at every level does not bend the mean curve, so its own offset is taken out; the
-    shortfall that this and the mean cause in short chains is put back (Kendall 1954).
+    Collapsing networks scatter far more than others, so each level has a variance of its own, averaged with
+    three neighbours on each side. A seed that is better at every level does not bend the mean curve, so its
+    own offset is taken out; the shortfall that this causes in short chains is put back (Kendall 1954).
     """
     seeds, levels = test.shape
     rest = test - test.mean(0)
-    rest = rest - rest.mean(1, keepdims=True)
-    squares = float((rest**2).sum())
-    if squares < 1e-20:
-        return 0.0, 0.0
-    raw = float((rest[:, 1:] * rest[:, :-1]).sum()) / squares * levels / (levels - 1)
+    # The offset is that of the quiet levels: weighted, or the collapse of one seed would tilt all its others.
+    quiet = 1 / (_local((rest**2).sum(0)) + 1e-12)
+    rest = rest - (rest * quiet).sum(1, keepdims=True) / quiet.sum()
+    variance = _local((rest**2).sum(0)) / (seeds - 1)
+    if variance.max() < 1e-20:
+        return np.zeros(levels), 0.0
+    variance = np.maximum(variance, 1e-3 * variance.max())
+    scaled = rest / np.sqrt(variance)
+    raw = float((scaled[:, 1:] * scaled[:, :-1]).sum() / (scaled**2).sum()) * levels / (levels - 1)
     correlation = min(max(raw + (1 + 3 * raw) / levels, 0.0), 0.95)
     lost = (1 + correlation) / (1 - correlation) / levels
-    variance = squares / ((seeds - 1) * levels * max(1 - lost, 0.2))
-    return variance, correlation
+    return variance / max(1 - lost, 0.2), correlation
+
+
+def _local(values: Curves, reach: int = 3) -> Curves:
+    window = np.ones(2 * reach + 1)
+    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
 @cache
@@ -150,7 +163,7 @@ def _null(seeds: int, levels: int, correlation: float) -> Curves:
     found = []
     for _ in range(SIMULATIONS):
         noise = autoregressive(draw, seeds, levels, correlation)
-        found.append(statistic(noise.mean(0)) * seeds / _noise(noise)[0])
+        found.append(statistic(noise.mean(0), seeds / noise_of(noise)[0]))
     return np.array(found)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
-from sddcli.analyses.curves.double_descent import _errors, _noise, autoregressive, judge, p_value, statistic
+from sddcli.analyses.curves.double_descent import _errors, autoregressive, judge, noise_of, p_value, statistic
 
 SEEDS, LEVELS, CURVES = 3, 20, 2000
 K = np.arange(LEVELS)
@@ -52,9 +52,10 @@ def test_an_offset_of_whole_chains_hides_nothing() -> None:
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=12))
 def test_errors_are_those_of_isotonic_regression(values: list[float]) -> None:
-    for k, error in enumerate(_errors(values), 1):
-        fit = isotonic_regression(values[:k]).x
-        assert error == pytest.approx(((np.array(values[:k]) - fit) ** 2).sum(), abs=1e-9)
+    weights = [1.0 + (3 * k) % 5 for k in range(len(values))]
+    for k, error in enumerate(_errors(values, weights), 1):
+        fit = isotonic_regression(values[:k], weights=weights[:k]).x
+        assert error == pytest.approx((weights[:k] * (np.array(values[:k]) - fit) ** 2).sum(), abs=1e-9)
 
 
 def error(values: np.ndarray, signs: tuple[int, ...]) -> float:
@@ -73,15 +74,31 @@ def error(values: np.ndarray, signs: tuple[int, ...]) -> float:
 @given(st.lists(st.floats(-3, 3), min_size=2, max_size=7))
 def test_the_statistic_is_the_gain_of_a_fall_before_the_rise(values: list[float]) -> None:
     slow = error(np.array(values), (1, -1)) - error(np.array(values), (-1, 1, -1))
-    assert statistic(np.array(values)) == pytest.approx(max(0.0, slow), abs=1e-9)
+    assert statistic(np.array(values), np.ones(len(values))) == pytest.approx(max(0.0, slow), abs=1e-9)
 
 
 def test_noise_is_estimated_without_bias_worth_speaking_of() -> None:
     draw = np.random.default_rng(2)
+    growing = np.where(np.arange(30) < 15, 1.0, 4.0)
     for correlation in (0.0, 0.5):
-        found = [_noise(2 * autoregressive(draw, 3, 30, correlation)) for _ in range(500)]
-        variance, lag = np.mean(found, axis=0)
-        assert variance == pytest.approx(4, rel=0.1) and lag == pytest.approx(correlation, abs=0.06)
+        found = [noise_of(growing * autoregressive(draw, 3, 30, correlation)) for _ in range(500)]
+        variance = np.mean([each[0] for each in found], axis=0)
+        assert variance[:11].mean() == pytest.approx(1, rel=0.15) and variance[19:].mean() == pytest.approx(
+            16, rel=0.15
+        )
+        assert np.mean([each[1] for each in found]) == pytest.approx(correlation, abs=0.08)
+
+
+def test_noise_that_grows_towards_the_end_neither_hides_a_dip_nor_makes_one() -> None:
+    growing = np.where(K < 14, 1.0, 1 + (K - 14) * 1.5)
+    draw = np.random.default_rng(3)
+
+    def share(curve: np.ndarray, seeds: int) -> float:
+        noisy = ((curve + 0.6 * growing * autoregressive(draw, seeds, LEVELS, 0.5)) / 100 for _ in range(500))
+        return sum(p_value(test) < 0.05 for test in noisy) / 500
+
+    assert share(np.zeros(LEVELS), 3) <= 0.06 and share(NULLS["flat, then fall"], 3) <= 0.06
+    assert share(DIP, 5) >= 0.8
 
 
 def curves() -> tuple[np.ndarray, np.ndarray]:
