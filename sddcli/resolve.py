@@ -7,8 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from sddcli.core.retraining import masks_of
 from sddcli.core.words import unknown
-from sddcli.spec import FIELDS, KINDS, MOST_RUNS, Run, Value, checked, unfold
+from sddcli.spec import BRANCH, FIELDS, KINDS, MOST_RUNS, Run, Value, checked, from_dict, to_dict, unfold
 
 Axis = list[Value]
 Table = dict[str, Axis]
@@ -26,6 +27,36 @@ def runs(flags: Mapping[str, str], sets: Sequence[str] = (), path: Path | None =
     asked |= {name: parse(name, text) for name, text in map(assignment, sets)}
     asked |= {name: parse(name, text) for name, text in flags.items()}
     return tuple(dict.fromkeys(run for table in tables(asked) for run in unfold(table)))
+
+
+def child(parent: Run, flags: Mapping[str, str], sets: Sequence[str] = ()) -> Run:
+    """The run that is pruned from `parent` with these words, and else as it or, first pruned, as the default.
+
+    Raises ValueError for words that make another data set, model or seed, or a run whose masks come from
+    elsewhere.
+    """
+    asked = {name: parse(name, text) for name, text in [*map(assignment, sets), *flags.items()]}
+    if several := [name for name, values in asked.items() if len(values) > 1]:
+        raise ValueError(f"prune makes one run, and {several[0]} has several values")
+    default = tables({"dataset": [parent.dataset], "model": [parent.model]})[0]
+    usual = {name: default[name][0] for name in BRANCH if name in default} if parent.level == 0 else {}
+    fields = to_dict(parent) | usual | {name: values[0] for name, values in asked.items()}
+    if "level" not in asked:
+        same = str(fields["retraining"]).split(":")[0] in ("reinit", "redense")  # of the ticket's own level
+        fields["level"] = parent.level if same else parent.level + 1
+    run = from_dict(fields)
+    source = masks_of(run).run
+    if source != parent:
+        wrong = [name for name in FIELDS if getattr(source, name) != getattr(parent, name)]
+        raise ValueError(
+            f"such a run is pruned from another parent, with {_pairs(source, wrong)}, "
+            f"and this one has {_pairs(parent, wrong)}"
+        )
+    return run
+
+
+def _pairs(run: Run, names: Sequence[str]) -> str:
+    return ", ".join(f"{name} {getattr(run, name)!r}" for name in names)
 
 
 def tables(asked: Table) -> list[Table]:

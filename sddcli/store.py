@@ -41,6 +41,16 @@ class Store:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
+    @classmethod
+    def holding(cls, folder: Path) -> tuple["Store", Run]:
+        """The store that a run's folder belongs to, and the run. Raises StoreError where it is none."""
+        root = folder.absolute().parent.parent if folder.name.startswith("level-") else folder.absolute().parent
+        store = cls(os.path.relpath(root) if not folder.is_absolute() else root)
+        manifest = store._read_manifest(folder / "manifest.json")
+        if manifest is None:
+            raise StoreError(f"{folder} is no folder of a run: it has no manifest.json")
+        return store, from_dict(manifest["run"])
+
     def folder(self, run: Run) -> Path:
         """Where `run` lives; a chain's folder carries the id of its level 1."""
         chain = self.root / f"{run.slug}-{run.chain}"

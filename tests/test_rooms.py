@@ -23,7 +23,7 @@ MAY = {
     "launchers": {"recipes", "store", "events", "spec"},
     "table": {"store", "spec"},
     "plots": {"plots.style"},
-    "resolve": {"spec", "core.words"},
+    "resolve": {"spec", "core.words", "core.retraining"},
     "cli": {"resolve", "launchers", "table", "plots", "store", "events", "spec", "core.words", "cli"},
     "__main__": {"cli"},
 }

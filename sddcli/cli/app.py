@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from sddcli.cli.inspection import list_runs
-from sddcli.cli.making import sweep
+from sddcli.cli.making import prune, retrain, sweep, train_dense
 from sddcli.cli.seeing import analyze, plot
 from sddcli.store import StoreError
 
@@ -33,6 +33,9 @@ def sdd(
 
 
 app.command("sweep")(sweep)
+app.command("train-dense")(train_dense)
+app.command("prune")(prune)
+app.command("retrain")(retrain)
 app.command("analyze")(analyze)
 app.command("plot")(plot)
 app.command("list")(list_runs)

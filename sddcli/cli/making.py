@@ -1,9 +1,10 @@
-"""Commands that make runs: sweep."""
+"""Commands that make runs: sweep, and its three stages by hand."""
 
 import json
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from sddcli import resolve
 from sddcli.cli import screen
-from sddcli.cli.options import DEFAULT_RUNS, Debug, Json, Writes, with_fields
+from sddcli.cli.options import DEFAULT_RUNS, Debug, Json, Sets, Threads, Workers, Writes, with_fields
 from sddcli.cli.progress import Display, spoken_time
 from sddcli.events import Failed
 from sddcli.spec import Run, with_parents
@@ -25,10 +26,10 @@ def sweep(
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE.toml]", help="A sweep: fields of Run, lists are axes.")
     ] = None,
-    sets: Annotated[list[str], typer.Option("--set", metavar="KEY=LIST", help="Set a field by name.")] = [],
+    sets: Sets = [],
     runs: Writes = DEFAULT_RUNS,
-    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Worker processes; one a core.")] = None,
-    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of each worker.")] = 1,
+    workers: Workers = None,
+    threads: Threads = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what it costs.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -49,50 +50,140 @@ def sweep(
     if dry_run:
         _estimate(store, len(family), todo, count, as_json)
         return
-    command = shlex.join(["sdd", *sys.argv[1:]])
     display = Display(todo, Console(stderr=True))
     for run in set(family).difference(todo):
         try:
             store.verify(run)
         except StoreError as error:
             display(Failed(run, str(error), damaged=True))
+    _make(store, todo, display, count, threads)
+    _complain(display, debug)
+    if any(store.finished(run) for run in asked):
+        _show(store, asked, as_json)
+    _end(display)
+
+
+@with_fields
+def train_dense(
+    fields: dict[str, str],
+    sets: Sets = [],
+    runs: Writes = DEFAULT_RUNS,
+    workers: Workers = None,
+    threads: Threads = 1,
+    debug: Debug = False,
+) -> None:
+    """Train dense networks, level 0, and print their folders: the first stage by hand.
+
+    What is not said comes from the data set's protocol, but for one seed, 0.
+
+    Example: sdd train-dense --dataset digits --noise 0.4 --seed 1
+    """
+    from sddcli.launchers import local, machine
+
+    asked = resolve.runs({"seed": "0"} | fields | {"level": "0"}, sets)
+    store = Store(runs)
+    todo = [run for run in asked if not store.finished(run)]
+    display = Display(todo, Console(stderr=True))
+    _make(store, todo, display, min(workers or machine.cores(), local.width(todo)), threads)
+    _complain(display, debug)
+    for run in asked:
+        if store.finished(run):
+            print(store.folder(run))
+    _end(display)
+
+
+@with_fields
+def prune(
+    fields: dict[str, str],
+    parent: Annotated[Path, typer.Argument(help="Folder of the trained run whose weights are ranked.")],
+    sets: Sets = [],
+    debug: Debug = False,
+) -> None:
+    """Prune a trained run and print its child's folder, ready to be retrained: the second stage by hand.
+
+    The child is as its parent, one level further (reinit and redense: the same level of a lottery chain), but
+    for what is said. Its manifest holds the accuracy just after pruning.
+
+    Example: sdd prune runs/PARENT --criterion magnitude --retraining lottery
+    """
+    from sddcli.launchers import local, machine
+
+    store, run = Store.holding(parent)
+    child = resolve.child(run, fields, sets)
+    if store.manifest(child) is None:
+        local.prune(store, child, machine.describe(_command()))
+    print(store.folder(child))
+
+
+def retrain(
+    child: Annotated[Path, typer.Argument(help="Folder that sdd prune printed.")],
+    threads: Threads = 1,
+    debug: Debug = False,
+) -> None:
+    """Train a pruned run to the end and print its folder: the third stage by hand.
+
+    Example: sdd retrain runs/CHILD/level-01
+    """
+    store, run = Store.holding(child)
+    display = Display([run], Console(stderr=True))
+    if not store.finished(run):
+        _make(store, [run], display, 1, threads)
+    _complain(display, debug)
+    if store.finished(run):
+        print(store.folder(run))
+    _end(display)
+
+
+def _command() -> str:
+    return shlex.join(["sdd", *sys.argv[1:]])
+
+
+def _make(store: Store, todo: Sequence[Run], display: Display, workers: int, threads: int) -> None:
+    """Has workers make the runs, on show; where it is stopped, says how to go on."""
+    from sddcli.launchers import local, machine
+
     signal.signal(signal.SIGTERM, _terminated)
     try:
         with display:
-            local.sweep(store, todo, machine.describe(command), count, threads, display)
+            local.sweep(store, todo, machine.describe(_command()), workers, threads, display)
     except (KeyboardInterrupt, typer.Abort, SystemExit) as stop:
         code = stop.code if isinstance(stop, SystemExit) else 130
-        print(f"sdd: stopped; finished runs are kept, go on with: {command}", file=sys.stderr)
+        print(f"sdd: stopped; finished runs are kept, go on with: {_command()}", file=sys.stderr)
         raise SystemExit(code) from None
-    _conclude(store, asked, display, as_json, debug)
 
 
 def _terminated(*_: Any) -> None:
     raise SystemExit(143)
 
 
-def _conclude(store: Store, asked: tuple[Run, ...], display: Display, as_json: bool, debug: bool) -> None:
-    """Writes the tables, shows those of this sweep, and ends with exit code 3 or 4 where runs failed."""
-    from sddcli import table
-    from sddcli.launchers import local
-
+def _complain(display: Display, debug: bool) -> None:
     for failure in display.failures:
         print(f"sdd: {failure.run.slug} level {failure.run.level} failed: {failure.reason}", file=sys.stderr)
         if debug and failure.trace:
             print(failure.trace, file=sys.stderr)
-    if any(store.finished(run) for run in asked):
-        for line in local.analyze(store, "learning-distance", {run.id for run in asked}):
-            print(f"sdd: {line}", file=sys.stderr)
-        frame = table.of_runs(table.export(store), asked)
-        if as_json:
-            print(frame.to_json(orient="records", indent=1))
-        else:
-            columns = ("test_accuracy", "train_accuracy", "learning_distance")
-            screen.curves(table.summary(frame), table.varied(frame), table.title(frame), columns)
-            print(f"\n{store.root / 'results.csv'} holds every run.", end=" ")
-            print(f"See it: sdd plot double-descent {shlex.quote(str(store.root))}")
+
+
+def _end(display: Display) -> None:
+    """Ends with exit code 3 or 4 where runs failed."""
     if display.failures:
         raise SystemExit(4 if any(failure.damaged for failure in display.failures) else 3)
+
+
+def _show(store: Store, asked: Sequence[Run], as_json: bool) -> None:
+    """Writes the tables of the folder and shows what is in them of this sweep."""
+    from sddcli import table
+    from sddcli.launchers import local
+
+    for line in local.analyze(store, "learning-distance", {run.id for run in asked}):
+        print(f"sdd: {line}", file=sys.stderr)
+    frame = table.of_runs(table.export(store), asked)
+    if as_json:
+        print(frame.to_json(orient="records", indent=1))
+        return
+    columns = ("test_accuracy", "train_accuracy", "learning_distance")
+    screen.curves(table.summary(frame), table.varied(frame), table.title(frame), columns)
+    print(f"\n{store.root / 'results.csv'} holds every run.", end=" ")
+    print(f"See it: sdd plot double-descent {shlex.quote(str(store.root))}")
 
 
 def _estimate(store: Store, runs: int, todo: list[Run], workers: int, as_json: bool) -> None:

@@ -19,6 +19,9 @@ Writes = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of r
 Where = Annotated[
     list[str], typer.Option("--where", metavar="KEY=VALUE", help="Only runs with this value, or one of a list.")
 ]
+Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=LIST", help="Set a field by name.")]
+Workers = Annotated[int | None, typer.Option(min=1, max=256, help="Worker processes; one a core.")]
+Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads of each worker.")]
 DEFAULT_RUNS = Path("runs")
 
 

@@ -212,6 +212,17 @@ def estimate(store: Store, runs: Sequence[Run]) -> Cost:
     return prune_retrain.cost(store, runs)
 
 
+def prune(store: Store, run: Run, facts: Mapping[str, Any]) -> None:
+    """Prunes one run in this process, ready to be retrained. Raises ValueError, StoreError."""
+    import torch
+
+    from sddcli.recipes import prune_retrain
+
+    torch.set_num_threads(1)
+    prune_retrain.check([run])
+    prune_retrain.prune(store, run, facts)
+
+
 def width(runs: Iterable[Run]) -> int:
     """How many of `runs` can be in work at once: levels of a chain follow each other."""
     chains = {run.chain if run.level else run.id: run.level for run in runs}

@@ -87,6 +87,13 @@ def work(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], report: Re
         report(Saved(run))
 
 
+def prune(store: Store, run: Run, facts: Mapping[str, Any]) -> None:
+    """Writes one run as pruned, ready to be retrained. Raises StoreError, ValueError."""
+    data = load(run.dataset, run.train_size)
+    facts = {**facts, "data": {"name": run.dataset, "sha256": data.sha256}}
+    _prepared(store, run, stages.model_of(run, data), data, facts)
+
+
 def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[str, Any]) -> Trained:
     """`run` as its training starts: pruned now, or before an interruption. Raises StoreError, ValueError."""
     for relative in (run, *run.parents):

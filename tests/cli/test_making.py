@@ -1,5 +1,6 @@
 """Making runs: the shape of the curve, what a sweep says, how it fails."""
 
+import json
 import os
 import shutil
 import signal
@@ -198,3 +199,64 @@ def test_workers_end_with_their_sweep(tmp_path: Path) -> None:
     os.kill(sweep.pid, signal.SIGKILL)
     sweep.wait()
     assert len(workers) >= 2 and gone(workers)
+
+
+def test_a_chain_made_by_hand_is_the_sweeps_bit_for_bit(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    made = sdd("train-dense", "--epochs", 3, "--set", "eval_every=2", "--seed", 1, "--runs", root).out.strip()
+    for level in (1, 2):
+        child = sdd("prune", made).out.strip()
+        assert sdd("prune", made).out.strip() == child  # which is there already
+        manifest = json.loads((Path(child) / "manifest.json").read_text())
+        assert manifest["stage"] == "pruned" and 0 < manifest["metrics"]["pruned_test_accuracy"] < 1
+        made = sdd("retrain", child).out.strip()
+        assert made == child and made.endswith(f"level-0{level}")
+    assert sdd("retrain", made).out.strip() == made  # finished: nothing to do
+    files = [path.relative_to(root) for path in root.rglob("*") if path.suffix in (".safetensors", ".csv", ".json")]
+    others = [path for path in files if path.name != "manifest.json"]
+    assert len(others) == 3 + 3 + 3 + 1 and all((root / p).read_bytes() == (trained / p).read_bytes() for p in others)
+    for path in set(files).difference(others):
+        ours, theirs = (json.loads((base / path).read_text()) for base in (root, trained))
+        assert all(ours[key] == theirs[key] for key in ("id", "run", "stage", "metrics", "files", "parents", "data"))
+
+
+def test_pruning_by_hand_takes_every_option_of_the_child(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    dense, second = next(root.glob("*dense-seed1*")), next(root.glob("*lottery-seed1*/level-02"))
+    words = [
+        "--criterion",
+        "gradient:batches=2",
+        "--retraining",
+        "finetune:lr=0.01",
+        "--rate",
+        "0.5",
+        "--scope",
+        "layer",
+    ]
+    child = sdd("prune", dense, *words).out.strip()
+    manifest = json.loads((Path(child) / "manifest.json").read_text())
+    assert manifest["metrics"]["sparsity"] == 0.5 and manifest["run"]["retraining"] == "finetune:lr=0.01"
+    assert sdd("prune", second, "--retraining", "reinit").out.strip().endswith("level-02")
+    assert sdd("prune", dense, "--pruning", "one-shot", "--level", 9).out.strip().endswith("level-09")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ("prune none", 4, "none is no folder of a run"),
+        ("retrain none", 4, "none is no folder of a run"),
+        ("prune DENSE --criterion magnitud", 2, "did you mean 'magnitude'?"),
+        ("prune DENSE --level 3", 2, "is pruned from another parent"),
+        ("prune LEVEL --criterion random", 2, "with criterion 'random', and this one has criterion 'magnitude'"),
+        ("prune DENSE --noise 0.1", 2, "with noise 0.1, and this one has noise 0.4"),
+        ("prune DENSE --level 1,2", 2, "level has several values"),
+        ("prune DENSE --rate 0.99999", 2, "leaves none of 49200 weights"),
+        ("retrain DENSE --epochs 3", 2, "No such option"),
+    ],
+)
+def test_errors_of_stages_are_one_line(sdd: Sdd, trained: Path, words: str, code: int, message: str) -> None:
+    before = sorted(trained.rglob("*"))
+    places = {"DENSE": next(trained.glob("*dense-seed1*")), "LEVEL": next(trained.glob("*lottery-seed1*/level-02"))}
+    said = sdd(*(str(places.get(word, word)) for word in words.split()))
+    assert said.code == code and message in said.err and said.err.count("\n") == 1 and said.out == ""
+    assert sorted(trained.rglob("*")) == before
