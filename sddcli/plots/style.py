@@ -96,9 +96,10 @@ def curves(frame: pd.DataFrame, varied: Sequence[str]) -> Iterator[tuple[str, st
 def legend(figure: Figure, entries: Iterable[tuple[str, str, Any]]) -> None:
     """A legend below the axes, where it hides nothing: (label, colour, line style) each, without label none."""
     handles = [Line2D([], [], label=label, color=colour, linestyle=line) for label, colour, line in entries if label]
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=_columns([len(str(h.get_label())) for h in handles])
-    )
+    columns = _columns([len(str(handle.get_label())) for handle in handles])
+    rows = -(-len(handles) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.17 * (rows - 1))  # its rows take nothing from the panels
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
 def _columns(lengths: Sequence[int], room: int = 52) -> int:

@@ -1,0 +1,111 @@
+"""Evidence: what docs/evidence says of the paper's claims on digits is what its CSV holds, and can be made again."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from sddcli import table
+from sddcli.analyses.curves.double_descent import judge
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("figure-*-digits.toml"))
+
+
+@pytest.fixture(
+    scope="module", params=["recorded", pytest.param("made again", marks=pytest.mark.evidence)], name="frame"
+)
+def fixture_frame(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    if request.param == "recorded":
+        return table.read(ROOT / "docs" / "evidence" / "digits.csv")
+    root = tmp_path_factory.mktemp("evidence") / "runs"
+    for example in EXAMPLES:
+        subprocess.run([sys.executable, "-m", "sddcli", "sweep", str(example), "--runs", str(root)], check=True)
+    return table.read(root / "results.csv")
+
+
+def said(frame: pd.DataFrame, accuracy: str = "test_accuracy", **where: Any) -> dict[str, Any]:
+    """The verdict on one setting; what is not said is 40 % symmetric noise, magnitude, lottery."""
+    usual = {"noise": 0.4, "noise_kind": "symmetric", "criterion": "magnitude", "retraining": "lottery"} | where
+    rows = table.select(frame, {name: [value] for name, value in usual.items()})
+    assert rows["seed"].nunique() == 5 and rows["level"].nunique() == 33
+    (verdict,) = table.judged(rows.assign(test_accuracy=rows[accuracy]), judge).to_dict("records")
+    return verdict
+
+
+def at(frame: pd.DataFrame, level: int, name: str, **where: Any) -> float:
+    usual = {"noise": 0.4, "noise_kind": "symmetric", "criterion": "magnitude", "retraining": "lottery"} | where
+    rows = table.select(frame, {key: [value] for key, value in {**usual, "level": level}.items()})
+    return float(rows[name].mean())
+
+
+def test_c1_the_valley_lies_at_the_interpolation_threshold_and_the_peak_forgets_noise(frame: pd.DataFrame) -> None:
+    verdict = said(frame)
+    assert verdict["found"] and verdict["dip_low"] > 0 and verdict["rise_low"] > 0.1
+    assert abs(verdict["valley"] - verdict["fitted"]) <= 3
+    assert at(frame, verdict["peak"], "memorized") < 0.1 < 0.98 < at(frame, verdict["fitted"], "memorized")
+
+
+def test_c2_without_noise_there_is_none(frame: pd.DataFrame) -> None:
+    assert said(frame, noise=0.0)["found"] is False
+
+
+def test_c3_noise_moves_the_critical_phase_down_and_the_peak_up(frame: pd.DataFrame) -> None:
+    verdicts = [said(frame, noise=noise) for noise in (0.2, 0.4, 0.8)]
+    assert all(verdict["found"] for verdict in verdicts)
+    for place, sign in (("fitted", -1), ("valley", -1), ("peak", 1)):
+        places = [sign * verdict[place] for verdict in verdicts]
+        assert places == sorted(places) and places[0] < places[-1], place
+
+
+def test_c4_turning_points_by_criterion(frame: pd.DataFrame) -> None:
+    """Magnitude is last at every turning point; gradient and random do not keep the paper's order at all of them."""
+    magnitude, gradient, random = (said(frame, criterion=name) for name in ("magnitude", "gradient", "random"))
+    assert magnitude["fitted"] > max(gradient["fitted"], random["fitted"])
+    assert magnitude["valley"] > gradient["valley"] and gradient["found"]
+    assert min(magnitude["peak"], gradient["peak"]) > random["peak"] + 5
+    assert random["found"] is False and random["rise_low"] > 0.1  # it only rises, then falls
+
+
+def test_c5_retrainings(frame: pd.DataFrame) -> None:
+    """Fine-tuning and lr-rewinding show it; from scratch, accuracy only rises and falls here."""
+    for name in ("finetune", "lr-rewind"):
+        verdict = said(frame, retraining=name)
+        assert verdict["found"] and verdict["dip_low"] > 0.03 and verdict["rise_low"] > 0.05
+    scratch = said(frame, retraining="scratch")
+    assert scratch["found"] is False and scratch["rise_low"] > 0.1
+
+
+def test_c6_other_noises_show_none_here(frame: pd.DataFrame) -> None:
+    assert said(frame, noise_kind="asymmetric")["found"] is False
+    assert said(frame, noise_kind="pairflip")["found"] is False
+
+
+def test_c7_best_epochs_hide_the_dip_at_the_threshold_but_have_one_of_their_own(frame: pd.DataFrame) -> None:
+    last, best = said(frame), said(frame, "best_test_accuracy")
+    assert at(frame, last["valley"], "best_test_accuracy") > at(frame, 0, "best_test_accuracy")
+    assert best["found"] and best["valley"] < last["valley"] - 5
+
+
+def test_c8_the_distance_peaks_at_the_valley(frame: pd.DataFrame) -> None:
+    distances = [at(frame, level, "learning_distance") for level in range(33)]
+    assert abs(distances.index(max(distances)) - said(frame)["valley"]) <= 2
+
+
+def test_c9_new_weights_shift_the_curve_to_lower_sparsity_and_win_in_places(frame: pd.DataFrame) -> None:
+    lottery, reinit = said(frame), said(frame, retraining="reinit")
+    assert reinit["fitted"] < lottery["fitted"] - 5 and reinit["peak"] < lottery["peak"] - 5
+    level = lottery["valley"]
+    assert at(frame, level, "test_accuracy", retraining="reinit") > at(frame, level, "test_accuracy") + 0.1
+
+
+def test_c10_redense_training_at_a_large_rate_loses_most_of_the_sweet_phase(frame: pd.DataFrame) -> None:
+    """At the last learning rate, 0.001, and in these 60 epochs it does not."""
+    lottery, slow, fast = said(frame), said(frame, retraining="redense"), said(frame, retraining="redense:lr=0.1")
+    level = lottery["peak"]
+    assert at(frame, level, "test_accuracy", retraining="redense:lr=0.1") < at(frame, level, "test_accuracy") - 0.08
+    assert at(frame, level, "memorized", retraining="redense:lr=0.1") > 0.3 > 0.15 > at(frame, level, "memorized")
+    assert fast["gain"] < lottery["gain"] - 0.05 and slow["gain"] > lottery["gain"] - 0.01
