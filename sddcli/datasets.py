@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -54,7 +55,39 @@ def digits() -> Data:
     with gzip.open(path, "rt") as file:
         rows = np.loadtxt(file, delimiter=",", dtype=np.uint8)
     train, test = _stratified(rows[:, 64].astype(np.int64), 500)
-    return _data(rows[:, :64], rows[:, 64], train, test, mean=4.884, deviation=6.017, similar=SIMILAR["digits"])
+    return _data(rows[:, :64], rows[:, 64], train, test, 4.884, 6.017, SIMILAR["digits"])
+
+
+def mnist() -> Data:
+    """MNIST (LeCun et al. 1998), read and, on first use, downloaded by torchvision. x: (N, 1, 28, 28).
+
+    The folder is that of SDD_DATA, in torchvision's layout: MNIST/raw/train-images-idx3-ubyte and so on.
+    """
+    from torchvision.datasets import MNIST
+
+    root = folder()
+    raw = root / "MNIST" / "raw"
+    try:
+        splits = [MNIST(str(root), train=train, download=True) for train in (True, False)]
+        images = [split.data.numpy() for split in splits]
+        labels = [split.targets.numpy().astype(np.uint8) for split in splits]
+    except Exception as error:  # torchvision says AssertionError, RuntimeError, ValueError, URLError, ...
+        reason = " ".join(str(error).split()) or type(error).__name__
+        hint = "remove damaged files, or say --data-dir"
+        raise OSError(f"cannot read or download mnist in {raw} ({reason}); {hint}") from None
+    for x, y in zip(images, labels, strict=True):
+        if len(x) != len(y) or x.shape[1:] != (28, 28) or y.max(initial=0) > 9:
+            found = f"{len(x)} images of {x.shape[1:]}, {len(y)} labels up to {y.max(initial=0)}"
+            raise OSError(f"the files in {raw} are not MNIST's: {found}")
+    n = len(images[0])
+    whole = np.concatenate(images)[:, None]
+    train, test = np.arange(n), np.arange(n, len(whole))
+    return _data(whole, np.concatenate(labels), train, test, 255 * 0.1307, 255 * 0.3081, SIMILAR["mnist"])
+
+
+def folder() -> Path:
+    """Where data sets that are downloaded live: SDD_DATA, or the user's cache."""
+    return Path(os.environ.get("SDD_DATA") or Path.home() / ".cache" / "sdd")
 
 
 def _stratified(labels: NDArray[np.int64], n_test: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -80,7 +113,7 @@ def _data(
     deviation: float,
     similar: tuple[int, ...],
 ) -> Data:
-    """Raw bytes as normalized tensors, in two splits; the hash is of the bytes and of the split."""
+    """Raw bytes (N, *features) as normalized tensors, in two splits; the hash is of the bytes and the split."""
     content = hashlib.sha256()
     splits = []
     for part in (train, test):
@@ -90,4 +123,4 @@ def _data(
     return Data(splits[0], splits[1], len(similar), content.hexdigest(), similar)
 
 
-DATASETS: dict[str, Callable[[], Data]] = {"digits": digits}
+DATASETS: dict[str, Callable[[], Data]] = {"digits": digits, "mnist": mnist}

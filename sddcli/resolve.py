@@ -15,7 +15,7 @@ Axis = list[Value]
 Table = dict[str, Axis]
 
 PLURALS = {"levels": "level", "seeds": "seed"}
-LATER = ("mnist", "cifar10", "cifar100", "tiny-imagenet")
+LATER = ("cifar10", "cifar100", "tiny-imagenet")
 
 
 def runs(flags: Mapping[str, str], sets: Sequence[str] = (), path: Path | None = None) -> tuple[Run, ...]:
@@ -67,10 +67,10 @@ def tables(asked: Table) -> list[Table]:
     for dataset in asked.get("dataset", default["dataset"]):
         of_data = default | _axes(protocols.get(str(dataset), {})) | {"dataset": [dataset]}
         models = asked.get("model", of_data.get("model"))
-        if dataset in LATER:
-            raise ValueError(f"data set {dataset!r} comes in a later version; this one has: digits")
         if models is None:
-            known = (name for name in protocols if "/" not in name and name != "default")
+            known = [name for name in protocols if "/" not in name and name != "default"]
+            if dataset in LATER:
+                raise ValueError(f"data set {dataset!r} comes in a later version; this one has: {', '.join(known)}")
             raise unknown("data set", str(dataset), known)
         for model in models:
             of_model = of_data | _axes(protocols.get(f"{dataset}/{model}", {}))

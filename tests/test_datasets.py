@@ -1,5 +1,13 @@
 """Data sets: what they are, fixed for ever."""
 
+import gzip
+import hashlib
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +15,109 @@ from sklearn.datasets import load_digits
 
 from sddcli.datasets import DATASETS, load
 
+SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 
-@pytest.mark.parametrize("name", DATASETS)
+
+def idx(array: np.ndarray) -> bytes:
+    """An array of bytes in the IDX format of MNIST's files."""
+    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+    return bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
+
+
+def small_mnist() -> dict[str, bytes]:
+    """The four files of MNIST, with 40 images to train on and 20 to test."""
+    files, draw = {}, np.random.default_rng(0)
+    for split, n in (("train", 40), ("t10k", 20)):
+        files[f"{split}-images-idx3-ubyte"] = idx(draw.integers(256, size=(n, 28, 28), dtype=np.uint8))
+        files[f"{split}-labels-idx1-ubyte"] = idx((np.arange(n) % 10).astype(np.uint8))
+    return files
+
+
+@pytest.fixture
+def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of MNIST's raw files, with small ones in it."""
+    monkeypatch.setenv("SDD_DATA", str(tmp_path))
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name, content in small_mnist().items():
+        (folder / name).write_bytes(content)
+    load.cache_clear()
+    yield folder
+    load.cache_clear()
+
+
+def test_mnist_from_its_files(raw: Path) -> None:
+    data = load("mnist")
+    assert data.train.x.shape == (40, 1, 28, 28) and data.test.x.shape == (20, 1, 28, 28) and data.classes == 10
+    pixels = np.frombuffer(small_mnist()["train-images-idx3-ubyte"][16:], np.uint8).reshape(40, 1, 28, 28)
+    expected = (pixels.astype(np.float64) / 255 - 0.1307) / 0.3081
+    assert np.abs(data.train.x.numpy() - expected).max() < 1e-5
+    assert data.test.y.tolist() == [k % 10 for k in range(20)]
+    assert load("mnist", 20).train.y.bincount().tolist() == [2] * 10
+
+
+@pytest.mark.parametrize("name", small_mnist())
+@pytest.mark.parametrize("damage", ["cut", "empty", "other"])
+def test_damaged_files_of_mnist_are_one_clear_error(raw: Path, name: str, damage: str) -> None:
+    content = (raw / name).read_bytes()
+    other = small_mnist()[("t10k" if name.startswith("train") else "train") + name[name.index("-") :]]
+    (raw / name).write_bytes({"cut": content[:-5], "empty": b"", "other": other}[damage])
+    with pytest.raises(OSError, match="MNIST") as error:
+        load("mnist")
+    assert "\n" not in str(error.value)
+
+
+def test_mnist_is_downloaded_once_and_from_the_next_mirror_when_one_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision.datasets import MNIST
+
+    served = tmp_path / "served"
+    served.mkdir()
+    files = {f"{name}.gz": gzip.compress(content) for name, content in small_mnist().items()}
+    for name, content in files.items():
+        (served / name).write_bytes(content)
+    asked: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *words: Any, **more: Any) -> None:
+            super().__init__(*words, directory=str(served), **more)
+
+        def log_request(self, *_: object) -> None:
+            asked.append(self.path)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(MNIST, "mirrors", [f"{address}/gone/", f"{address}/"])
+    monkeypatch.setattr(MNIST, "resources", [(name, hashlib.md5(c).hexdigest()) for name, c in files.items()])
+    monkeypatch.setenv("SDD_DATA", str(tmp_path / "data"))
+    load.cache_clear()
+    assert len(load("mnist").train.y) == 40
+    first = len(asked)
+    load.cache_clear()
+    assert len(load("mnist").train.y) == 40 and len(asked) == first >= 8
+    monkeypatch.setattr(MNIST, "resources", [(name, "0" * 32) for name in files])
+    monkeypatch.setenv("SDD_DATA", str(tmp_path / "again"))
+    load.cache_clear()
+    with pytest.raises(OSError, match="cannot read or download mnist"):  # the hash is wrong
+        load("mnist")
+    server.shutdown()
+    load.cache_clear()
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="no real MNIST beside this checkout")
+def test_the_real_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDD_DATA", str(SHARED))
+    load.cache_clear()
+    data = load("mnist")
+    assert (len(data.train.y), len(data.test.y)) == (60_000, 10_000)
+    assert data.train.y[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert abs(data.train.x.mean()) < 1e-3 and abs(data.train.x.std() - 1) < 1e-3
+    load.cache_clear()
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS if name != "mnist"])
 def test_every_data_set_is_normalized_and_complete(name: str) -> None:
     data = load(name)
     assert data.train.x.dtype == torch.float32 and data.train.y.dtype == torch.int64

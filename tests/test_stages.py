@@ -146,6 +146,12 @@ def test_each_seed_moves_its_own_thing() -> None:
     assert not torch.equal(base, stages.noisy_labels(replace(DENSE, noise_seed=9), DATA))
 
 
+def test_models_take_images_as_they_are() -> None:
+    x = torch.randn(3, 5, 1, 8, 8)
+    weights = {name: torch.randn(3, *shape) * 0.05 for name, shape in MODEL.shapes.items()}
+    assert torch.equal(MODEL.forward(weights, x), MODEL.forward(weights, x.flatten(2)))
+
+
 def test_noise_is_that_of_the_seed_and_leaves_the_data_alone() -> None:
     before = DATA.train.y.clone()
     labels = stages.noisy_labels(DENSE, DATA)

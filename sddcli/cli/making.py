@@ -1,6 +1,7 @@
 """Commands that make runs: sweep, and its three stages by hand."""
 
 import json
+import os
 import shlex
 import signal
 import sys
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from sddcli import resolve
 from sddcli.cli import screen
-from sddcli.cli.options import DEFAULT_RUNS, Debug, Json, Sets, Threads, Workers, Writes, with_fields
+from sddcli.cli.options import DEFAULT_RUNS, DataDir, Debug, Json, Sets, Threads, Workers, Writes, with_fields
 from sddcli.cli.progress import Display, spoken_time
 from sddcli.events import Failed
 from sddcli.spec import Run, with_parents
@@ -30,6 +31,7 @@ def sweep(
     runs: Writes = DEFAULT_RUNS,
     workers: Workers = None,
     threads: Threads = 1,
+    data_dir: DataDir = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what it costs.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -43,6 +45,7 @@ def sweep(
     """
     from sddcli.launchers import local, machine
 
+    _data_in(data_dir)
     asked = resolve.runs(fields, sets, file)
     store, family = Store(runs), with_parents(asked)
     todo = [run for run in family if not store.finished(run)]
@@ -70,6 +73,7 @@ def train_dense(
     runs: Writes = DEFAULT_RUNS,
     workers: Workers = None,
     threads: Threads = 1,
+    data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
     """Train dense networks, level 0, and print their folders: the first stage by hand.
@@ -80,6 +84,7 @@ def train_dense(
     """
     from sddcli.launchers import local, machine
 
+    _data_in(data_dir)
     asked = resolve.runs({"seed": "0"} | fields | {"level": "0"}, sets)
     store = Store(runs)
     todo = [run for run in asked if not store.finished(run)]
@@ -97,6 +102,7 @@ def prune(
     fields: dict[str, str],
     parent: Annotated[Path, typer.Argument(help="Folder of the trained run whose weights are ranked.")],
     sets: Sets = [],
+    data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
     """Prune a trained run and print its child's folder, ready to be retrained: the second stage by hand.
@@ -108,6 +114,7 @@ def prune(
     """
     from sddcli.launchers import local, machine
 
+    _data_in(data_dir)
     store, run = Store.holding(parent)
     child = resolve.child(run, fields, sets)
     if store.manifest(child) is None:
@@ -118,12 +125,14 @@ def prune(
 def retrain(
     child: Annotated[Path, typer.Argument(help="Folder that sdd prune printed.")],
     threads: Threads = 1,
+    data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
     """Train a pruned run to the end and print its folder: the third stage by hand.
 
     Example: sdd retrain runs/CHILD/level-01
     """
+    _data_in(data_dir)
     store, run = Store.holding(child)
     display = Display([run], Console(stderr=True))
     if not store.finished(run):
@@ -132,6 +141,12 @@ def retrain(
     if store.finished(run):
         print(store.folder(run))
     _end(display)
+
+
+def _data_in(folder: Path | None) -> None:
+    # By the environment, which workers inherit: where data lie is no part of a run.
+    if folder is not None:
+        os.environ["SDD_DATA"] = str(folder.absolute())
 
 
 def _command() -> str:

@@ -22,6 +22,10 @@ Where = Annotated[
 Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=LIST", help="Set a field by name.")]
 Workers = Annotated[int | None, typer.Option(min=1, max=256, help="Worker processes; one a core.")]
 Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads of each worker.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", envvar="SDD_DATA", help="Where downloaded data sets are."),
+]
 DEFAULT_RUNS = Path("runs")
 
 
