@@ -152,8 +152,9 @@ def noise_of(test: Curves) -> tuple[Curves, float]:
 
 
 def _local(values: Curves, reach: int = 3) -> Curves:
-    window = np.ones(2 * reach + 1)
-    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
+    """The mean of each value and of so many on each side of it, fewer at the ends."""
+    window, inner = np.ones(2 * reach + 1), slice(reach, reach + len(values))
+    return np.convolve(values, window)[inner] / np.convolve(np.ones(len(values)), window)[inner]
 
 
 @cache

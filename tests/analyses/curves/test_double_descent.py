@@ -133,6 +133,13 @@ def test_no_dip_no_phases() -> None:
     assert said["found"] is False and said["phases"] == [] and said["p"] > 0.5
 
 
+@pytest.mark.parametrize("levels", [1, 2, 3, 4, 6])
+def test_a_few_levels_are_no_error(levels: int) -> None:
+    test, train = curves()
+    said = judge(test[:, :levels], train[:, :levels])
+    assert (said["p"] is None) == (levels < 4) and 0 <= said["valley"] <= said["peak"] < levels
+
+
 def test_one_seed_cannot_be_tested() -> None:
     test, train = curves()
     said = judge(test[:1], train[:1])
