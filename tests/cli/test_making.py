@@ -35,13 +35,6 @@ def test_the_default_sweep_shows_sparse_double_descent(sdd: Sdd, tmp_path: Path)
     assert curve["memorized"][peak] < 0.2 < 0.9 < curve["memorized"][0], "noise is forgotten at the peak"
 
 
-def test_random_pruning_shows_no_valley_here_so_the_valley_is_no_artefact(sdd: Sdd, tmp_path: Path) -> None:
-    words = ["--criterion", "random", "--rate", "0.36", "--levels", "0,3,6", "--seeds", "0", "--json"]
-    rows = sdd("sweep", *words, "--runs", tmp_path).json
-    assert rows[-1]["criterion"] == "random" and rows[-1]["train_accuracy"] < rows[0]["train_accuracy"]
-    assert rows[-1]["test_accuracy"] > rows[0]["test_accuracy"]
-
-
 def test_the_table_says_mean_spread_and_n_within_80_columns(sdd: Sdd, trained: Path) -> None:
     said = sdd("sweep", *SMALL, "--runs", trained)
     assert said.code == 0 and said.err == ""  # all is there: nothing to train, nothing to report
