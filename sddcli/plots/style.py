@@ -102,7 +102,7 @@ def legend(figure: Figure, entries: Iterable[tuple[str, str, Any]]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
-def _columns(lengths: Sequence[int], room: int = 52) -> int:
+def _columns(lengths: Sequence[int], room: int = 72) -> int:
     """The most columns in which labels of these lengths, and their lines, fit into `room` letters' width."""
     for columns in (3, 2):
         share, more = divmod(len(lengths), columns)  # as matplotlib fills columns: the first ones get one more
@@ -135,6 +135,30 @@ def shaded(ax: Axes, summary: pd.DataFrame) -> None:
             ax.text(
                 (low + high) / 2, 1.0, phase, transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=7
             )
+
+
+def accuracies(
+    summary: pd.DataFrame, varied: Sequence[str], title: str, lines: Sequence[tuple[str, str, Any]], label: str
+) -> Figure:
+    """One panel of shares against sparsity: a line for each (column, label, line style), the first with dots.
+
+    One setting has its phases shaded and a colour a line; of several, each has a colour.
+    """
+    with panels(height=3.3) as (figure, (ax,)):
+        entries = []
+        for name, colour, curve in curves(summary, varied):
+            for index, (column, _, line) in enumerate(lines):
+                dots = {"marker": "o", "markersize": 2.5} if index == 0 else {}
+                band(ax, curve, column, color=colour if varied else COLOURS[index], linestyle=line, **dots)
+            entries.append((name, colour, "-"))
+        sparsity_axis(ax, summary["sparsity"])
+        percent_axis(ax, label)
+        entries += [(said, GREY if varied else COLOURS[index], line) for index, (_, said, line) in enumerate(lines)]
+        legend(figure, entries)
+        if not varied and "phase" in summary:
+            shaded(ax, summary)
+        ax.set_title(f"{title}\n{replicates(summary)}", fontsize=8, loc="left", pad=None if varied else 14)
+    return figure
 
 
 def replicates(frame: pd.DataFrame) -> str:

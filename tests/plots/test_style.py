@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from sddcli.plots import double_descent, learning_distance
+from sddcli.plots import best_epoch, double_descent, learning_distance, memorization
 from sddcli.plots.style import replicates, stretched
 
 
@@ -15,7 +15,7 @@ def summary(settings: int = 1, n: int = 3, top: float = 0.999) -> pd.DataFrame:
     for setting in range(settings):
         for level in range(31):
             row = {"noise": setting / 10, "level": level, "sparsity": top * (1 - 0.8**level), "n": n}
-            for name in ("test_accuracy", "train_accuracy", "learning_distance", "masking_distance"):
+            for name in {*double_descent.NEEDS, *best_epoch.NEEDS, *learning_distance.NEEDS, *memorization.NEEDS}:
                 row |= {name: 0.5 + level / 100 + setting / 20, f"{name}_std": 0.02 if n > 1 else float("nan")}
             rows.append(row)
     return pd.DataFrame(rows)
@@ -34,7 +34,9 @@ def test_bands_say_what_they_are(low: int, high: int, said: str) -> None:
     assert said in replicates(pd.DataFrame({"n": [low, high]}))
 
 
-@pytest.mark.parametrize("drawn", [double_descent, learning_distance], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "drawn", [best_epoch, double_descent, learning_distance, memorization], ids=lambda module: module.__name__
+)
 @pytest.mark.parametrize("settings", [1, 3])
 @pytest.mark.parametrize("n", [1, 4])
 def test_lines_bands_labels_and_title(drawn: object, settings: int, n: int) -> None:
