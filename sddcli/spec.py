@@ -36,18 +36,18 @@ class Run:
     Raises ValueError for a value outside its range or a pruned run without its criterion.
     """
 
-    dataset: str = _option("data set")
-    model: str = _option("network", table="models.MODELS")
+    dataset: str = _option("data set", table="datasets.DATASETS")
+    model: str = _option("network", table="core.models.MODELS")
     noise: float = _option("share of training labels that get noise", 0.0, "[0, 1]")
-    noise_kind: str = _option("how labels get noise", "symmetric", table="noise.NOISES")
+    noise_kind: str = _option("how labels get noise", "symmetric", table="core.noise.NOISES")
     train_size: int = _option("training examples, a fixed balanced part; 0 is all", 0, "[0, inf)")
-    criterion: str = _option("what is kept", "", table="criteria.CRITERIA")
+    criterion: str = _option("what is kept", "", table="core.criteria.CRITERIA")
     scope: str = _option("weights are ranked: global, or each layer for itself", "global")
     count: str = _option("what the rate counts: prunable weights, or all of their kind", "prunable")
     pruning: str = _option("iterative, or one-shot from the dense network", "iterative")
     rate: float = _option("share of the living weights that each level removes", 0.0, "[0, 1)")
     level: int = _option("pruning levels, 0 is dense", 0, "[0, 1000]")
-    retraining: str = _option("what pruned networks start from", "", table="retraining.RETRAININGS")
+    retraining: str = _option("what pruned networks start from", "", table="core.retraining.RETRAININGS")
     rewind: str = _option("the step that weights or lr are rewound to: 1000it, 5ep", "0it")
     epochs: int = _option("length of each training", 160, "[1, 1000000]")
     batch_size: int = _option("examples per step", 128, "[1, inf)")

@@ -11,6 +11,7 @@ from sddcli.core.criteria import CRITERIA
 from sddcli.core.models import MODELS
 from sddcli.core.noise import NOISES
 from sddcli.core.retraining import RETRAININGS
+from sddcli.datasets import DATASETS
 from sddcli.resolve import runs
 from sddcli.spec import FIELDS
 
@@ -25,7 +26,13 @@ def test_every_command_is_documented_and_what_is_documented_exists() -> None:
 
 
 def test_every_member_of_every_table_stands_in_its_options_help() -> None:
-    tables = {"model": MODELS, "noise_kind": NOISES, "criterion": CRITERIA, "retraining": RETRAININGS}
+    tables = {
+        "dataset": DATASETS,
+        "model": MODELS,
+        "noise_kind": NOISES,
+        "criterion": CRITERIA,
+        "retraining": RETRAININGS,
+    }
     for field, table in tables.items():
         assert names_in(FIELDS[field].metadata["table"]) == list(table)
 

@@ -63,9 +63,9 @@ def where_of(words: list[str]) -> dict[str, list[Value]]:
 
 
 def names_in(table: str) -> list[str]:
-    """The names in a visible table of the core, "criteria.CRITERIA", read from its source: no torch."""
-    module, variable = table.split(".")
-    tree = ast.parse(files("sddcli").joinpath("core", f"{module}.py").read_text(encoding="utf-8"))
+    """The names in a visible table of the package, "core.criteria.CRITERIA", read from its source: no torch."""
+    *modules, variable = table.split(".")
+    tree = ast.parse(files("sddcli").joinpath("/".join(modules) + ".py").read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
