@@ -109,3 +109,13 @@ def test_c10_redense_training_at_a_large_rate_loses_most_of_the_sweet_phase(fram
     assert at(frame, level, "test_accuracy", retraining="redense:lr=0.1") < at(frame, level, "test_accuracy") - 0.08
     assert at(frame, level, "memorized", retraining="redense:lr=0.1") > 0.3 > 0.15 > at(frame, level, "memorized")
     assert fast["gain"] < lottery["gain"] - 0.05 and slow["gain"] > lottery["gain"] - 0.01
+
+
+def test_mnist_has_its_valley_at_the_threshold_and_its_largest_distance_beside_it() -> None:
+    frame = table.read(ROOT / "docs" / "evidence" / "mnist-2000.csv")
+    (verdict,) = table.judged(frame, judge).to_dict("records")
+    assert verdict["found"] and verdict["n"] == 4 and verdict["dip_low"] > 0.1 and verdict["rise_low"] > 0.05
+    assert abs(verdict["valley"] - verdict["fitted"]) <= 1
+    mean = frame.groupby("level")[["learning_distance", "test_accuracy", "memorized"]].mean()
+    assert abs(mean["learning_distance"].idxmax() - verdict["valley"]) <= 1
+    assert mean["memorized"][verdict["peak"]] < 0.2 and mean["test_accuracy"][25] < 0.3

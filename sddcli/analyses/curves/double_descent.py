@@ -28,7 +28,7 @@ def judge(test: Curves, train: Curves) -> dict[str, Any]:
     """What the curves of one setting say. test, train: (S, K) accuracies of S seeds at K levels in order.
 
     Returns places as indices of levels: `fitted`, the last with train accuracy of at least 0.99, `valley` and
-    `peak`, the ends of the largest rise of the lightly smoothed mean curve; sizes in accuracy with their 95 %
+    `peak`, the ends of the largest rise of the smoothed mean curve, to the level; sizes in accuracy with their 95 %
     t-intervals over seeds (None with one seed): `dip` (highest before the valley, minus it), `rise` (peak minus
     valley), `gain` (peak minus dense); `p` of the test and `found`, the verdict (None with one seed); `phases`,
     one word a level, where found. Places are chosen on the same curves, so sizes lean to the large side.
@@ -36,6 +36,9 @@ def judge(test: Curves, train: Curves) -> dict[str, Any]:
     seeds, levels = test.shape
     mean, smooth = test.mean(0), _smoothed(test.mean(0))
     rise, (valley, peak) = max((smooth[p] - smooth[v], (v, p)) for v in range(levels) for p in range(v, levels))
+    if valley < peak:  # smoothing finds the place, but beside a collapse it moves the extreme by a level
+        valley = min(range(max(valley - 1, 0), valley + 2), key=lambda k: mean[k])
+        peak = max(range(max(peak - 1, valley), min(peak + 2, levels)), key=lambda k: mean[k])
     before = int(smooth[: valley + 1].argmax())
     fitted = np.flatnonzero(train.mean(0) >= FIT - 1e-9)  # a mean of 0.99s may fall short of 0.99
     p = p_value(test) if seeds > 1 and levels > 3 else None
@@ -78,9 +81,9 @@ def _phases(smooth: Curves, mean: Curves, test: Curves, valley: int, peak: int) 
     """
     band = max(2 * float(test[:, 0].std(ddof=1)), MARGIN)
     leaves = next((k for k in range(valley + 1) if smooth[k] < smooth[0] - band), valley)
-    goal = min(mean[0], (smooth[valley] + smooth[peak]) / 2 if smooth[peak] < mean[0] else mean[0])
-    returns = next((k for k in range(valley, peak + 1) if smooth[k] >= goal), peak)
-    last = max(k for k in range(peak, len(smooth)) if smooth[k] >= smooth[peak] - MARGIN)
+    goal = mean[0] if mean[peak] >= mean[0] else (mean[valley] + mean[peak]) / 2
+    returns = next(k for k in range(valley, peak + 1) if mean[k] >= goal)
+    last = max(k for k in range(peak, len(mean)) if mean[k] >= mean[peak] - MARGIN)
     return [
         "light" if k < leaves else "critical" if k < returns else "sweet" if k <= last else "collapsed"
         for k in range(len(smooth))

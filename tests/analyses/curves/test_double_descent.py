@@ -126,6 +126,13 @@ def test_a_peak_below_the_dense_network_ends_the_critical_phase_half_way_up() ->
     assert said["phases"].count("sweet") >= 2 and said["phases"].index("sweet") > said["valley"]
 
 
+def test_a_collapse_next_to_the_peak_moves_neither_peak_nor_phases() -> None:
+    test, train = curves()
+    cut = np.concatenate([0.9 * test[:, :11] + 0.05 * (np.arange(11) < 3), test[:, :1] * 0 + 0.1], axis=1)
+    said = judge(cut, train[:, :12])
+    assert said["peak"] == 10 and said["phases"][-2:] == ["sweet", "collapsed"] and said["phases"][5] == "critical"
+
+
 def test_no_dip_no_phases() -> None:
     test, train = curves()
     rising = np.sort(test, axis=1)
