@@ -5,7 +5,7 @@ may fall before. The statistic is how much better the alternative fits the mean 
 of that mean. Noise is estimated level by level from the seeds' scatter, as autoregressive along a chain, and the
 statistic's null distribution is simulated on a flat curve, where order-restricted tests err most (Robertson,
 Wright & Dykstra 1988): on any other curve of the null, false alarms are rarer. In simulations with 3 and 5 seeds
-they stay at 6 % or less, also where noise grows towards the end; only on a flat curve with three times the noise
+they stay at about 6 % or less, also where noise grows towards the end; only on a flat curve with three times the noise
 in its middle, which is no learning curve, they reached 10 %.
 """
 
