@@ -172,7 +172,13 @@ def gone(processes: list[str]) -> bool:
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_sweep_says_how_to_go_on(tmp_path: Path, sent: signal.Signals, code: int) -> None:
     words = ["sweep", *SMALL, "--epochs", "2000", "--runs", str(tmp_path / "runs")]
-    sweep = subprocess.Popen([sys.executable, "-m", "sddcli", *words], stderr=subprocess.PIPE, text=True)
+    # A test run that was itself started in the background hands down an ignored SIGINT.
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "sddcli", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while not (tmp_path / "runs").exists():
         time.sleep(0.05)
     time.sleep(0.5)
