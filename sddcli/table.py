@@ -15,6 +15,8 @@ from sddcli.store import Manifest, Store, StoreError, write
 METRICS = (
     "sparsity",
     "density",
+    "weights",
+    "examples",
     "train_accuracy",
     "clean_accuracy",
     "memorized",
@@ -25,6 +27,8 @@ METRICS = (
     "pruned_train_accuracy",
     "pruned_test_accuracy",
 )
+NEEDED = ("dataset", "model", "seed", "chain", "run", "level", "sparsity", "test_accuracy")
+"""The columns without which a CSV is no results.csv."""
 REPLICATE = ("seed", *SUBSEEDS)  # what makes replicates of a setting, not settings
 
 
@@ -87,7 +91,10 @@ def _csv(frame: pd.DataFrame) -> bytes:
 
 
 def read(path: Path) -> pd.DataFrame:
-    """The results of a runs folder, or of a results.csv. Raises StoreError for a missing or damaged one."""
+    """The results of a runs folder, or of a results.csv. Raises StoreError for a missing or damaged one.
+
+    Fields and metrics that an older version did not write are what they were then: the default, and unknown.
+    """
     if path.suffix != ".csv":
         return results(Store(path))
     try:
@@ -96,8 +103,11 @@ def read(path: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {path}: {error}") from None
     words = [*(name for name, kind in KINDS.items() if kind is str), "chain", "run"]
-    if missing := [name for name in (*FIELDS, "chain", "run", *METRICS) if name not in frame]:
+    if missing := [name for name in NEEDED if name not in frame]:
         raise StoreError(f"{path} is not a results.csv of this version: it lacks {', '.join(missing)}")
+    for name in (*FIELDS, *METRICS):
+        if name not in frame and name not in NEEDED:
+            frame[name] = frame["seed"] if name in SUBSEEDS else str(FIELDS[name].default) if name in FIELDS else ""
     for name in frame.columns.difference(words):
         try:
             field = KINDS.get(name)  # which, unlike a metric, may not be empty

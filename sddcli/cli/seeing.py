@@ -10,12 +10,14 @@ from typing import Annotated
 import typer
 
 from sddcli.cli import screen
-from sddcli.cli.options import DEFAULT_RUNS, Debug, Json, Reads, Where, members, where_of
+from sddcli.cli.options import DEFAULT_RUNS, Debug, Json, Reads, Where, members, names_in, where_of
 from sddcli.core.words import unknown
 from sddcli.spec import Value
 from sddcli.store import Store, StoreError
 
 MEASURES = sorted([*members("analyses"), *members("analyses/curves")])
+X_AXES = names_in("plots.style.X_AXES")
+XAxis = Annotated[str, typer.Option("--x", metavar="AXIS", help=f"Along what: {', '.join(X_AXES)}.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Figure: .png, .pdf or .svg.")]
 
 
@@ -74,6 +76,7 @@ def plot(
     figure: Annotated[str, typer.Argument(help=f"What to draw: {', '.join(members('plots'))}.")],
     runs: Reads = DEFAULT_RUNS,
     where: Where = [],
+    x: XAxis = "sparsity",
     output: Output = None,
     debug: Debug = False,
 ) -> None:
@@ -85,6 +88,8 @@ def plot(
     """
     if figure not in members("plots"):
         raise unknown("figure", figure, members("plots"))
+    if x not in X_AXES:
+        raise unknown("axis", x, X_AXES)
     path = output or Path(f"{figure}.png")
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"cannot draw {path}: a figure ends in .png, .pdf or .svg")
@@ -97,7 +102,9 @@ def plot(
     summary = table.summary(frame).merge(table.phases(frame, local.judge("double-descent")), how="left")
     if missing := [name for name in drawn.NEEDS if name not in summary]:
         raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {figure} {runs}")
-    picture = drawn.draw(summary, table.varied(frame), table.title(frame))
+    if x != "sparsity" and frame[["weights", "examples"]].isna().any(axis=None):
+        raise StoreError(f"{runs} does not say how many weights some runs kept: an older sdd wrote them")
+    picture = drawn.draw(summary, table.varied(frame), table.title(frame), x)
     evidence = {"runs": list(frame["run"].unique()), **machine.describe(shlex.join(["sdd", *sys.argv[1:]]))}
     style.save(picture, path, evidence)
     print(path)

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 NEEDS = ("test_accuracy", "best_test_accuracy")
 
 
-def draw(summary: pd.DataFrame, varied: Sequence[str], title: str) -> Figure:
-    """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart.
+def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
+    """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
+    x: one of style.X_AXES.
 
     Dashed is the best of all evaluations, which no one can choose without looking at the test set.
     """
     lines = [("test_accuracy", "last epoch", "-"), ("best_test_accuracy", "best epoch", "--")]
-    return accuracies(summary, varied, title, lines, "test accuracy")
+    return accuracies(summary, varied, title, x, lines, "test accuracy")

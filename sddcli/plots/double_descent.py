@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 NEEDS = ("test_accuracy", "train_accuracy")
 
 
-def draw(summary: pd.DataFrame, varied: Sequence[str], title: str) -> Figure:
-    """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart.
+def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
+    """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
+    x: one of style.X_AXES.
 
     Solid is test accuracy on true labels after the last epoch, dashed is train accuracy on the noisy labels.
     """
@@ -23,4 +24,4 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str) -> Figure:
         ("test_accuracy", "test, against true labels", "-"),
         ("train_accuracy", "train, against noisy labels", "--"),
     ]
-    return accuracies(summary, varied, title, lines, "accuracy, last epoch")
+    return accuracies(summary, varied, title, x, lines, "accuracy, last epoch")

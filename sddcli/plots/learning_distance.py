@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sddcli.plots.style import COLOURS, GREY, band, curves, legend, panels, percent_axis, replicates, sparsity_axis
+from sddcli.plots.style import COLOURS, GREY, band, curves, legend, panels, percent_axis, placed, replicates, x_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 NEEDS = ("test_accuracy", "learning_distance", "masking_distance")
 
 
-def draw(summary: pd.DataFrame, varied: Sequence[str], title: str) -> Figure:
-    """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart.
+def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
+    """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
+    x: one of style.X_AXES.
 
     Dotted is the floor: the part of the distance that masking alone makes, which can only grow.
     """
+    summary = placed(summary, x)
     with panels(rows=2, height=2.2) as (figure, (top, bottom)):
         entries = []
         for label, colour, curve in curves(summary, varied):
@@ -30,7 +32,7 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str) -> Figure:
         percent_axis(top, "test accuracy")
         bottom.set_ylabel("learning distance (L2)")
         bottom.set_ylim(bottom=0)
-        sparsity_axis(bottom, summary["sparsity"])
+        x_axis(bottom, summary, x)
         line = GREY if varied else COLOURS[0]
         legend(figure, [*entries, ("learning distance", line, "-"), ("due to masking alone", line, ":")])
         top.set_title(f"{title}\n{replicates(summary)}", fontsize=8, loc="left")

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 NEEDS = ("memorized", "clean_accuracy")
 
 
-def draw(summary: pd.DataFrame, varied: Sequence[str], title: str) -> Figure:
-    """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart.
+def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
+    """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
+    x: one of style.X_AXES.
 
     Solid is the share of wrong training labels that are fitted, dashed the accuracy on the truly labelled part.
     """
     lines = [("memorized", "wrong labels fitted", "-"), ("clean_accuracy", "correct labels fitted", "--")]
-    return accuracies(summary, varied, title, lines, "share of training labels")
+    return accuracies(summary, varied, title, x, lines, "share of training labels")

@@ -1,12 +1,12 @@
-"""Style: one look for all figures, the stretched sparsity axis, curves with bands, and their evidence."""
+"""Style: one look for all figures, the stretched x axis, curves with bands, and their evidence."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from math import log
+from math import ceil, floor, log, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,12 +44,21 @@ LOOK: Any = {
     "svg.hashsalt": "sdd",
     "pdf.fonttype": 42,
 }
+X_AXES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series[float]]]] = {
+    "sparsity": ("sparsity (% of weights removed)", lambda summary: 1 - summary["sparsity"]),
+    "weights": ("prunable weights kept", lambda summary: summary["weights"]),
+    "per-example": (
+        "prunable weights kept per training example",
+        lambda summary: summary["weights"] / summary["examples"],
+    ),
+}
+"""What a curve is drawn against: its label, and what is left of the network, of which each level keeps a share."""
 TICKS = (0, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 0.99999, 0.999999)
 
 
 @contextmanager
 def panels(rows: int = 1, height: float = 2.9, width: float = 4.6) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure of `rows` panels above each other that share the sparsity axis; sizes in inches, per panel."""
+    """A figure of `rows` panels above each other that share the x axis; sizes in inches, per panel."""
     with plt.rc_context(LOOK):
         figure, grid = plt.subplots(
             rows, 1, sharex=True, figsize=(width, height * rows), layout="constrained", squeeze=False
@@ -60,23 +69,36 @@ def panels(rows: int = 1, height: float = 2.9, width: float = 4.6) -> Iterator[t
             plt.close(figure)
 
 
-def stretched(sparsity: pd.Series[float]) -> pd.Series[float]:
-    """Where a sparsity stands on the axis: -log(density), so that equal shares removed are equal steps."""
-    return -(1 - sparsity).map(log)
+def placed(summary: pd.DataFrame, x: str) -> pd.DataFrame:
+    """`summary` with a column `x`: -log of what is left, so that equal shares removed are equal steps to the right."""
+    return summary.assign(x=-X_AXES[x][1](summary).map(log))
 
 
-def sparsity_axis(ax: Axes, sparsities: pd.Series[float], label: str = "sparsity (% of weights removed)") -> None:
-    """Ticks at round sparsities, as many as fit, on the stretched axis of the paper's figures."""
-    top = sparsities.max()
-    shown: list[float] = []
-    for tick in TICKS:
-        if tick <= top and (not shown or log((1 - shown[-1]) / (1 - tick)) > -log(1 - top) / 11.5):
-            shown.append(tick)
-    ax.xaxis.set_major_locator(FixedLocator([-log(1 - tick) for tick in shown]))
+def x_axis(ax: Axes, summary: pd.DataFrame, x: str) -> None:
+    """Round ticks, as many as fit, on the stretched axis of the paper's figures; summary: `placed` on it."""
+    first, last = summary["x"].min(), summary["x"].max()
+    shown: dict[float, str] = {}
+    for left, name in _ticks(x, first, last):
+        place = -log(left)
+        if first - 1e-9 <= place <= last + 1e-9 and (not shown or place - max(shown) > (last - first) / 11.5):
+            shown[place] = name
+    ax.xaxis.set_major_locator(FixedLocator(list(shown)))
     ax.xaxis.set_minor_locator(NullLocator())
-    names = {round(-log(1 - tick), 9): f"{100 * tick:.10g}" for tick in shown}
+    names = {round(place, 9): name for place, name in shown.items()}
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: names.get(round(x, 9), "")))
-    ax.set_xlabel(label)
+    ax.set_xlabel(X_AXES[x][0])
+
+
+def _ticks(x: str, first: float, last: float) -> Iterator[tuple[float, str]]:
+    """What is left at each round tick, from left to right, and how it is called."""
+    if x == "sparsity":
+        yield from ((1 - tick, f"{100 * tick:.10g}") for tick in TICKS)
+        return
+    few = (1,) if last - first > 2.5 * log(10) else (5, 2, 1)
+    for power in range(ceil(-first / log(10)), floor(-last / log(10)) - 1, -1):
+        for left in (digit * 10.0**power for digit in few):
+            prefix = min(int(log10(left)) // 3, 3) if left >= 1000 else 0
+            yield left, f"{left / 1000**prefix:g}{'kMG'[prefix - 1] if prefix else ''}"
 
 
 def percent_axis(ax: Axes, label: str) -> None:
@@ -113,8 +135,8 @@ def _columns(lengths: Sequence[int], room: int = 72) -> int:
 
 
 def band(ax: Axes, curve: pd.DataFrame, name: str, **line: Any) -> None:
-    """The mean of `name` over seeds against sparsity, with a band of one sample standard deviation each way."""
-    x, mean = stretched(curve["sparsity"]), curve[name]
+    """The mean of `name` over seeds along the axis, with a band of one sample standard deviation each way."""
+    x, mean = curve["x"], curve[name]
     (drawn,) = ax.plot(x, mean, **line)
     spread = curve[f"{name}_std"]
     if spread.notna().any():
@@ -124,7 +146,7 @@ def band(ax: Axes, curve: pd.DataFrame, name: str, **line: Any) -> None:
 def shaded(ax: Axes, summary: pd.DataFrame) -> None:
     """The phases of the one curve that is drawn, as grounds of the panel with their names on top."""
     found = summary.dropna(subset="phase").sort_values("level")
-    x = stretched(found["sparsity"]).to_list()
+    x = found["x"].to_list()
     names = found["phase"].to_list()
     edges = [x[0], *((a + b) / 2 for a, b in pairwise(x)), x[-1]] if x else []
     for phase, shade in PHASES.items():
@@ -138,12 +160,18 @@ def shaded(ax: Axes, summary: pd.DataFrame) -> None:
 
 
 def accuracies(
-    summary: pd.DataFrame, varied: Sequence[str], title: str, lines: Sequence[tuple[str, str, Any]], label: str
+    summary: pd.DataFrame,
+    varied: Sequence[str],
+    title: str,
+    x: str,
+    lines: Sequence[tuple[str, str, Any]],
+    label: str,
 ) -> Figure:
-    """One panel of shares against sparsity: a line for each (column, label, line style), the first with dots.
+    """One panel of shares along the axis `x`: a line for each (column, label, line style), the first with dots.
 
     One setting has its phases shaded and a colour a line; of several, each has a colour.
     """
+    summary = placed(summary, x)
     with panels(height=3.3) as (figure, (ax,)):
         entries = []
         for name, colour, curve in curves(summary, varied):
@@ -151,7 +179,7 @@ def accuracies(
                 dots = {"marker": "o", "markersize": 2.5} if index == 0 else {}
                 band(ax, curve, column, color=colour if varied else COLOURS[index], linestyle=line, **dots)
             entries.append((name, colour, "-"))
-        sparsity_axis(ax, summary["sparsity"])
+        x_axis(ax, summary, x)
         percent_axis(ax, label)
         entries += [(said, GREY if varied else COLOURS[index], line) for index, (_, said, line) in enumerate(lines)]
         legend(figure, entries)

@@ -83,7 +83,7 @@ def work(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], report: Re
         if not all(w.isfinite().all() for w in final.values()):
             report(Failed(run, "diverged: its weights are no longer finite; try a smaller lr"))
             continue
-        _save(store, run, net._replace(final=final), histories[m], facts)
+        _save(store, run, net._replace(final=final), data, histories[m], facts)
         report(Saved(run))
 
 
@@ -108,12 +108,12 @@ def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[s
         return Trained(initial, *found)
     parent, how = masks_of(run)
     final, kept = store.weights(parent)
-    metrics = _size(kept)  # of re-dense training, the sparsity that it comes from
+    metrics = _size(kept, data)  # of re-dense training, the sparsity that it comes from
     if how == "prune":
         kept = stages.prune(run, model, Trained(initial, final, kept), data)
         cut = stages.stacked([masks.apply(kept, final)], tuple(model.shapes))
         after = stages.metrics(model, cut, data, stages.noisy_labels(run, data).unsqueeze(0))[0]
-        metrics = _size(kept) | {f"pruned_{name}": value for name, value in _finite(after).items()}
+        metrics = _size(kept, data) | {f"pruned_{name}": value for name, value in _finite(after).items()}
     if how == "open":
         kept = stages.full_masks(model, final)
     start = masks.apply(kept, _start(store, run, model, data))
@@ -137,13 +137,13 @@ def _start(store: Store, run: Run, model: Model, data: Data) -> Tensors:
     return found
 
 
-def _save(store: Store, run: Run, net: Trained, history: list[Row], facts: Mapping[str, Any]) -> None:
+def _save(store: Store, run: Run, net: Trained, data: Data, history: list[Row], facts: Mapping[str, Any]) -> None:
     """Measures a finished training and hands it to the store."""
     accuracies = [row["test_accuracy"] for row in history if row["test_accuracy"] is not None]
     last = {name: value for name, value in history[-1].items() if name != "epoch"}
     pruned = store.manifest(run) if run.level else None
     metrics = {
-        **(pruned["metrics"] if pruned else _size(net.masks)),
+        **(pruned["metrics"] if pruned else _size(net.masks, data)),
         **last,
         "best_test_accuracy": max(accuracies),
     }
@@ -152,9 +152,9 @@ def _save(store: Store, run: Run, net: Trained, history: list[Row], facts: Mappi
     store.save_trained(run, net.final, net.masks, history, measures, {**facts, "metrics": metrics}, initial)
 
 
-def _size(kept: Tensors) -> Row:
-    density = masks.density(kept)
-    return {"sparsity": 1 - density, "density": density}
+def _size(kept: Tensors, data: Data) -> Row:
+    density, weights = masks.density(kept), sum(int(mask.sum()) for mask in kept.values())
+    return {"sparsity": 1 - density, "density": density, "weights": weights, "examples": len(data.train.y)}
 
 
 def _finite(row: Mapping[str, float]) -> Row:

@@ -1,5 +1,6 @@
 """Style: the stretched axis, the words about replicates."""
 
+import math
 from itertools import pairwise
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from sddcli.plots import best_epoch, double_descent, learning_distance, memorization
-from sddcli.plots.style import replicates, stretched
+from sddcli.plots.style import X_AXES, placed, replicates
 
 
 def summary(settings: int = 1, n: int = 3, top: float = 0.999) -> pd.DataFrame:
@@ -15,6 +16,7 @@ def summary(settings: int = 1, n: int = 3, top: float = 0.999) -> pd.DataFrame:
     for setting in range(settings):
         for level in range(31):
             row = {"noise": setting / 10, "level": level, "sparsity": top * (1 - 0.8**level), "n": n}
+            row |= {"weights": 265_200 * (1 - row["sparsity"]), "examples": 1297}
             for name in {*double_descent.NEEDS, *best_epoch.NEEDS, *learning_distance.NEEDS, *memorization.NEEDS}:
                 row |= {name: 0.5 + level / 100 + setting / 20, f"{name}_std": 0.02 if n > 1 else float("nan")}
             rows.append(row)
@@ -22,8 +24,9 @@ def summary(settings: int = 1, n: int = 3, top: float = 0.999) -> pd.DataFrame:
 
 
 def test_equal_shares_removed_are_equal_steps() -> None:
-    steps = stretched(pd.Series([1 - 0.8**level for level in range(20)])).diff()[1:]
-    assert steps.std() < 1e-9
+    for x in X_AXES:
+        steps = placed(summary(top=1), x)["x"].diff()[1:]
+        assert steps.std() < 1e-9 and steps.mean() > 0.2, x
 
 
 @pytest.mark.parametrize(
@@ -68,10 +71,26 @@ def test_phases_are_shaded_and_named() -> None:
     assert len(double_descent.draw(summary().assign(phase=None), [], "title").axes[0].texts) == 0
 
 
+@pytest.mark.parametrize("x", X_AXES)
 @pytest.mark.parametrize("top", [0.0, 0.5, 0.9, 0.999, 0.99999])
-def test_ticks_do_not_touch(top: float) -> None:
-    figure = double_descent.draw(summary(top=top), [], "title")
+def test_ticks_do_not_touch(top: float, x: str) -> None:
+    figure = double_descent.draw(summary(top=top), [], "title", x)
     figure.canvas.draw()
+    assert figure.axes[0].get_xlabel() == X_AXES[x][0]
+    if top == 0 and x != "sparsity":
+        return  # one point, at no round number
     labels = [text for text in figure.axes[0].get_xticklabels() if text.get_text()]
     boxes = [label.get_window_extent() for label in labels]
     assert labels and all(a.x1 < b.x0 for a, b in pairwise(boxes))
+
+
+def test_ticks_say_how_many_weights_are_left() -> None:
+    figure = double_descent.draw(summary(top=0.9999), [], "title", "weights")
+    figure.canvas.draw()
+    (left, right), named = (
+        figure.axes[0].get_xlim(),
+        dict(zip(figure.axes[0].get_xticks(), ("100k", "10k", "1k"), strict=True)),
+    )
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["100k", "10k", "1k"]
+    for place, name in named.items():
+        assert math.exp(-place) == pytest.approx(float(name.replace("k", "000"))) and left < place < right
