@@ -36,11 +36,14 @@ class Run:
     Raises ValueError for a value outside its range or a pruned run without its criterion.
     """
 
-    dataset: str = _option("data set", table="datasets.DATASETS")
-    model: str = _option("network", table="core.models.MODELS")
+    dataset: str = _option("data set (a folder of images: folder:PATH)", table="datasets.load.DATASETS")
+    model: str = _option("network (also lenet-64-32: any widths)", table="core.models.MODELS")
     noise: float = _option("share of training labels that get noise", 0.0, "[0, 1]")
     noise_kind: str = _option("how labels get noise", "symmetric", table="core.noise.NOISES")
     train_size: int = _option("training examples, a fixed balanced part; 0 is all", 0, "[0, inf)")
+    validation: float = _option("share of the training examples to hold out", 0.0, "[0, 1)")
+    augment: str = _option("what is done to training images; empty is nothing", "", table="core.images.AUGMENTATIONS")
+    init: str = _option("how weights start", "kaiming", table="core.inits.INITS")
     criterion: str = _option("what is kept", "", table="core.criteria.CRITERIA")
     scope: str = _option("weights are ranked: global, or each layer for itself", "global")
     count: str = _option("what the rate counts: prunable weights, or all of their kind", "prunable")
@@ -51,11 +54,14 @@ class Run:
     rewind: str = _option("the step that weights or lr are rewound to: 1000it, 5ep", "0it")
     epochs: int = _option("length of each training", 160, "[1, 1000000]")
     batch_size: int = _option("examples per step", 128, "[1, inf)")
+    loss: str = _option("what training makes small", "cross-entropy", table="core.losses.LOSSES")
+    optimizer: str = _option("how", "sgd", table="core.optimizers.OPTIMIZERS")
     lr: float = _option("learning rate", 0.1, "(0, inf)")
     momentum: float = _option("SGD momentum", 0.0, "[0, 1)")
     weight_decay: float = _option("L2 penalty, as SGD's weight decay", 0.0, "[0, inf)")
     milestones: str = _option('when lr drops: epochs "80/120" or shares "0.5/0.75"', "")
     gamma: float = _option("factor of each drop of lr", 0.1, "(0, inf)")
+    precision: str = _option("of forward and backward passes", "fp32", table="core.precisions.PRECISIONS")
     eval_every: int = _option("epochs between evaluations; the last is always one", 1, "[1, inf)")
     seed: int = _option("seed of weights, order, noise and pruning", 0, "[0, inf)")
     init_seed: int | None = _option("seed of the weights, if not --seed", None, "[0, inf)")
@@ -74,6 +80,8 @@ class Run:
                 raise unknown(name, getattr(self, name), known)
         if self.noise == 0:
             canonical |= {"noise_kind": Run.noise_kind, "noise_seed": None}
+        if self.optimizer.split(":")[0] != "sgd":
+            canonical["momentum"] = Run.momentum
         if not self.milestones:
             canonical["gamma"] = Run.gamma
         if self.level == 0:

@@ -1,26 +1,39 @@
 """Stages: a dense start or a pruned one, then training. Tensors -> Tensors, for runs that train side by side."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sddcli.core import engine, masks, models, seeds
+from sddcli.core import engine, images, inits, masks, models, seeds
 from sddcli.core.criteria import CRITERIA
-from sddcli.core.evaluate import CHUNK, evaluate
-from sddcli.core.models import MODELS, Model
+from sddcli.core.evaluate import chunk, evaluate
+from sddcli.core.images import AUGMENTATIONS, Augmentation
+from sddcli.core.inits import INITS
+from sddcli.core.losses import LOSSES
+from sddcli.core.models import Model
 from sddcli.core.noise import NOISES, Classes
+from sddcli.core.optimizers import MEMORY, OPTIMIZERS
+from sddcli.core.precisions import PRECISIONS
 from sddcli.core.retraining import origin, rewind_steps
 from sddcli.core.schedules import piecewise
-from sddcli.core.types import Data, Net, State, Tensors, Trained
+from sddcli.core.types import Data, Examples, Forward, Net, State, Tensors, Trained
 from sddcli.core.words import pick
 from sddcli.spec import Run
+
+WORDS: dict[str, Mapping[str, Callable[..., Any]]] = {
+    "noise_kind": NOISES,
+    "init": INITS,
+    "optimizer": OPTIMIZERS,
+    "loss": LOSSES,
+    "precision": PRECISIONS,
+}
+"""The fields that every run has a word in, and the tables that know them."""
 
 
 class Training(NamedTuple):
@@ -33,12 +46,14 @@ class Training(NamedTuple):
 
 def model_of(run: Run, data: Data) -> Model:
     """The architecture of `run` for the shape of its data."""
-    return pick("model", run.model, MODELS)(tuple(data.train.x.shape[1:]), data.classes)
+    return models.architecture(run.model, tuple(data.train.x.shape[1:]), data.classes)
 
 
 def check(run: Run, data: Data) -> None:
     """Raises ValueError where a word of `run` is in no table, or what it asks for leaves nothing to train."""
-    pick("noise_kind", run.noise_kind, NOISES)
+    for field, table in WORDS.items():
+        pick(field, getattr(run, field), table)
+    augmentation(run, data)
     model = model_of(run, data)
     noisy_labels(run, data)
     if run.level:
@@ -52,17 +67,44 @@ def check(run: Run, data: Data) -> None:
 
 def noisy_labels(run: Run, data: Data) -> Tensor:
     """(N,) the labels that `run` is trained on; the wrong ones are where they differ from the true."""
+    return _noisy(run, data, data.train, "noise")
+
+
+def held_labels(run: Run, data: Data) -> Tensor | None:
+    """(H,) the labels of the examples held out: noisy as those of training, since nobody would know better."""
+    return None if data.held is None else _noisy(run, data, data.held, "noise", "held")
+
+
+def _noisy(run: Run, data: Data, examples: Examples, *names: str) -> Tensor:
     if not run.noise:
-        return data.train.y
-    noise = pick("noise_kind", run.noise_kind, NOISES)
-    classes = Classes(data.classes, data.similar)
-    labels = noise(data.train.y.cpu().numpy(), run.noise, classes, seeds.stream(run.seed_of("noise"), "noise"))
-    return torch.from_numpy(labels).to(data.train.y.device)
+        return examples.y
+    noise, classes = pick("noise_kind", run.noise_kind, NOISES), Classes(data.classes, data.similar)
+    labels = noise(examples.y.cpu().numpy(), run.noise, classes, seeds.stream(run.seed_of("noise"), *names))
+    return torch.from_numpy(labels).to(examples.y.device)
+
+
+def augmentation(run: Run, data: Data) -> Augmentation | None:
+    """What is done to each training image before each step. Raises ValueError where data are no images in bytes."""
+    if not run.augment:
+        return None
+    found = pick("augment", run.augment, AUGMENTATIONS)()
+    if not data.mean:
+        raise ValueError(f"augment {run.augment!r} is for images that are held as bytes, and {run.dataset} is not")
+    return found
+
+
+def forward_of(model: Model, data: Data) -> Forward:
+    """The forward pass on inputs as `data` holds them: bytes are normalized first."""
+    if not data.mean:
+        return model.forward
+    return lambda weights, x, training: model.forward(
+        weights, images.normalized(x, data.mean, data.deviation), training
+    )
 
 
 def fresh(run: Run, model: Model) -> Tensors:
     """New weights, (*shape): a dense run's initialization, or another one for each level."""
-    return models.fresh(model, run.seed_of("init"), *(("level", run.level) if run.level else ()))
+    return inits.fresh(model, run.init, run.seed_of("init"), *(("level", run.level) if run.level else ()))
 
 
 def full_masks(model: Model, weights: Tensors) -> Tensors:
@@ -104,16 +146,17 @@ def _gradients(
     draw: Callable[..., np.random.Generator],
 ) -> Tensors:
     """The gradient of the mean training loss, (*shape), on random batches or, for None, on all examples."""
-    labels = noisy_labels(run, data)
+    labels, forward, loss = noisy_labels(run, data), forward_of(model, data), pick("loss", run.loss, LOSSES)
     chosen = torch.arange(len(labels))
     if batches is not None:
         chosen = torch.from_numpy(draw("batches").permutation(len(labels))[: batches * run.batch_size])
     leaves = {name: weights[name].unsqueeze(0).requires_grad_() for name in model.shapes}
+    statistics = {name: weights[name].unsqueeze(0) for name in model.statistics}
     total = {name: torch.zeros_like(weights[name]) for name in model.prunable}
-    for part in chosen.to(labels.device).split(CHUNK):
-        logits = model.forward(leaves, data.train.x[part].unsqueeze(0))
-        loss = F.cross_entropy(logits.squeeze(0), labels[part], reduction="sum") / len(chosen)
-        slopes = torch.autograd.grad(loss, [leaves[name] for name in model.prunable])
+    for part in chosen.to(labels.device).split(chunk(data.train.x)):
+        logits = forward(leaves | statistics, data.train.x[part].unsqueeze(0), False)
+        share = loss(logits, labels[part].unsqueeze(0), leaves) * (len(part) / len(chosen))
+        slopes = torch.autograd.grad(share, [leaves[name] for name in model.prunable])
         for name, slope in zip(model.prunable, slopes, strict=True):
             total[name] += slope.squeeze(0)
     return total
@@ -147,22 +190,26 @@ def train(
     run = runs[0]
     noisy = torch.stack([noisy_labels(each, data) for each in runs])
     rates, first = schedule(run, noisy.shape[1])
-    state = State(stacked(starts, tuple(model.shapes)), stacked(kept, model.prunable), velocity={}, step=first)
+    state = _state(model, data, starts, kept, first)
     for epoch, now in engine.train(state, data.train.x, noisy, _plan(runs, model, data, rates)):
         due = epoch % run.eval_every == 0 or epoch == run.epochs
-        yield Training(epoch, metrics(model, now.parameters, data, noisy) if due else None, now)
+        yield Training(epoch, metrics(runs, model, now.weights, data) if due else None, now)
 
 
 def replay(run: Run, step: int, model: Model, data: Data, start: Tensors) -> Tensors:
     """The weights, (*shape), of a dense run at one step of its training, trained there again."""
     rates, _ = schedule(run, len(data.train.y))
-    state = State(
-        stacked([start], tuple(model.shapes)), stacked([full_masks(model, start)], model.prunable), velocity={}
-    )
+    state = _state(model, data, [start], [full_masks(model, start)])
     labels = noisy_labels(run, data).unsqueeze(0)
     for now in engine.train(state, data.train.x, labels, _plan([run], model, data, rates[:step])):
         state = now.state
-    return single(state.parameters, 0)
+    return single(state.weights, 0)
+
+
+def _state(model: Model, data: Data, starts: Sequence[Tensors], kept: Sequence[Tensors], first: int = 0) -> State:
+    device = data.train.y.device
+    weights, bits = stacked(starts, model.weights), stacked(kept, model.prunable)
+    return State(moved(weights, device), moved(bits, device), memory={}, step=first)
 
 
 def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float]) -> engine.Plan:
@@ -172,15 +219,42 @@ def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float])
         streams = [seeds.stream(run.seed_of("order"), "order", epoch) for run in runs]
         return torch.stack([torch.from_numpy(stream.permutation(n)) for stream in streams]).to(device)
 
-    run = runs[0]
-    return engine.Plan(model.forward, order, run.batch_size, rates, run.momentum, run.weight_decay)
+    def draws(epoch: int) -> Tensor:
+        assert augment is not None
+        streams = [seeds.stream(run.seed_of("order"), "augment", epoch) for run in runs]
+        return torch.stack([torch.from_numpy(augment.draw(n, stream)) for stream in streams]).to(device)
+
+    run, augment = runs[0], augmentation(runs[0], data)
+    return engine.Plan(
+        forward_of(model, data),
+        order,
+        run.batch_size,
+        rates,
+        run.momentum,
+        run.weight_decay,
+        rule=pick("optimizer", run.optimizer, OPTIMIZERS),
+        memory=MEMORY[run.optimizer.split(":")[0]],
+        loss=pick("loss", run.loss, LOSSES),
+        draws=draws if augment else None,
+        augment=augment.apply if augment else None,
+        apart=model.apart,
+        computing=partial(PRECISIONS[run.precision], device.type),
+    )
 
 
-def metrics(model: Model, parameters: Tensors, data: Data, noisy: Tensor) -> list[dict[str, float]]:
-    """The accuracies and losses of M models, one dictionary each; noisy: (M, N) their training labels."""
-    found = evaluate(model.forward, parameters, data.train, noisy, data.test)
+def metrics(runs: Sequence[Run], model: Model, weights: Tensors, data: Data) -> list[dict[str, float]]:
+    """The accuracies and losses of M runs, one dictionary each; weights: (M, *shape)."""
+    noisy = torch.stack([noisy_labels(run, data) for run in runs])
+    held = [labels for run in runs if (labels := held_labels(run, data)) is not None]
+    with PRECISIONS[runs[0].precision](noisy.device.type):
+        found = evaluate(forward_of(model, data), weights, data, noisy, torch.stack(held) if held else None)
     columns = {name: values.tolist() for name, values in found.items()}
-    return [{name: column[m] for name, column in columns.items()} for m in range(len(noisy))]
+    return [{name: column[m] for name, column in columns.items()} for m in range(len(runs))]
+
+
+def moved(tensors: Tensors, device: torch.device) -> Tensors:
+    """The same tensors on `device`."""
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
 def stacked(tensors: Sequence[Tensors], names: Sequence[str]) -> Tensors:

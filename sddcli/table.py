@@ -24,6 +24,9 @@ METRICS = (
     "best_test_accuracy",
     "train_loss",
     "test_loss",
+    "validation_accuracy",
+    "validation_loss",
+    "chosen_test_accuracy",
     "pruned_train_accuracy",
     "pruned_test_accuracy",
 )

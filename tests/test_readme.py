@@ -11,7 +11,7 @@ from sddcli.core.criteria import CRITERIA
 from sddcli.core.models import MODELS
 from sddcli.core.noise import NOISES
 from sddcli.core.retraining import RETRAININGS
-from sddcli.datasets import DATASETS
+from sddcli.datasets.load import DATASETS
 from sddcli.resolve import runs
 from sddcli.spec import FIELDS
 

@@ -16,7 +16,7 @@ MAY = {
     "spec": CORE_WORDS,
     "events": {"spec"},
     "store": {"spec"},
-    "datasets": {"core"},
+    "datasets": {"core", "datasets"},
     "stages": {"core", "spec"},
     "analyses": {"core"},  # analyses/curves look at whole curves, numbers only
     "recipes": {"stages", "analyses", "store", "datasets", "events", "spec", "core"},

@@ -12,7 +12,7 @@ from sddcli.core import masks
 from sddcli.core.criteria import CRITERIA
 from sddcli.core.seeds import stream
 from sddcli.core.types import Tensors, Trained
-from sddcli.datasets import load
+from sddcli.datasets.load import load
 from sddcli.spec import Run
 
 DATA = load("digits")
@@ -109,7 +109,7 @@ def test_schedules(retraining: str, rewind: str, rates: list[float], first: int)
 def test_replay_is_where_training_was() -> None:
     start, kept = dense()
     for now in stages.train([replace(DENSE, epochs=1)], MODEL, DATA, [start], [kept]):
-        after = stages.single(now.state.parameters, 0)
+        after = stages.single(now.state.weights, 0)
     again = stages.replay(DENSE, 21, MODEL, DATA, start)
     assert all(torch.equal(after[name], again[name]) for name in after)
     part = stages.replay(DENSE, 5, MODEL, DATA, start)
@@ -124,7 +124,7 @@ def test_a_rewound_run_is_the_dense_one_from_that_step_on() -> None:
     ends = []
     for each, weights in ((plain, start), (run, stages.replay(plain, 30, MODEL, DATA, start))):
         *_, last = stages.train([each], MODEL, DATA, [weights], [kept])
-        ends.append(stages.single(last.state.parameters, 0))
+        ends.append(stages.single(last.state.weights, 0))
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in start)
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from sddcli.core.types import Tensors, Trained
+from sddcli.core.types import Tensors, Trained, learned
 
 
 def measure(net: Trained) -> dict[str, float]:
@@ -16,7 +16,7 @@ def measure(net: Trained) -> dict[str, float]:
     lost = {name: net.initial[name][~mask] for name, mask in net.masks.items()}
     return {
         "learning_distance": _norm({name: moved[name] for name in net.masks}),
-        "learning_distance_all": _norm(moved),
+        "learning_distance_all": _norm(learned(moved)),
         "masking_distance": _norm(lost),
     }
 

@@ -1,22 +1,26 @@
 """Engine: trains M masked models side by side.
 
-Storage is stacked, not kernels: parameters, gradients and momentum lie in one flat buffer each, in which
-every name owns one contiguous block (M, *shape). The optimizer is then a handful of operations on whole
-buffers, whatever M and the number of layers. On a CPU each model's bits are those it would have alone:
+Storage is stacked, not kernels: parameters, gradients and the optimizer's memory lie in one flat buffer each,
+in which every name owns one contiguous block (M, *shape). The optimizer is then a handful of operations on
+whole buffers, whatever M and the number of layers. On a CPU each model's bits are those it would have alone:
 blocks start at cache lines, nothing is summed across models, and every product is one matrix per model.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import prod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from sddcli.core.types import Epoch, Forward, State, Tensors
+from sddcli.core.losses import Loss, cross_entropy
+from sddcli.core.optimizers import Rule, Step, sgd
+from sddcli.core.types import STATISTICS, Epoch, Forward, State, Tensors
 
 ALIGNMENT = 16  # floats in a 64-byte cache line
+Augment = Callable[[Tensor, Tensor], Tensor]
+"""(inputs (B, *features), the draws of each (B, K)) -> augmented inputs."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,9 @@ class Plan:
     """How to train: pure functions and numbers, the same for all M models.
 
     order(epoch) -> (M, N) int64, each model's own order of the N examples in epoch 0, 1, ...;
-    lr: one learning rate for each step from 0 on, all epochs one after another.
+    lr: one learning rate for each step from 0 on, all epochs one after another. rule: the optimizer, and
+    `memory` the names of what it keeps. draws(epoch) -> (M, N, K): what `augment` makes of each example in
+    that epoch. apart: models are computed one after the other. computing(): what passes are computed within.
     """
 
     forward: Forward
@@ -33,61 +39,74 @@ class Plan:
     lr: Sequence[float]
     momentum: float = 0.0
     weight_decay: float = 0.0
+    rule: Rule = sgd
+    memory: Sequence[str] = ("velocity",)
+    loss: Loss = cross_entropy
+    draws: Callable[[int], Tensor] | None = None
+    augment: Augment | None = None
+    apart: bool = False
+    computing: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
-    """Stochastic gradient descent with momentum and weight decay (as torch.optim.SGD), cross-entropy loss.
+    """Trains M models by the plan's optimizer on minibatches, under their masks.
 
-    state: M models, `velocity` empty for a fresh start, `step` the one to go on from; x: (N, *features)
-    shared; y: (M, N) each model its own labels. The last batch of an epoch may be short. Yields after each
-    epoch, and where the learning rates are used up, if that is within one. Pruned weights are exactly 0
-    after every step, their gradients and momentum too. The given state is not written to.
+    state: `memory` empty for a fresh start, `step` the one to go on from; x: (N, *features) shared; y: (M, N)
+    each model its own labels. The last batch of an epoch may be short. Yields after each epoch, and where the
+    learning rates are used up, if that is within one. Pruned weights are exactly 0 after every step, their
+    gradients and the optimizer's memory of them too. The given state is not written to.
     """
     models, n = y.shape
     batches = range(0, n, plan.batch_size)
-    weights, parameters = _stack(state.parameters)
-    slopes, gradients = _stack({name: torch.zeros_like(w) for name, w in parameters.items()})
-    velocity, momenta = _stack(state.velocity or gradients)
+    parameters = {name: w for name, w in state.weights.items() if not name.endswith(STATISTICS)}
+    weights, views = _stack(parameters)
+    slopes, gradients = _stack({name: torch.zeros_like(w) for name, w in views.items()})
+    stacks = {name: _stack(state.memory.get(name) or gradients) for name in plan.memory}
+    memory = {name: flat for name, (flat, _) in stacks.items()}
     scratch = torch.empty_like(weights)
-    keep, _ = _stack({name: state.masks.get(name, torch.ones_like(w)) for name, w in parameters.items()})
-    weights.mul_(keep)
-    velocity.mul_(keep)
-    leaves = {name: w.requires_grad_() for name, w in parameters.items()}
-    now = State({name: w.detach() for name, w in leaves.items()}, state.masks, momenta, state.step)
+    keep, _ = _stack({name: state.masks.get(name, torch.ones_like(w)) for name, w in views.items()})
+    for buffer in (weights, *memory.values()):
+        buffer.mul_(keep)
+    statistics = {name: w.clone() for name, w in state.weights.items() if name.endswith(STATISTICS)}
+    groups = [_group(views, statistics, slice(m, m + 1)) for m in range(models)] if plan.apart else []
+    groups = groups or [_group(views, statistics, slice(None))]
+    since = state.since if state.memory else state.step
+    kept = {name: blocks for name, (_, blocks) in stacks.items()}
+    named = views | statistics
+    now = State({name: named[name] for name in state.weights}, state.masks, kept, state.step, since)
 
-    rows = torch.arange(models, device=y.device).unsqueeze(1)
     while now.step < len(plan.lr):
         epoch, first = divmod(now.step, len(batches))
         order = plan.order(epoch)
-        labels = y[rows, order]
+        draws = plan.draws(epoch) if plan.draws else None
+        labels = y.gather(1, order)
         for start in batches[first : first + len(plan.lr) - now.step]:
-            chosen = order[:, start : start + plan.batch_size]  # (M, B)
-            inputs = x.index_select(0, chosen.reshape(-1)).view(*chosen.shape, *x.shape[1:])
-            loss = _loss(plan.forward(leaves, inputs), labels[:, start : start + plan.batch_size])
-            grads = torch.autograd.grad(loss, list(leaves.values()))
-            for block, grad in zip(gradients.values(), grads, strict=True):
-                block.copy_(grad)
-            _step(weights, slopes, velocity, keep, scratch, plan, plan.lr[now.step])
+            end = start + plan.batch_size
+            for rows, leaves, inner in groups:
+                chosen = order[rows, start:end]  # (models of the group, B)
+                inputs = x.index_select(0, chosen.reshape(-1))
+                if plan.augment and draws is not None:
+                    own = draws[rows].gather(1, chosen.unsqueeze(2).expand(-1, -1, draws.shape[2]))
+                    inputs = plan.augment(inputs, own.flatten(0, 1))
+                with plan.computing():
+                    logits = plan.forward(leaves | inner, inputs.view(*chosen.shape, *inputs.shape[1:]), True)
+                    loss = plan.loss(logits.float(), labels[rows, start:end], leaves)
+                    grads = torch.autograd.grad(loss, list(leaves.values()))
+                for block, grad in zip(gradients.values(), grads, strict=True):
+                    block[rows].copy_(grad)
+            with torch.no_grad():
+                slopes.mul_(keep)
+                number = now.step - since + 1
+                step = Step(plan.lr[now.step], plan.weight_decay, plan.momentum, number)
+                plan.rule(weights, slopes, memory, scratch, step)
             now.step += 1
         yield Epoch(epoch + 1, now)
 
 
-def _loss(logits: Tensor, y: Tensor) -> Tensor:
-    """logits: (M, B, classes); y: (M, B). The sum over models of each one's mean cross-entropy."""
-    return F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="sum") / y.shape[1]
-
-
-@torch.no_grad()
-def _step(
-    weights: Tensor, slopes: Tensor, velocity: Tensor, keep: Tensor, scratch: Tensor, plan: Plan, lr: float
-) -> None:
-    # Product and sum apart: whether torch's add(alpha=) rounds once or twice may depend on an element's
-    # place in the buffer, and so on M. Into scratch: a fresh buffer's page faults cost a third of a step.
-    if plan.weight_decay:
-        slopes.add_(torch.mul(weights, plan.weight_decay, out=scratch))
-    slopes.mul_(keep)
-    velocity.mul_(plan.momentum).add_(slopes)
-    weights.sub_(torch.mul(velocity, lr, out=scratch))
+def _group(views: Tensors, statistics: Tensors, rows: slice) -> tuple[slice, Tensors, Tensors]:
+    """The models that are computed together: which, their parameters as leaves of autograd, their statistics."""
+    leaves = {name: view[rows].detach().requires_grad_() for name, view in views.items()}
+    return rows, leaves, {name: w[rows] for name, w in statistics.items()}
 
 
 def _stack(tensors: Tensors) -> tuple[Tensor, Tensors]:

@@ -1,43 +1,53 @@
 """Evaluate: how well M models fit and generalize."""
 
+from math import prod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sddcli.core.types import Examples, Forward, Tensors
+from sddcli.core.types import Data, Forward, Tensors
 
-CHUNK = 2048
+CHUNK, ROOM = 2048, 2**21
+"""The most examples that are computed at once, and the most numbers in them."""
+
+
+def chunk(x: Tensor) -> int:
+    """How many examples of x, (N, *features), are computed at once: fixed, so that sums do not depend on M."""
+    return min(CHUNK, max(1, ROOM // prod(x.shape[1:])))
 
 
 @torch.no_grad()
-def answers(forward: Forward, parameters: Tensors, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def answers(forward: Forward, weights: Tensors, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """x: (N, *features) shared; y: (M, N) labels. Returns (M, N) predicted classes and (M,) mean loss per example.
 
-    One model after the other, in chunks of a fixed size, so that the sums do not depend on M.
+    One model after the other, in evaluation mode.
     """
     predicted, losses = [], []
     for m in range(y.shape[0]):
-        alone = {name: p[m : m + 1] for name, p in parameters.items()}
-        logits = torch.cat([forward(alone, piece.unsqueeze(0)).squeeze(0) for piece in x.split(CHUNK)])
+        alone = {name: w[m : m + 1] for name, w in weights.items()}
+        pieces = x.split(chunk(x))
+        logits = torch.cat([forward(alone, piece.unsqueeze(0), False).squeeze(0).float() for piece in pieces])
         predicted.append(logits.argmax(1))
         losses.append(F.cross_entropy(logits, y[m], reduction="none").double().mean())
     return torch.stack(predicted), torch.stack(losses)
 
 
 def evaluate(
-    forward: Forward, parameters: Tensors, train: Examples, noisy: Tensor, test: Examples
+    forward: Forward, weights: Tensors, data: Data, noisy: Tensor, held: Tensor | None = None
 ) -> dict[str, Tensor]:
     """All accuracies and losses of M models, each (M,) float64; noisy: (M, N) the labels they were trained on.
 
     `train_accuracy` counts against the noisy labels, `clean_accuracy` is that on the truly labelled examples,
     `memorized` the share of wrong labels that are fitted (NaN without wrong labels), `test_accuracy` counts
-    against true labels. Losses are mean cross-entropies, `train_loss` against the noisy labels.
+    against true labels. Losses are mean cross-entropies, `train_loss` against the noisy labels. held: (M, H)
+    the labels of the examples held out, noisy as those of training: `validation_accuracy`, `validation_loss`.
     """
-    said, train_loss = answers(forward, parameters, train.x, noisy)
-    fitted, wrong = said == noisy, noisy != train.y
-    truth = test.y.expand(len(noisy), -1)
-    told, test_loss = answers(forward, parameters, test.x, truth)
-    return {
+    said, train_loss = answers(forward, weights, data.train.x, noisy)
+    fitted, wrong = said == noisy, noisy != data.train.y
+    truth = data.test.y.expand(len(noisy), -1)
+    told, test_loss = answers(forward, weights, data.test.x, truth)
+    found = {
         "train_accuracy": fitted.double().mean(1),
         "clean_accuracy": (fitted & ~wrong).double().sum(1) / (~wrong).sum(1),
         "memorized": (fitted & wrong).double().sum(1) / wrong.sum(1),
@@ -45,3 +55,7 @@ def evaluate(
         "train_loss": train_loss,
         "test_loss": test_loss,
     }
+    if data.held is not None and held is not None:
+        guessed, held_loss = answers(forward, weights, data.held.x, held)
+        found |= {"validation_accuracy": (guessed == held).double().mean(1), "validation_loss": held_loss}
+    return found

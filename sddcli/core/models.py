@@ -1,26 +1,43 @@
-"""Models: parameter shapes, fresh weights, which weights are prunable, and the forward pass of M models at once."""
+"""Models: the shapes of a network's weights, which of them are prunable, and the forward pass of M networks."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from math import prod, sqrt
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from math import prod
+from typing import Literal
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 
-from sddcli.core.seeds import stream
-from sddcli.core.types import Forward, Tensors
+from sddcli.core.types import STATISTICS, Forward, Tensors
+from sddcli.core.words import pick
 
 Shape = tuple[int, ...]
+Architecture = Callable[[Shape, int], "Model"]
+"""(shape of an example, number of classes) -> the network for it. Raises ValueError for a shape it cannot take."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """An architecture: `shapes` of one model's parameters in order, the `prunable` ones, and `forward`."""
+    """An architecture: `shapes` of one model's parameters in order, the `prunable` ones, and `forward`.
+
+    statistics: the shapes of its BatchNorm statistics. apart: M models are computed one after the other, so
+    that nothing is gained by holding the inner values of all of them at once.
+    """
 
     shapes: dict[str, Shape]
     prunable: tuple[str, ...]
     forward: Forward
+    statistics: dict[str, Shape] = field(default_factory=dict)
+    apart: bool = False
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The names of all weights, parameters first."""
+        return (*self.shapes, *self.statistics)
 
     @property
     def size(self) -> int:
@@ -41,10 +58,10 @@ def mlp(widths: tuple[int, ...], features: Shape, classes: int) -> Model:
     for layer, n_in, n_out in zip(layers, sizes, sizes[1:], strict=False):
         shapes |= {f"{layer}.weight": (n_out, n_in), f"{layer}.bias": (n_out,)}
 
-    def forward(parameters: Tensors, x: Tensor) -> Tensor:
+    def forward(weights: Tensors, x: Tensor, training: bool) -> Tensor:
         h = x.flatten(2)  # (M, B, features)
         for layer in layers:
-            weight, bias = parameters[f"{layer}.weight"], parameters[f"{layer}.bias"]
+            weight, bias = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
             h = torch.baddbmm(bias.unsqueeze(1), h, weight.transpose(1, 2))  # (M, B, out)
             h = h if layer == "output" else h.relu()
         return h
@@ -57,20 +74,158 @@ def lenet_300_100(features: Shape, classes: int) -> Model:
     return mlp((300, 100), features, classes)
 
 
-def fresh(model: Model, seed: int, *names: str | int) -> Tensors:
-    """New parameters of one model, (*shape): Kaiming-normal weights (He et al. 2015), zero biases.
+def of_module(build: Callable[[], nn.Module], features: Shape, spared: Sequence[str] = ()) -> Model:
+    """The network that a module is: its weights by their names in it, prunable those with a fan-in.
 
-    Each tensor has a stream of its own, named by `names` and its own name.
+    spared: names that are not. Raises ValueError where the module cannot take an example of shape `features`.
     """
-    parameters = {}
-    for name, shape in model.shapes.items():
-        if name.endswith(".bias"):
-            parameters[name] = torch.zeros(shape)
-            continue
-        deviation = sqrt(2 / prod(shape[1:]))  # fan-in is all but the first, the output dimension
-        draws = stream(seed, "init", *names, name).standard_normal(shape, dtype=np.float32)
-        parameters[name] = torch.from_numpy(draws * np.float32(deviation))
-    return parameters
+    with torch.device("meta"):  # the weights of M models stand in for its own
+        module = build().eval()
+        try:
+            module(torch.empty(1, *features))
+        except (RuntimeError, ValueError):
+            raise ValueError(f"this network cannot take inputs of shape {tuple(features)}") from None
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.num_batches_tracked = None  # counts steps for an average over all of them, which nobody asks for
+    shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
+    statistics = {name: tuple(b.shape) for name, b in module.named_buffers() if name.endswith(STATISTICS)}
+
+    def forward(weights: Tensors, x: Tensor, training: bool) -> Tensor:
+        module.train(training)
+        each = [{name: w[m] for name, w in weights.items()} for m in range(len(x))]
+        return torch.stack([functional_call(module, own, (x[m],)) for m, own in enumerate(each)])
+
+    prunable = tuple(name for name, shape in shapes.items() if len(shape) > 1 and name not in spared)
+    return Model(shapes, prunable, forward, statistics, apart=True)
 
 
-MODELS: dict[str, Callable[[Shape, int], Model]] = {"lenet-300-100": lenet_300_100}
+class ResNet(nn.Module):
+    """A residual network with the stem for small images: 3x3, stride 1, no max-pool. Blocks are torchvision's."""
+
+    def __init__(self, block: str, depths: Sequence[int], width: int, channels: int, classes: int) -> None:
+        from torchvision.models import resnet
+
+        super().__init__()
+        kind = {"basic": resnet.BasicBlock, "bottleneck": resnet.Bottleneck}[block]
+        self.conv1 = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        n_in = width
+        for stage, depth in enumerate(depths):
+            planes, blocks = width * 2**stage, []
+            for i in range(depth):
+                stride = 2 if stage and i == 0 else 1
+                n_out = planes * kind.expansion
+                down = None
+                if stride != 1 or n_in != n_out:
+                    down = nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out))
+                blocks.append(kind(n_in, planes, stride, down))
+                n_in = n_out
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+        self.fc = nn.Linear(n_in, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, channels, height, width). Returns (B, classes)."""
+        h = self.bn1(self.conv1(x)).relu()
+        for name, stage in self.named_children():
+            h = stage(h) if name.startswith("layer") else h
+        logits: Tensor = self.fc(h.mean((2, 3)))
+        return logits
+
+
+def resnet(
+    block: Literal["basic", "bottleneck"], depths: Sequence[int], features: Shape, classes: int, *, width: int = 64
+) -> Model:
+    """ResNet (He et al. 2016) as He et al. (2022) prune it; width: channels of its first stage.
+
+    All convolutions and the last layer are prunable.
+    """
+    channels = _image(features)
+    return of_module(lambda: ResNet(block, depths, width, channels, classes), features)
+
+
+def vgg16(features: Shape, classes: int, *, width: int = 64) -> Model:
+    """VGG-16 with BatchNorm and one linear layer, as in OpenLTH and He et al. (2022); its convolutions are prunable."""
+    channels = _image(features)
+
+    def build() -> nn.Module:
+        plan = "1 1 M 2 2 M 4 4 4 M 8 8 8 M 8 8 8"
+        return _classifier(_plain(plan, width, channels, normalized=True), nn.AdaptiveAvgPool2d(1), 8 * width, classes)
+
+    return of_module(build, features, spared=("output.weight",))
+
+
+def conv(plan: str, features: Shape, classes: int) -> Model:
+    """Conv-2, Conv-4, Conv-6 (Frankle & Carbin 2019): 3x3 convolutions, max-pools, two hidden layers of 256.
+
+    No BatchNorm; every layer is prunable.
+    """
+    channels, pools = _image(features), plan.count("M")
+    widest = max(int(piece) for piece in plan.split() if piece != "M")
+    flat = 64 * widest * prod(side // 2**pools for side in features[1:])
+
+    def build() -> nn.Module:
+        hidden = nn.Sequential(nn.Flatten(), nn.Linear(flat, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU())
+        return _classifier(_plain(plan, 64, channels, normalized=False), hidden, 256, classes)
+
+    return of_module(build, features)
+
+
+def convnet(features: Shape, classes: int, *, width: int = 16) -> Model:
+    """The five-layer network of Nakkiran et al. (2020): widths [k, 2k, 4k, 8k], BatchNorm, max-pools, one linear layer.
+
+    Small enough for a CPU; every layer is prunable.
+    """
+    channels = _image(features)
+
+    def build() -> nn.Module:
+        layers = _plain("1 2 M 4 M 8", width, channels, normalized=True)
+        return _classifier(layers, nn.AdaptiveMaxPool2d(1), 8 * width, classes)
+
+    return of_module(build, features)
+
+
+def _plain(plan: str, width: int, channels: int, normalized: bool) -> nn.Module:
+    """3x3 convolutions, so many times `width` channels each, with ReLU, and 2x2 max-pools, M: torchvision's VGG."""
+    from torchvision.models.vgg import make_layers
+
+    layers: list[str | int] = [piece if piece == "M" else width * int(piece) for piece in plan.split()]
+    found: nn.Sequential = make_layers(layers, batch_norm=normalized)
+    found[0] = nn.Conv2d(channels, width, 3, padding=1)  # torchvision's takes colours only
+    return found
+
+
+def _classifier(features: nn.Module, hidden: nn.Module, n_in: int, classes: int) -> nn.Module:
+    named = {"features": features, "hidden": hidden, "flat": nn.Flatten(), "output": nn.Linear(n_in, classes)}
+    return nn.Sequential(OrderedDict(named))
+
+
+def _image(features: Shape) -> int:
+    if len(features) != 3:
+        raise ValueError(f"a convolutional network takes images (channels, height, width), not {tuple(features)}")
+    return features[0]
+
+
+MODELS: dict[str, Architecture] = {
+    "lenet-300-100": lenet_300_100,
+    "convnet": convnet,
+    "conv-2": partial(conv, "1 1 M"),
+    "conv-4": partial(conv, "1 1 M 2 2 M"),
+    "conv-6": partial(conv, "1 1 M 2 2 M 4 4 M"),
+    "vgg16": vgg16,
+    "resnet18": partial(resnet, "basic", (2, 2, 2, 2)),
+    "resnet34": partial(resnet, "basic", (3, 4, 6, 3)),
+    "resnet50": partial(resnet, "bottleneck", (3, 4, 6, 3)),
+    "resnet101": partial(resnet, "bottleneck", (3, 4, 23, 3)),
+}
+
+
+@cache
+def architecture(word: str, features: Shape, classes: int) -> Model:
+    """The network that a word of MODELS means, or lenet-H-H, fully connected layers of any widths.
+
+    Raises ValueError for an unknown word, or inputs that it cannot take.
+    """
+    if re.fullmatch(r"lenet(-[1-9]\d{0,5})+", word):
+        return mlp(tuple(int(width) for width in word.split("-")[1:]), features, classes)
+    return pick("model", word, MODELS)(features, classes)

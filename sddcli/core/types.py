@@ -10,21 +10,29 @@ from torch import Tensor
 Tensors = dict[str, Tensor]
 """Name -> (M, *shape): M models, always there, also when M = 1. One stored or pruned model's are (*shape)."""
 
-Forward = Callable[[Tensors, Tensor], Tensor]
-"""(parameters of M models, inputs (M, B, *features)) -> logits (M, B, classes)."""
+Forward = Callable[[Tensors, Tensor, bool], Tensor]
+"""(weights of M models, inputs (M, B, *features), in training?) -> logits (M, B, classes).
+
+Weights are parameters and, of a network with BatchNorm, its running statistics: those are used in evaluation,
+and written to in training.
+"""
+STATISTICS = ("running_mean", "running_var")
+"""How the names of such statistics end: weights that training measures instead of learning them."""
 
 
 class Examples(NamedTuple):
-    """Inputs x: (N, *features) float32, normalized; true labels y: (N,) int64."""
+    """Inputs x: (N, *features), float32 or bytes as they were stored; true labels y: (N,) int64."""
 
     x: Tensor
     y: Tensor
 
 
 class Data(NamedTuple):
-    """A data set: its two splits, its number of classes, the sha256 of its raw content.
+    """A data set: its splits, its number of classes, the sha256 of its raw content.
 
     similar: (classes,) the class that each one is mistaken for, itself if none; () where nobody says.
+    mean, deviation: of each channel, in units of a byte, for inputs that are bytes (N, channels, height, width).
+    held: training examples that are held out for choices that must not look at the test set.
     """
 
     train: Examples
@@ -32,6 +40,9 @@ class Data(NamedTuple):
     classes: int
     sha256: str
     similar: tuple[int, ...] = ()
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+    held: Examples | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,7 @@ class Net:
 
 
 class Trained(NamedTuple):
-    """One trained model as an analysis sees it: all parameters before and after training, name -> (*shape)."""
+    """One trained model as an analysis sees it: all weights before and after training, name -> (*shape)."""
 
     initial: Tensors
     final: Tensors
@@ -60,12 +71,17 @@ class Trained(NamedTuple):
 
 @dataclass
 class State:
-    """M models in training, every tensor (M, *shape); masks are bool, for prunable parameters only."""
+    """M models in training, every tensor (M, *shape); masks are bool, for prunable weights only.
 
-    parameters: Tensors
+    weights: parameters and BatchNorm statistics; memory: what the optimizer keeps, by its own names, {} at
+    its start, which was before step `since`.
+    """
+
+    weights: Tensors
     masks: Tensors
-    velocity: Tensors
+    memory: dict[str, Tensors]
     step: int = 0
+    since: int = 0
 
 
 class Epoch(NamedTuple):
@@ -73,3 +89,8 @@ class Epoch(NamedTuple):
 
     number: int
     state: State
+
+
+def learned(weights: Tensors) -> Tensors:
+    """The parameters among `weights`: all but BatchNorm statistics."""
+    return {name: w for name, w in weights.items() if not name.endswith(STATISTICS)}

@@ -12,7 +12,8 @@ Member = TypeVar("Member", bound=Callable[..., Any])
 def unknown(kind: str, word: str, known: Iterable[str]) -> ValueError:
     """The error for a word that no table knows: what came, the nearest known word, all known words."""
     names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    begun = [name for name in names if len(word) > 2 and name.startswith(word)]
+    near = begun or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return ValueError(f"unknown {kind} {word!r}; {hint}known: {', '.join(names)}")
 

@@ -13,7 +13,7 @@ from sddcli.core import masks
 from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of, rewind_steps, start_of
 from sddcli.core.types import Data, Tensors, Trained
-from sddcli.datasets import load
+from sddcli.datasets.load import load
 from sddcli.events import Advanced, Cost, Failed, Report, Saved
 from sddcli.spec import Run
 from sddcli.store import Store, StoreError
@@ -24,7 +24,7 @@ Row = dict[str, float | int | None]
 def check(runs: Sequence[Run]) -> None:
     """Raises ValueError where a word is in no table or a level leaves no weight, before anything is written."""
     for run in runs:
-        stages.check(run, load(run.dataset, run.train_size))
+        stages.check(run, data_of(run))
 
 
 def cost(store: Store, runs: Sequence[Run]) -> Cost:
@@ -37,13 +37,18 @@ def cost(store: Store, runs: Sequence[Run]) -> Cost:
     return Cost(sum(run.epochs for run in runs), sum(map(_bytes, runs)), seconds)
 
 
+def data_of(run: Run) -> Data:
+    """The data that `run` is trained on. Raises ValueError, OSError: see `load`."""
+    return load(run.dataset, run.train_size, run.validation)
+
+
 def _kind(run: Run) -> tuple[str, str, int]:
     return run.dataset, run.model, run.batch_size
 
 
 def _bytes(run: Run) -> int:
     """Kept weights, a bit for each that can be pruned, a dense run's initial weights; the words beside them."""
-    model = stages.model_of(run, load(run.dataset, run.train_size))
+    model = stages.model_of(run, data_of(run))
     parameters = sum(prod(shape) for shape in model.shapes.values())
     stored = parameters - model.size + sum(stages.counts(run, model).values())
     weights = 4 * (stored + (parameters if run.level == 0 else 0)) + model.size // 8
@@ -57,7 +62,7 @@ def work(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], report: Re
     reported as failed; the others go on.
     """
     began = time.perf_counter()
-    data = load(runs[0].dataset, runs[0].train_size)
+    data = data_of(runs[0])
     model = stages.model_of(runs[0], data)
     facts = {**facts, "data": {"name": runs[0].dataset, "sha256": data.sha256}}
     ready: dict[Run, Trained] = {}
@@ -79,7 +84,7 @@ def work(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], report: Re
         report(Advanced(tuple(ready), now.epoch, now.metrics))
     facts = {**facts, "seconds": round((time.perf_counter() - began) / len(ready), 3), "side_by_side": len(ready)}
     for m, (run, net) in enumerate(ready.items()):
-        final = stages.single(now.state.parameters, m)
+        final = stages.single(now.state.weights, m)
         if not all(w.isfinite().all() for w in final.values()):
             report(Failed(run, "diverged: its weights are no longer finite; try a smaller lr"))
             continue
@@ -89,7 +94,7 @@ def work(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], report: Re
 
 def prune(store: Store, run: Run, facts: Mapping[str, Any]) -> None:
     """Writes one run as pruned, ready to be retrained. Raises StoreError, ValueError."""
-    data = load(run.dataset, run.train_size)
+    data = data_of(run)
     facts = {**facts, "data": {"name": run.dataset, "sha256": data.sha256}}
     _prepared(store, run, stages.model_of(run, data), data, facts)
 
@@ -111,8 +116,8 @@ def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[s
     metrics = _size(kept, data)  # of re-dense training, the sparsity that it comes from
     if how == "prune":
         kept = stages.prune(run, model, Trained(initial, final, kept), data)
-        cut = stages.stacked([masks.apply(kept, final)], tuple(model.shapes))
-        after = stages.metrics(model, cut, data, stages.noisy_labels(run, data).unsqueeze(0))[0]
+        cut = stages.stacked([masks.apply(kept, final)], model.weights)
+        after = stages.metrics([run], model, cut, data)[0]
         metrics = _size(kept, data) | {f"pruned_{name}": value for name, value in _finite(after).items()}
     if how == "open":
         kept = stages.full_masks(model, final)
@@ -146,10 +151,17 @@ def _save(store: Store, run: Run, net: Trained, data: Data, history: list[Row], 
         **(pruned["metrics"] if pruned else _size(net.masks, data)),
         **last,
         "best_test_accuracy": max(accuracies),
+        **_chosen(history),
     }
     measures = {"learning-distance": learning_distance.measure(net)}
     initial = net.initial if run.level == 0 else None
     store.save_trained(run, net.final, net.masks, history, measures, {**facts, "metrics": metrics}, initial)
+
+
+def _chosen(history: Sequence[Row]) -> Row:
+    """The test accuracy at the evaluation, the first one, at which accuracy on the examples held out was best."""
+    rows = [(row["validation_accuracy"], row["test_accuracy"]) for row in history if "validation_accuracy" in row]
+    return {"chosen_test_accuracy": max(rows, key=lambda row: row[0] or 0.0)[1]} if rows else {}
 
 
 def _size(kept: Tensors, data: Data) -> Row:

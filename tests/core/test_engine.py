@@ -1,52 +1,81 @@
 """Engine: the same curve as a plain torch loop, pruned weights exactly zero, bits that do not depend on M."""
 
+from dataclasses import replace
 from functools import cache
+from typing import NamedTuple
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from sddcli.core import engine, masks
-from sddcli.core.models import Model, fresh, mlp
+from sddcli.core import engine, images, masks
+from sddcli.core.inits import fresh
+from sddcli.core.losses import LOSSES
+from sddcli.core.models import Model, ResNet, architecture, mlp
+from sddcli.core.optimizers import MEMORY, OPTIMIZERS
 from sddcli.core.seeds import stream
-from sddcli.core.types import State, Tensors
+from sddcli.core.types import State, Tensors, learned
 
-N, D, CLASSES, MODELS = 97, 33, 7, 8
-X = torch.from_numpy(stream(0, "x").standard_normal((N, D), dtype="float32"))
+N, CLASSES, MODELS = 97, 7, 8
 Y = torch.from_numpy(stream(0, "y").integers(CLASSES, size=(MODELS, N)))
-MODEL: Model = mlp((31, 17), (D,), CLASSES)
+
+
+class Case(NamedTuple):
+    """A network and inputs for it; odd sizes, so that few rows of the stacked storage are aligned."""
+
+    model: Model
+    x: Tensor
+
+
+def case_of(name: str) -> Case:
+    shape = {"mlp": (33,), "convnet": (2, 9, 11), "resnet": (3, 16, 16)}[name]
+    x = torch.from_numpy(stream(0, "x").standard_normal((N, *shape), dtype="float32"))
+    if name == "mlp":
+        return Case(mlp((31, 17), shape, CLASSES), x)
+    return Case(architecture({"convnet": "convnet:width=3", "resnet": "resnet18:width=3"}[name], shape, CLASSES), x)
+
+
+CASES = {name: case_of(name) for name in ("mlp", "convnet", "resnet")}
+MLP = CASES["mlp"]
 
 
 @cache
-def beginning(m: int) -> tuple[Tensors, Tensors]:
+def beginning(name: str, m: int) -> tuple[Tensors, Tensors]:
     """Start weights of model m and masks of its own that keep about half."""
-    weights = fresh(MODEL, m)
-    scores = {name: torch.from_numpy(stream(m, "score", name).random(MODEL.shapes[name])) for name in MODEL.prunable}
-    kept = masks.keep(scores, masks.full(scores), MODEL.size // 2 + m)
+    model = CASES[name].model
+    weights = fresh(model, "kaiming", m)
+    scores = {name: torch.from_numpy(stream(m, "score", name).random(model.shapes[name])) for name in model.prunable}
+    kept = masks.keep(scores, masks.full(scores), model.size // 2 + m)
     return masks.apply(kept, weights), kept
 
 
-def state_of(chosen: tuple[int, ...]) -> State:
-    begun = [beginning(m) for m in chosen]
-    weights = {name: torch.stack([start[name] for start, _ in begun]) for name in MODEL.shapes}
-    kept = {name: torch.stack([mask[name] for _, mask in begun]) for name in MODEL.prunable}
+def state_of(name: str, chosen: tuple[int, ...]) -> State:
+    begun, model = [beginning(name, m) for m in chosen], CASES[name].model
+    weights = {key: torch.stack([start[key] for start, _ in begun]) for key in model.weights}
+    kept = {key: torch.stack([mask[key] for _, mask in begun]) for key in model.prunable}
     return State(weights, kept, {})
 
 
-def plan_of(chosen: tuple[int, ...], batch_size: int, epochs: int = 3) -> engine.Plan:
+def plan_of(
+    name: str, chosen: tuple[int, ...], batch_size: int, epochs: int = 3, optimizer: str = "sgd", **more: object
+) -> engine.Plan:
     def order(epoch: int) -> Tensor:
         return torch.stack([torch.from_numpy(stream(m, "order", epoch).permutation(N)) for m in chosen])
 
-    steps = -(-N // batch_size)
-    rates = [0.1 * 0.5 ** (step // steps) for step in range(epochs * steps)]
-    return engine.Plan(MODEL.forward, order, batch_size, rates, momentum=0.9, weight_decay=1e-3)
+    steps, model = -(-N // batch_size), CASES[name].model
+    rates = [(0.1 if optimizer == "sgd" else 0.01) * 0.5 ** (step // steps) for step in range(epochs * steps)]
+    rule = {"rule": OPTIMIZERS[optimizer], "memory": MEMORY[optimizer]}
+    plan = engine.Plan(model.forward, order, batch_size, rates, momentum=0.9, weight_decay=1e-3, apart=model.apart)
+    return replace(plan, **rule, **more)  # type: ignore[arg-type]
 
 
-def trained(chosen: tuple[int, ...], batch_size: int, epochs: int = 3) -> Tensors:
-    for now in engine.train(state_of(chosen), X, Y[list(chosen)], plan_of(chosen, batch_size, epochs)):
+def trained(name: str, chosen: tuple[int, ...], batch_size: int, epochs: int = 3, optimizer: str = "sgd") -> Tensors:
+    plan = plan_of(name, chosen, batch_size, epochs, optimizer)
+    for now in engine.train(state_of(name, chosen), CASES[name].x, Y[list(chosen)], plan):
         state = now.state
-    return {name: w.clone() for name, w in state.parameters.items()}
+    return {key: w.clone() for key, w in state.weights.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -54,80 +83,157 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def test_it_is_plain_torch_sgd() -> None:
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_it_is_plain_torch(optimizer: str) -> None:
     m, batch_size = 2, 20
-    weights, kept = beginning(m)
-    plain = nn.Sequential(nn.Linear(D, 31), nn.ReLU(), nn.Linear(31, 17), nn.ReLU(), nn.Linear(17, CLASSES))
-    parameters = dict(zip(MODEL.shapes, plain.parameters(), strict=True))
+    weights, kept = beginning("mlp", m)
+    plain = nn.Sequential(nn.Linear(33, 31), nn.ReLU(), nn.Linear(31, 17), nn.ReLU(), nn.Linear(17, CLASSES))
+    parameters = dict(zip(MLP.model.shapes, plain.parameters(), strict=True))
     for name, parameter in parameters.items():
         parameter.data = weights[name].clone()
-    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-3)
-    plan = plan_of((m,), batch_size)
+    more = {"momentum": 0.9} if optimizer == "sgd" else {}
+    theirs = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer]
+    torchs = theirs(plain.parameters(), lr=0.1, weight_decay=1e-3, **more)
+    plan = plan_of("mlp", (m,), batch_size, optimizer=optimizer)
     rates = iter(plan.lr)
     for epoch in range(3):
         for batch in plan.order(epoch)[0].split(batch_size):
-            optimizer.param_groups[0]["lr"] = next(rates)
-            optimizer.zero_grad()
-            F.cross_entropy(plain(X[batch]), Y[m][batch]).backward()
-            optimizer.step()
+            torchs.param_groups[0]["lr"] = next(rates)
+            torchs.zero_grad()
+            F.cross_entropy(plain(MLP.x[batch]), Y[m][batch]).backward()
+            for name in kept:
+                parameters[name].grad.mul_(kept[name])  # type: ignore[union-attr]
+            torchs.step()
             for name in kept:
                 parameters[name].data.mul_(kept[name])
-    for name, w in trained((m,), batch_size).items():
+    for name, w in trained("mlp", (m,), batch_size, optimizer=optimizer).items():
         torch.testing.assert_close(w[0], parameters[name].data, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("augmented", [False, True])
+def test_an_epoch_of_a_resnet_is_plain_torchs_batch_statistics_included(augmented: bool) -> None:
+    """ResNet-18 of width 8 on images in bytes, augmented by the same draws; the shift by BatchNorm too."""
+    n, batch_size, seed = 50, 16, 5
+    x = torch.from_numpy(stream(0, "bytes").integers(256, size=(n, 3, 16, 16), dtype="uint8"))
+    y = torch.from_numpy(stream(0, "labels").integers(CLASSES, size=(1, n)))
+    model = architecture("resnet18:width=8", (3, 16, 16), CLASSES)
+    start = fresh(model, "kaiming:bn=uniform:bias=uniform", seed)
+    kept = masks.keep(
+        {k: start[k].abs() for k in model.prunable}, masks.full({k: start[k] for k in model.prunable}), 9000
+    )
+    start = masks.apply(kept, start)
+    mean, deviation = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)
+    crop = images.crop_flip()
+    draws = torch.from_numpy(crop.draw(n, stream(seed, "augment", 0)))
+    order = torch.from_numpy(stream(seed, "order", 0).permutation(n))
+    plan = engine.Plan(
+        lambda w, images_, training: model.forward(w, images.normalized(images_, mean, deviation), training),
+        lambda epoch: order.unsqueeze(0),
+        batch_size,
+        [0.1] * 4,
+        momentum=0.9,
+        weight_decay=1e-4,
+        draws=(lambda epoch: draws.unsqueeze(0)) if augmented else None,
+        augment=crop.apply if augmented else None,
+        apart=True,
+    )
+    state = State({k: w.unsqueeze(0) for k, w in start.items()}, {k: m.unsqueeze(0) for k, m in kept.items()}, {})
+    (last,) = engine.train(state, x, y, plan)
+
+    plain = ResNet("basic", (2, 2, 2, 2), 8, 3, CLASSES)
+    missing = plain.load_state_dict(start, strict=False)
+    assert missing.unexpected_keys == [] and all("num_batches" in key for key in missing.missing_keys)
+    torchs = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    named = dict(plain.named_parameters())
+    for batch in order.split(batch_size):
+        shown = crop.apply(x[batch], draws[batch]) if augmented else x[batch]
+        shown = (shown.float() - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(deviation).view(3, 1, 1)
+        torchs.zero_grad()
+        F.cross_entropy(plain(shown), y[0][batch]).backward()
+        for key, mask in kept.items():
+            named[key].grad.mul_(mask)  # type: ignore[union-attr]
+        torchs.step()
+    theirs = plain.state_dict()
+    for key, w in last.state.weights.items():
+        torch.testing.assert_close(w[0], theirs[key], rtol=2e-3, atol=2e-5, msg=key)
+        assert key.endswith(("running_mean", "running_var")) or not torch.equal(w[0], start[key])
+    assert not torch.equal(last.state.weights["bn1.running_var"][0], start["bn1.running_var"])
+    seen = model.forward(last.state.weights, images.normalized(x, mean, deviation).unsqueeze(0), False)[0]
+    again = functional_call(plain.eval(), {}, (images.normalized(x, mean, deviation),))
+    torch.testing.assert_close(seen, again, rtol=1e-3, atol=1e-3)
+
+
 # Last batches of 1, of 17, of a single step's rest and of full size; together in several companies.
+@pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("batch_size", [16, 20, 48, 96, 97])
 @pytest.mark.parametrize("chosen", [(0,), (4, 1), (7, 0, 3), (0, 1, 2, 3, 4, 5, 6, 7)], ids=len)
-def test_bits_do_not_depend_on_company(chosen: tuple[int, ...], batch_size: int) -> None:
-    together = trained(chosen, batch_size)
+def test_bits_do_not_depend_on_company(chosen: tuple[int, ...], batch_size: int, name: str) -> None:
+    epochs = 3 if name == "mlp" else 1
+    together = trained(name, chosen, batch_size, epochs)
     for place, m in enumerate(chosen):
-        alone = trained((m,), batch_size)
-        for name in MODEL.shapes:
-            assert torch.equal(together[name][place], alone[name][0]), f"model {m} of {chosen}, {name}"
+        alone = trained(name, (m,), batch_size, epochs)
+        for key in CASES[name].model.weights:
+            assert torch.equal(together[key][place], alone[key][0]), f"model {m} of {chosen}, {key}"
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["mlp", "convnet"])
 @pytest.mark.parametrize("chosen", [(0,), (4, 1), (7, 0, 3)], ids=len)
-def test_bits_do_not_depend_on_interruption(chosen: tuple[int, ...]) -> None:
-    plan, labels = plan_of(chosen, 48), Y[list(chosen)]
-    for now in engine.train(state_of(chosen), X, labels, plan):
+def test_bits_do_not_depend_on_interruption(chosen: tuple[int, ...], name: str, optimizer: str) -> None:
+    plan, labels, x = plan_of(name, chosen, 48, optimizer=optimizer), Y[list(chosen)], CASES[name].x
+    for now in engine.train(state_of(name, chosen), x, labels, plan):
         if now.number == 1:
             break
-    copies = [{name: t.clone() for name, t in part.items()} for part in (now.state.parameters, now.state.velocity)]
-    resumed = State(copies[0], now.state.masks, copies[1], now.state.step)
-    for later in engine.train(resumed, X, labels, plan):
+    copied = {key: w.clone() for key, w in now.state.weights.items()}
+    memory = {key: {k: w.clone() for k, w in kept.items()} for key, kept in now.state.memory.items()}
+    resumed = State(copied, now.state.masks, memory, now.state.step, now.state.since)
+    for later in engine.train(resumed, x, labels, plan):
         state = later.state
     assert later.number == 3
-    for name, w in trained(chosen, 48).items():
-        assert torch.equal(w, state.parameters[name])
+    for key, w in trained(name, chosen, 48, optimizer=optimizer).items():
+        assert torch.equal(w, state.weights[key])
 
 
-def test_pruned_weights_gradients_and_momentum_are_zero_after_every_step() -> None:
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_pruned_weights_and_what_the_optimizer_keeps_of_them_are_zero(name: str, optimizer: str) -> None:
     chosen = (0, 5)
-    state = state_of(chosen)
+    state = state_of(name, chosen)
     steps = 0
-    for now in engine.train(state, X, Y[list(chosen)], plan_of(chosen, batch_size=N, epochs=9)):  # one step an epoch
+    plan = plan_of(name, chosen, batch_size=N, epochs=5, optimizer=optimizer)  # one step an epoch
+    for now in engine.train(state, CASES[name].x, Y[list(chosen)], plan):
         steps += 1
-        for name, mask in state.masks.items():
-            assert not now.state.parameters[name][~mask].any() and not now.state.velocity[name][~mask].any()
-            assert now.state.parameters[name][mask].all()
-    assert steps == 9
+        for key, mask in state.masks.items():
+            assert not now.state.weights[key][~mask].any()
+            assert not any(kept[key][~mask].any() for kept in now.state.memory.values())
+            assert now.state.weights[key][mask].all()
+    assert steps == 5
 
 
 def test_stale_values_under_the_mask_do_not_count() -> None:
-    state = state_of((0,))
+    state = state_of("mlp", (0,))
     dirty = {
-        name: torch.where(state.masks[name], w, 7.0) if name in state.masks else w
-        for name, w in state.parameters.items()
+        name: torch.where(state.masks[name], w, 7.0) if name in state.masks else w for name, w in state.weights.items()
     }
-    for now in engine.train(State(dirty, state.masks, {}), X, Y[:1], plan_of((0,), 48)):
+    for now in engine.train(State(dirty, state.masks, {}), MLP.x, Y[:1], plan_of("mlp", (0,), 48)):
         last = now.state
-    for name, w in trained((0,), 48).items():
-        assert torch.equal(w, last.parameters[name])
+    for name, w in trained("mlp", (0,), 48).items():
+        assert torch.equal(w, last.weights[name])
 
 
-def test_the_given_state_is_not_written_to() -> None:
-    state = state_of((0, 1))
-    before = {name: w.clone() for name, w in state.parameters.items()}
-    list(engine.train(state, X, Y[:2], plan_of((0, 1), 48)))
-    assert all(torch.equal(w, before[name]) for name, w in state.parameters.items()) and state.velocity == {}
+@pytest.mark.parametrize("name", CASES)
+def test_the_given_state_is_not_written_to(name: str) -> None:
+    state = state_of(name, (0, 1))
+    before = {key: w.clone() for key, w in state.weights.items()}
+    list(engine.train(state, CASES[name].x, Y[:2], plan_of(name, (0, 1), 48)))
+    assert all(torch.equal(w, before[key]) for key, w in state.weights.items()) and state.memory == {}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_gets_smaller(loss: str) -> None:
+    plan = plan_of("mlp", (0,), 48, epochs=6, loss=LOSSES[loss])
+    ends = []
+    for now in engine.train(state_of("mlp", (0,)), MLP.x, Y[:1], plan):
+        logits = MLP.model.forward(now.state.weights, MLP.x.unsqueeze(0), False)
+        ends.append(float(LOSSES[loss](logits, Y[:1], learned(now.state.weights))))
+    assert ends[-1] < ends[0]

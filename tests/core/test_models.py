@@ -1,53 +1,126 @@
-"""Models: shapes, fresh weights and the forward pass of M models, against plain torch modules."""
+"""Models: shapes, prunable weights and the forward pass of M models, against plain torch and torchvision modules."""
 
 from math import prod
 
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 
-from sddcli.core.models import MODELS, fresh
+from sddcli.core.inits import fresh
+from sddcli.core.models import MODELS, architecture, of_module
 
-FEATURES, CLASSES = (64,), 10
+FEATURES, CLASSES = (3, 32, 32), 10
+
+
+def weights_of(word: str, features: tuple[int, ...] = FEATURES) -> int:
+    return sum(prod(shape) for shape in architecture(word, features, CLASSES).shapes.values())
 
 
 def test_lenet_has_the_papers_weights() -> None:
-    model = MODELS["lenet-300-100"]((1, 28, 28), 10)
+    model = architecture("lenet-300-100", (1, 28, 28), 10)
     assert model.size == 265_200
     assert sum(prod(shape) for name, shape in model.shapes.items() if name.endswith("weight")) == 266_200
     assert model.prunable == ("hidden1.weight", "hidden2.weight")
 
 
+def test_lenets_have_any_widths() -> None:
+    model = architecture("lenet-7-5-3", (1, 2, 2), 10)
+    assert [model.shapes[f"hidden{i}.weight"] for i in (1, 2, 3)] == [(7, 4), (5, 7), (3, 5)]
+    assert architecture("lenet-300-100", FEATURES, 10).shapes == MODELS["lenet-300-100"](FEATURES, 10).shapes
+    with pytest.raises(ValueError, match="unknown model 'lenet-0'"):
+        architecture("lenet-0", FEATURES, 10)
+
+
+# Parameters as their papers and torchvision count them: a stem of 3x3 instead of 7x7 saves 64 * 3 * 40 weights.
+@pytest.mark.parametrize(
+    ("word", "count"),
+    [
+        ("resnet18", 11_689_512 - 64 * 3 * 40 - 990 * 513),
+        ("resnet34", 21_797_672 - 64 * 3 * 40 - 990 * 513),
+        ("resnet50", 25_557_032 - 64 * 3 * 40 - 990 * 2049),
+        ("resnet101", 44_549_160 - 64 * 3 * 40 - 990 * 2049),
+        ("vgg16", 14_728_266),
+        ("conv-2", 4_300_992 + 38_000 + 394),
+        ("conv-4", 2_425_024 + 0),
+    ],
+)
+def test_sizes(word: str, count: int) -> None:
+    if word.startswith("conv-"):  # Frankle & Carbin (2019), figure 2: 4.3M and 2.4M
+        assert round(weights_of(word) / 1e5) == {"conv-2": 43, "conv-4": 24}[word]
+    else:
+        assert weights_of(word) == count
+
+
+@pytest.mark.parametrize("word", ["resnet18", "resnet50"])
+def test_resnets_are_torchvisions_with_another_stem(word: str) -> None:
+    from torchvision.models import resnet
+
+    model = architecture(word, FEATURES, CLASSES)
+    theirs = getattr(resnet, word)(num_classes=CLASSES)
+    theirs.conv1, theirs.maxpool = nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.Identity()
+    named = {name: tuple(p.shape) for name, p in theirs.named_parameters()}
+    assert named == model.shapes
+    weights = fresh(model, "kaiming:bn=uniform", 0)
+    x = torch.randn(2, *FEATURES, generator=torch.Generator().manual_seed(0))
+    together = {name: w.unsqueeze(0) for name, w in weights.items()}
+    expected = functional_call(theirs.eval(), weights, (x,))
+    torch.testing.assert_close(model.forward(together, x.unsqueeze(0), False)[0], expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("word", MODELS)
+def test_every_network_takes_images_of_m_models_and_its_statistics_are_the_batchs(word: str) -> None:
+    features = (3, 16, 16) if word != "vgg16" else FEATURES
+    word = f"{word}:width=2" if word[:3] in ("res", "vgg") or word == "convnet" else word
+    model = architecture(word, features, CLASSES)
+    nets = [fresh(model, "kaiming", seed) for seed in range(2)]
+    together = {name: torch.stack([net[name] for net in nets]) for name in model.weights}
+    x = torch.randn(2, 5, *features, generator=torch.Generator().manual_seed(0))
+    for training in (True, False):
+        before = {name: w.clone() for name, w in together.items()}
+        logits = model.forward(together, x, training)
+        assert logits.shape == (2, 5, CLASSES)
+        for m in range(2):
+            alone = {name: w[m : m + 1].clone() for name, w in before.items()}
+            assert torch.equal(model.forward(alone, x[m : m + 1], training)[0], logits[m])
+            assert all(torch.equal(alone[name][0], together[name][m]) for name in model.weights)
+        changed = {name for name in model.weights if not torch.equal(before[name], together[name])}
+        assert changed == (set(model.statistics) if training else set())
+
+
+@pytest.mark.parametrize(
+    ("word", "spared"),
+    [("lenet-300-100", 1), ("vgg16", 1), ("resnet18", 0), ("convnet", 0), ("conv-4", 0)],
+)
+def test_what_is_prunable(word: str, spared: int) -> None:
+    model = architecture(word, FEATURES, CLASSES)
+    others = {name for name, shape in model.shapes.items() if len(shape) > 1} - set(model.prunable)
+    assert others == ({"output.weight"} if spared else set())
+
+
 def test_forward_is_that_of_torchs_layers() -> None:
-    model = MODELS["lenet-300-100"](FEATURES, CLASSES)
-    nets = [fresh(model, seed) for seed in range(3)]
+    model = architecture("lenet-300-100", (64,), CLASSES)
+    nets = [fresh(model, "kaiming", seed) for seed in range(3)]
     together = {name: torch.stack([net[name] for net in nets]) for name in model.shapes}
-    x = torch.randn(3, 7, *FEATURES, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(3, 7, 64, generator=torch.Generator().manual_seed(0))
     for m, net in enumerate(nets):
         plain = nn.Sequential(nn.Linear(64, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10))
         for parameter, name in zip(plain.parameters(), model.shapes, strict=True):
             parameter.data = net[name]
-        torch.testing.assert_close(model.forward(together, x)[m], plain(x[m]))
+        torch.testing.assert_close(model.forward(together, x, True)[m], plain(x[m]))
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_fresh_weights_are_kaiming_normal_with_zero_biases(name: str) -> None:
-    model = MODELS[name](FEATURES, CLASSES)
-    weights = fresh(model, 0)
-    assert {key: tuple(w.shape) for key, w in weights.items()} == model.shapes
-    for key, w in weights.items():
-        if key.endswith("bias"):
-            assert not w.any()
-        elif w.numel() > 2000:
-            fan_in = prod(w.shape[1:])
-            assert abs(w.std() * (fan_in / 2) ** 0.5 - 1) < 5 / (2 * w.numel()) ** 0.5
-            assert abs(w.mean()) < 5 * w.std() / w.numel() ** 0.5
+def test_any_module_is_a_network() -> None:
+    model = of_module(
+        lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 10)), (1, 3, 3)
+    )
+    assert model.prunable == ("0.weight", "3.weight") and list(model.statistics) == ["1.running_mean", "1.running_var"]
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_fresh_weights_depend_on_seed_and_name_only(name: str) -> None:
-    model = MODELS[name](FEATURES, CLASSES)
-    again, other = fresh(model, 0), fresh(model, 1)
-    for key, w in fresh(model, 0).items():
-        assert torch.equal(w, again[key])
-        assert key.endswith("bias") or not torch.equal(w, other[key])
+def test_what_a_network_cannot_take() -> None:
+    with pytest.raises(ValueError, match="takes images"):
+        architecture("resnet18", (64,), 10)
+    with pytest.raises(ValueError, match=r"cannot take inputs of shape \(1, 8, 8\)"):
+        architecture("vgg16", (1, 8, 8), 10)
+    with pytest.raises(ValueError, match="unknown parameter of model 'resnet18': 'widht'; did you mean 'width'"):
+        architecture("resnet18:widht=3", FEATURES, 10)

@@ -10,7 +10,7 @@ from sddcli import stages
 from sddcli.core import masks
 from sddcli.core.retraining import RETRAININGS
 from sddcli.core.types import Tensors
-from sddcli.datasets import load
+from sddcli.datasets.load import load
 from sddcli.events import Event, Failed, Saved
 from sddcli.recipes import prune_retrain
 from sddcli.spec import Run, with_parents

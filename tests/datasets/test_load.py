@@ -13,24 +13,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from sddcli.datasets import DATASETS, load
+from sddcli.datasets.load import DATASETS, forget, load, outline
+from tests.datasets.small import SMALL, mnist_files
 
-SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
-
-
-def idx(array: np.ndarray) -> bytes:
-    """An array of bytes in the IDX format of MNIST's files."""
-    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
-    return bytes([0, 0, 8, array.ndim]) + sizes + array.tobytes()
-
-
-def small_mnist() -> dict[str, bytes]:
-    """The four files of MNIST, with 40 images to train on and 20 to test."""
-    files, draw = {}, np.random.default_rng(0)
-    for split, n in (("train", 40), ("t10k", 20)):
-        files[f"{split}-images-idx3-ubyte"] = idx(draw.integers(256, size=(n, 28, 28), dtype=np.uint8))
-        files[f"{split}-labels-idx1-ubyte"] = idx((np.arange(n) % 10).astype(np.uint8))
-    return files
+SHARED = Path(__file__).parent.parent.parent.parent / "shared" / "data"
 
 
 @pytest.fixture
@@ -39,28 +25,28 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("SDD_DATA", str(tmp_path))
     folder = tmp_path / "MNIST" / "raw"
     folder.mkdir(parents=True)
-    for name, content in small_mnist().items():
+    for name, content in mnist_files().items():
         (folder / name).write_bytes(content)
-    load.cache_clear()
+    forget()
     yield folder
-    load.cache_clear()
+    forget()
 
 
 def test_mnist_from_its_files(raw: Path) -> None:
     data = load("mnist")
     assert data.train.x.shape == (40, 1, 28, 28) and data.test.x.shape == (20, 1, 28, 28) and data.classes == 10
-    pixels = np.frombuffer(small_mnist()["train-images-idx3-ubyte"][16:], np.uint8).reshape(40, 1, 28, 28)
+    pixels = np.frombuffer(mnist_files()["train-images-idx3-ubyte"][16:], np.uint8).reshape(40, 1, 28, 28)
     expected = (pixels.astype(np.float64) / 255 - 0.1307) / 0.3081
     assert np.abs(data.train.x.numpy() - expected).max() < 1e-5
     assert data.test.y.tolist() == [k % 10 for k in range(20)]
     assert load("mnist", 20).train.y.bincount().tolist() == [2] * 10
 
 
-@pytest.mark.parametrize("name", small_mnist())
+@pytest.mark.parametrize("name", mnist_files())
 @pytest.mark.parametrize("damage", ["cut", "empty", "other"])
 def test_damaged_files_of_mnist_are_one_clear_error(raw: Path, name: str, damage: str) -> None:
     content = (raw / name).read_bytes()
-    other = small_mnist()[("t10k" if name.startswith("train") else "train") + name[name.index("-") :]]
+    other = mnist_files()[("t10k" if name.startswith("train") else "train") + name[name.index("-") :]]
     (raw / name).write_bytes({"cut": content[:-5], "empty": b"", "other": other}[damage])
     with pytest.raises(OSError, match="MNIST") as error:
         load("mnist")
@@ -74,7 +60,7 @@ def test_mnist_is_downloaded_once_and_from_the_next_mirror_when_one_fails(
 
     served = tmp_path / "served"
     served.mkdir()
-    files = {f"{name}.gz": gzip.compress(content) for name, content in small_mnist().items()}
+    files = {f"{name}.gz": gzip.compress(content) for name, content in mnist_files().items()}
     for name, content in files.items():
         (served / name).write_bytes(content)
     asked: list[str] = []
@@ -92,45 +78,74 @@ def test_mnist_is_downloaded_once_and_from_the_next_mirror_when_one_fails(
     monkeypatch.setattr(MNIST, "mirrors", [f"{address}/gone/", f"{address}/"])
     monkeypatch.setattr(MNIST, "resources", [(name, hashlib.md5(c).hexdigest()) for name, c in files.items()])
     monkeypatch.setenv("SDD_DATA", str(tmp_path / "data"))
-    load.cache_clear()
+    forget()
     assert len(load("mnist").train.y) == 40
     first = len(asked)
-    load.cache_clear()
+    forget()
     assert len(load("mnist").train.y) == 40 and len(asked) == first >= 8
     monkeypatch.setattr(MNIST, "resources", [(name, "0" * 32) for name in files])
     monkeypatch.setenv("SDD_DATA", str(tmp_path / "again"))
-    load.cache_clear()
+    forget()
     with pytest.raises(OSError, match="cannot read or download mnist"):  # the hash is wrong
         load("mnist")
     server.shutdown()
-    load.cache_clear()
+    forget()
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="no real MNIST beside this checkout")
 def test_the_real_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDD_DATA", str(SHARED))
-    load.cache_clear()
+    forget()
     data = load("mnist")
     assert (len(data.train.y), len(data.test.y)) == (60_000, 10_000)
     assert data.train.y[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert abs(data.train.x.mean()) < 1e-3 and abs(data.train.x.std() - 1) < 1e-3
-    load.cache_clear()
+    forget()
 
 
-@pytest.mark.parametrize("name", [name for name in DATASETS if name != "mnist"])
-def test_every_data_set_is_normalized_and_complete(name: str) -> None:
-    data = load(name)
-    assert data.train.x.dtype == torch.float32 and data.train.y.dtype == torch.int64
-    assert abs(data.train.x.mean()) < 0.01 and abs(data.train.x.std() - 1) < 0.01
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_data_set_is_complete_and_what_its_outline_says(root: Path, name: str) -> None:
+    word = SMALL[name](root)
+    data, shell = load(word), outline(word)
+    assert load(word) is data and len(data.sha256) == 64
     for split in data[:2]:
         assert len(split.x) == len(split.y) and set(split.y.tolist()) == set(range(data.classes))
-    assert load(name) is data
+        assert split.y.dtype == torch.int64 and split.x.dtype == (torch.uint8 if data.mean else torch.float32)
+    assert len(data.mean) == len(data.deviation) == (3 if data.mean else 0)
+    assert shell.train.x.shape[1:] == data.train.x.shape[1:] and (shell.mean, shell.similar) == (
+        data.mean,
+        data.similar,
+    )
+    if name in ("digits", "folder"):  # of which the small files are the whole
+        assert (shell.classes, len(shell.train.y)) == (data.classes, len(data.train.y))
+    if name == "digits":
+        assert abs(data.train.x.mean()) < 0.01 and abs(data.train.x.std() - 1) < 0.01
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_examples_held_out_are_a_balanced_rest(root: Path, name: str) -> None:
+    word = SMALL[name](root)
+    whole, part = load(word), load(word, 0, 0.2)
+    assert whole.held is None and part.held is not None and part.test is whole.test
+    n = len(whole.train.y)
+    assert len(part.held.y) == round(0.2 * n) and len(part.train.y) + len(part.held.y) == n
+    rows = [sorted(x.tobytes() for x in each.x.numpy()) for each in (whole.train, part.train, part.held)]
+    assert sorted(rows[1] + rows[2]) == rows[0]
+    spread = part.held.y.bincount(minlength=whole.classes) - 0.2 * whole.train.y.bincount()
+    assert spread.abs().max() <= 1
+    assert outline(word, 0, 0.2).train.x.shape[1:] == part.train.x.shape[1:]
+    fewer = load(word, n // 2, 0.2)
+    assert len(fewer.train.y) + len(fewer.held.y) == n // 2  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="leaves none on one side"):
+        load(word, 0, 0.001 if n < 500 else 0.0001)
 
 
 def test_digits_are_scikit_learns_each_once() -> None:
     data, theirs = load("digits"), load_digits()
     assert (len(data.train.x), len(data.test.x)) == (1297, 500)
-    ours = np.concatenate([torch.cat([s.x * 6.017 + 4.884, s.y[:, None].float()], 1).numpy() for s in data[:2]])
+    ours = np.concatenate(
+        [torch.cat([s.x.flatten(1) * 6.017 + 4.884, s.y[:, None].float()], 1).numpy() for s in data[:2]]
+    )
     whole = np.column_stack([theirs.data, theirs.target])
     assert np.array_equal(np.unique(np.rint(ours), axis=0), np.unique(whole, axis=0)) and len(ours) == len(whole)
 
@@ -149,7 +164,7 @@ def test_unknown_names() -> None:
 
 def test_parts_are_balanced_and_nest() -> None:
     whole, parts = load("digits"), [load("digits", n) for n in (100, 300, 1297)]
-    rows = [{tuple(x.tolist()) for x in part.train.x} for part in parts]
+    rows = [{tuple(x.flatten().tolist()) for x in part.train.x} for part in parts]
     assert [len(part.train.x) for part in parts] == [100, 300, 1297] and rows[0] < rows[1] < rows[2]
     assert ((parts[0].train.y.bincount() - 10).abs() <= 1).all()
     assert torch.equal(parts[0].test.x, whole.test.x) and torch.equal(parts[2].train.y, whole.train.y)

@@ -1,0 +1,95 @@
+"""Optimizers: one step of M models at once, on flat buffers. Each value is its own: nothing is summed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an optimizer is told: the learning rate, the run's weight decay and momentum, and that this is
+    update 1, 2, ... since it started."""
+
+    lr: float
+    weight_decay: float
+    momentum: float
+    number: int
+
+
+Rule = Callable[[Tensor, Tensor, Mapping[str, Tensor], Tensor, Step], None]
+"""(weights, gradients, memory, scratch, step) -> None: one update in place, every buffer (size,).
+
+Gradients are those of pruned weights too, 0; scratch is the rule's to write to. A pruned weight stays exactly 0,
+as it does where 0 gradients and 0 memory make no update and weight decay is a multiple of the weight.
+"""
+
+
+def sgd(w: Tensor, g: Tensor, memory: Mapping[str, Tensor], scratch: Tensor, step: Step) -> None:
+    """Stochastic gradient descent with momentum and L2 penalty, as torch.optim.SGD."""
+    # Product and sum apart: whether torch's add(alpha=) rounds once or twice may depend on an element's
+    # place in the buffer, and so on M. Into scratch: a fresh buffer's page faults cost a third of a step.
+    if step.weight_decay:
+        g.add_(torch.mul(w, step.weight_decay, out=scratch))
+    velocity = memory["velocity"]
+    velocity.mul_(step.momentum).add_(g)
+    w.sub_(torch.mul(velocity, step.lr, out=scratch))
+
+
+def adam(
+    w: Tensor,
+    g: Tensor,
+    memory: Mapping[str, Tensor],
+    scratch: Tensor,
+    step: Step,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+) -> None:
+    """Adam (Kingma & Ba 2015) with L2 penalty in the gradient, as torch.optim.Adam."""
+    if step.weight_decay:
+        g.add_(torch.mul(w, step.weight_decay, out=scratch))
+    _adam(w, g, memory, scratch, step, beta1, beta2, eps)
+
+
+def adamw(
+    w: Tensor,
+    g: Tensor,
+    memory: Mapping[str, Tensor],
+    scratch: Tensor,
+    step: Step,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
+) -> None:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), as torch.optim.AdamW."""
+    if step.weight_decay:
+        w.mul_(1 - step.lr * step.weight_decay)
+    _adam(w, g, memory, scratch, step, beta1, beta2, eps)
+
+
+def _adam(
+    w: Tensor,
+    g: Tensor,
+    memory: Mapping[str, Tensor],
+    scratch: Tensor,
+    step: Step,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> None:
+    first, second = memory["first"], memory["second"]
+    first.mul_(beta1).add_(torch.mul(g, 1 - beta1, out=scratch))
+    second.mul_(beta2).add_(torch.mul(g.mul_(g), 1 - beta2, out=scratch))
+    torch.sqrt(second, out=scratch)
+    scratch.div_((1 - beta2**step.number) ** 0.5).add_(eps)
+    torch.div(first, scratch, out=scratch)
+    w.sub_(scratch.mul_(step.lr / (1 - beta1**step.number)))
+
+
+OPTIMIZERS: dict[str, Rule] = {"sgd": sgd, "adam": adam, "adamw": adamw}
+MEMORY: dict[str, Sequence[str]] = {"sgd": ("velocity",), "adam": ("first", "second"), "adamw": ("first", "second")}
+"""What each one keeps from step to step: buffers of the weights' size, 0 at its start."""

@@ -1,0 +1,123 @@
+"""Files: where data sets lie, how they get there, and images decoded once into a cache of bytes."""
+
+import hashlib
+import json
+import os
+import time
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from http.client import HTTPException, IncompleteRead
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tell = Callable[[str, int, int], None]
+"""(what is being done, how much of it is done, of how much): progress of long work, now and then."""
+Arrays = dict[str, NDArray[Any]]
+ATTEMPTS, BLOCK, PATIENCE = 3, 1 << 18, 30.0
+
+
+def folder() -> Path:
+    """Where data sets are: SDD_DATA, or the user's cache."""
+    return Path(os.environ.get("SDD_DATA") or Path.home() / ".cache" / "sdd")
+
+
+def fetch(addresses: Sequence[str], path: Path, md5: str, tell: Tell) -> None:
+    """Downloads a file to `path` from the first address that has it whole, the one of SDD_MIRROR before all.
+
+    What an interrupted download has left is gone on with. Raises OSError that says what came of each address.
+    """
+    mirror = os.environ.get("SDD_MIRROR", "").rstrip("/")
+    tried = [*([f"{mirror}/{path.name}"] if mirror else []), *addresses]
+    part, said = path.with_name(path.name + ".part"), []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for address in tried:
+        try:
+            _download(address, part, path.name, tell)
+        except (OSError, HTTPException) as error:
+            said.append(f"{address}: {error or type(error).__name__}")
+            continue
+        if _md5(part) == md5:
+            part.replace(path)
+            return
+        part.unlink()
+        said.append(f"{address}: its hash is not {md5}")
+    raise OSError(f"cannot download {path.name} ({'; '.join(said)}); put the file into {path.parent} by hand")
+
+
+def _download(address: str, part: Path, name: str, tell: Tell) -> None:
+    """All of `address` into `part`, from where that ends; a connection that breaks off is taken up again."""
+    for attempt in range(ATTEMPTS):
+        start = part.stat().st_size if part.exists() else 0
+        request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
+        try:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                start = start if answer.status == 206 else 0  # else the server sends it all again
+                total = start + int(answer.headers.get("Content-Length") or 0)
+                with part.open("ab" if start else "wb") as file:
+                    while block := answer.read(BLOCK):
+                        file.write(block)
+                        tell(f"downloading {name}", file.tell(), total)
+                if part.stat().st_size >= total:
+                    return
+        except urllib.error.HTTPError as error:
+            if error.code == 416:  # nothing is left to send: what is here is whole, or of another file
+                return
+            raise
+        except (OSError, IncompleteRead):
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(attempt)
+    raise OSError("the connection breaks off")
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def stamp(files: Sequence[Path]) -> str:
+    """Of files: a hash of their names, sizes and times, which changes when one of them does."""
+    facts = [(path.name, (found := path.stat()).st_size, found.st_mtime_ns) for path in files]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def cached(name: str, stamped: str, decode: Callable[[], tuple[Arrays, list[str]]]) -> tuple[Arrays, list[str]]:
+    """Arrays, and the names of their classes, decoded once: from the cache if its source is still `stamped` so.
+
+    A cache that is damaged is made again, and one that cannot be written is done without.
+    """
+    from safetensors.numpy import load, save
+
+    path = folder() / "cache" / f"{name}.safetensors"
+    try:
+        content = path.read_bytes()
+        said = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+        if said["source"] == stamped and said["sha256"] == digest(arrays := load(content)):
+            return arrays, json.loads(said["classes"])
+    except Exception:  # missing, damaged or of another kind: all the same, it can be made again
+        pass
+    arrays, classes = decode()
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # as safetensors takes them to be
+    said = {"source": stamped, "sha256": digest(arrays), "classes": json.dumps(classes)}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(save(arrays, metadata=said))
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()
+    return arrays, classes
+
+
+def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """The sha256 of the names, shapes and bytes of arrays."""
+    found = hashlib.sha256()
+    for name in sorted(arrays):
+        found.update(f"{name} {arrays[name].shape} {arrays[name].dtype}".encode())
+        found.update(np.ascontiguousarray(arrays[name]).data)
+    return found.hexdigest()

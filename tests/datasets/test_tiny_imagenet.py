@@ -1,0 +1,72 @@
+"""Tiny ImageNet: the tree of its archive, labels from the annotations, two sizes."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sddcli.datasets import tiny_imagenet
+from sddcli.datasets.load import forget, load
+from tests.datasets.conftest import Server
+from tests.datasets.small import tiny_imagenet as make
+
+
+def test_labels_are_those_of_folders_and_annotations(root: Path) -> None:
+    make(root)
+    data = load("tiny-imagenet")
+    assert data.train.x.shape == (12, 3, 64, 64) and data.test.x.shape == (6, 3, 64, 64)
+    classes = ["n01443537", "n02124075", "n04067472"]
+    assert data.train.y.tolist() == [k // 4 for k in range(12)]
+    assert data.test.y.tolist() == [classes.index(name) for name in ["n02124075", "n01443537", "n04067472"] * 2]
+    pixels = Image.open(root / "tiny-imagenet-200" / "train" / classes[2] / "images" / f"{classes[2]}_3.JPEG")
+    assert np.array_equal(data.train.x[11].numpy(), np.asarray(pixels).transpose(2, 0, 1))
+
+
+def test_the_small_size_is_torchvisions_resize_and_crop(root: Path) -> None:
+    from torchvision import transforms
+
+    make(root)
+    data = load("tiny-imagenet:size=32")
+    both = transforms.Compose([transforms.Resize(45), transforms.CenterCrop(32)])
+    for k in range(6):
+        theirs = both(Image.open(root / "tiny-imagenet-200" / "val" / "images" / f"val_{k}.JPEG").convert("RGB"))
+        assert np.array_equal(data.test.x[k].numpy(), np.asarray(theirs).transpose(2, 0, 1))
+    with pytest.raises(ValueError, match="sizes 64 and 32, not 48"):
+        load("tiny-imagenet:size=48")
+
+
+def test_what_is_missing_or_damaged_is_named(root: Path) -> None:
+    make(root)
+    place = root / "tiny-imagenet-200"
+    image = place / "val" / "images" / "val_2.JPEG"
+    image.write_bytes(image.read_bytes()[:200])
+    with pytest.raises(OSError, match=r"val_2.JPEG is damaged"):
+        load("tiny-imagenet")
+    image.unlink()
+    with pytest.raises(OSError, match=r"val_2.JPEG is missing"):
+        load("tiny-imagenet")
+    (place / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn99\n")
+    with pytest.raises(OSError, match="unknown class n99"):
+        load("tiny-imagenet")
+    (place / "val" / "val_annotations.txt").write_text("val_0.JPEG n99\n")
+    with pytest.raises(OSError, match="annotations.txt is damaged"):
+        load("tiny-imagenet")
+
+
+def test_it_is_downloaded_and_unpacked(
+    root: Path, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make(tmp_path / "made")
+    content = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "made")).read_bytes()
+    server.files["tiny-imagenet-200.zip"] = content
+    monkeypatch.setattr(tiny_imagenet, "ADDRESSES", [f"{server.address}/tiny-imagenet-200.zip"])
+    monkeypatch.setattr(tiny_imagenet, "MD5", hashlib.md5(content).hexdigest())
+    assert len(load("tiny-imagenet").train.y) == 12
+    forget()
+    shutil.rmtree(root / "tiny-imagenet-200")
+    (root / "tiny-imagenet-200.zip").write_bytes(content[:-100])
+    with pytest.raises(OSError, match="tiny-imagenet-200.zip is damaged"):
+        load("tiny-imagenet")
