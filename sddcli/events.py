@@ -6,6 +6,14 @@ from typing import NamedTuple
 from sddcli.spec import Run
 
 
+class Reading(NamedTuple):
+    """Data are being downloaded, unpacked or decoded: what, how much of it is done, of how much."""
+
+    what: str
+    done: int
+    total: int
+
+
 class Advanced(NamedTuple):
     """Runs that train side by side finished an epoch; metrics of each where it was an evaluation."""
 
@@ -37,5 +45,5 @@ class Cost(NamedTuple):
     seconds: float | None
 
 
-Event = Advanced | Saved | Failed
+Event = Reading | Advanced | Saved | Failed
 Report = Callable[[Event], None]

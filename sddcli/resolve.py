@@ -15,18 +15,22 @@ Axis = list[Value]
 Table = dict[str, Axis]
 
 PLURALS = {"levels": "level", "seeds": "seed"}
-LATER = ("cifar10", "cifar100", "tiny-imagenet")
+PROTOCOLS = ("paper", "quick")
+"""The paper's settings, or ours that keep the shape of the curve at a tenth of the cost."""
 
 
-def runs(flags: Mapping[str, str], sets: Sequence[str] = (), path: Path | None = None) -> tuple[Run, ...]:
+def runs(
+    flags: Mapping[str, str], sets: Sequence[str] = (), path: Path | None = None, protocol: str = "paper"
+) -> tuple[Run, ...]:
     """All runs that the words ask for: flags by field name, `--set` words key=value, a sweep's TOML file.
 
+    protocol: one of PROTOCOLS, from which all comes that they do not say.
     Raises ValueError for unknown keys, values that cannot be read or are out of range; OSError for the file.
     """
     asked = from_toml(path) if path else {}
     asked |= {name: parse(name, text) for name, text in map(assignment, sets)}
     asked |= {name: parse(name, text) for name, text in flags.items()}
-    return tuple(dict.fromkeys(run for table in tables(asked) for run in unfold(table)))
+    return tuple(dict.fromkeys(run for table in tables(asked, protocol) for run in unfold(table)))
 
 
 def child(parent: Run, flags: Mapping[str, str], sets: Sequence[str] = ()) -> Run:
@@ -59,21 +63,25 @@ def _pairs(run: Run, names: Sequence[str]) -> str:
     return ", ".join(f"{name} {getattr(run, name)!r}" for name in names)
 
 
-def tables(asked: Table) -> list[Table]:
-    """One table for each data set and model asked for, since the protocol depends on both."""
+def tables(asked: Table, protocol: str = "paper") -> list[Table]:
+    """One table for each data set and model asked for, since the protocol depends on both, by their plain names."""
+    if protocol not in PROTOCOLS:
+        raise unknown("protocol", protocol, PROTOCOLS)
+    end = "" if protocol == "paper" else f"/{protocol}"
     protocols = tomllib.loads(files("sddcli").joinpath("protocols.toml").read_text(encoding="utf-8"))
     default = _axes(protocols["default"])
     found = []
     for dataset in asked.get("dataset", default["dataset"]):
-        of_data = default | _axes(protocols.get(str(dataset), {})) | {"dataset": [dataset]}
+        data = str(dataset).split(":")[0]
+        of_data = default | _axes(protocols.get(data, {})) | {"dataset": [dataset]}
         models = asked.get("model", of_data.get("model"))
         if models is None:
             known = [name for name in protocols if "/" not in name and name != "default"]
-            if dataset in LATER:
-                raise ValueError(f"data set {dataset!r} comes in a later version; this one has: {', '.join(known)}")
             raise unknown("data set", str(dataset), known)
         for model in models:
-            of_model = of_data | _axes(protocols.get(f"{dataset}/{model}", {}))
+            of_model, kind = of_data, f"{data}/{str(model).split(':')[0]}"
+            for key in (kind, f"{data}{end}", f"{kind}{end}"):
+                of_model = of_model | _axes(protocols.get(key, {}))
             found.append(of_model | asked | {"dataset": [dataset], "model": [model]})
     return found
 

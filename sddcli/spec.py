@@ -72,6 +72,7 @@ class Run:
         for f in fields(self):
             object.__setattr__(self, f.name, checked(f, getattr(self, f.name)))
         canonical: dict[str, Value] = {
+            "dataset": self.dataset.rstrip("/"),
             "milestones": "/".join(repr(drop).removesuffix(".0") for drop in milestones(self.milestones)),
             **{name: None for name in SUBSEEDS if getattr(self, name) == self.seed},
         }
@@ -118,7 +119,8 @@ class Run:
     def slug(self) -> str:
         """Its folder's name for people, without hash and level: dataset, model, noise, pruning, seed."""
         noise = f"{self.noise_kind}{self.noise:g}" if self.noise else "clean"
-        words = (self.dataset, self.model, noise, self.criterion or "dense", self.retraining, f"seed{self.seed}")
+        data = re.sub(r":.*/(?=.)", ":", self.dataset)  # of a folder's path its name
+        words = (data, self.model, noise, self.criterion or "dense", self.retraining, f"seed{self.seed}")
         return re.sub(r"[^a-zA-Z0-9.=_-]+", "_", "-".join(filter(None, words)))[:100]
 
     @property

@@ -94,11 +94,55 @@ def test_errors_of_toml_name_the_file(tmp_path: Path, text: str, message: str) -
     assert message in str(error.value) and "sweep.toml" in str(error.value)
 
 
+# He et al. (2022), table of settings: epochs, batch, momentum, lr, drops, weight decay, rewinding, seeds.
+@pytest.mark.parametrize(
+    ("dataset", "model", "settings"),
+    [
+        ("mnist", "lenet-300-100", (200, 128, 0.0, 0.1, "", 0.0, "0it", 5)),
+        ("cifar10", "resnet18", (160, 128, 0.9, 0.1, "0.5/0.75", 1e-4, "1000it", 3)),
+        ("cifar100", "resnet18", (160, 128, 0.9, 0.1, "0.5/0.75", 1e-4, "1000it", 3)),
+        ("cifar10", "vgg16", (160, 128, 0.9, 0.1, "0.5/0.75", 1e-4, "2000it", 3)),
+        ("cifar100", "vgg16", (160, 128, 0.9, 0.1, "0.5/0.75", 1e-4, "2000it", 3)),
+        ("tiny-imagenet", "resnet101", (200, 512, 0.9, 0.2, "0.5/0.75", 1e-4, "1000it", 3)),
+    ],
+)
+def test_protocols_are_the_papers(dataset: str, model: str, settings: tuple[object, ...]) -> None:
+    found = runs({"dataset": dataset} | ({} if model == "resnet18" else {"model": model}))
+    run = max(found, key=lambda run: run.level)
+    own = (run.epochs, run.batch_size, run.momentum, run.lr, run.milestones, run.weight_decay, run.rewind)
+    assert (*own, len({run.seed for run in found})) == settings
+    assert (run.model, run.criterion, run.retraining, run.rate, run.noise) == (model, "magnitude", "lottery", 0.2, 0.2)
+    assert run.pruning == ("one-shot" if dataset == "tiny-imagenet" else "iterative")
+    assert bool(run.augment) == (dataset != "mnist") and run.precision == "fp32"
+
+
+@pytest.mark.parametrize("dataset", ["digits", "mnist", "cifar10", "cifar100", "tiny-imagenet", "folder:some/where"])
+def test_quick_is_a_tenth_of_the_paper(dataset: str) -> None:
+    def cost(found: tuple[Run, ...]) -> float:
+        whole = {"mnist": 60_000}.get(dataset, 1)
+        return sum(run.epochs * (run.train_size or whole) for run in found)
+
+    paper, quick = (runs({"dataset": dataset}, protocol=protocol) for protocol in ("paper", "quick"))
+    assert cost(quick) == pytest.approx(cost(paper) / 10)
+    assert {run.level for run in quick} == {run.level for run in paper}
+
+
+def test_parameters_of_data_and_models_change_no_protocol(tmp_path: Path) -> None:
+    plain, narrow = (
+        runs({"dataset": "cifar10", "model": word, "level": "3"})[0] for word in ("vgg16", "vgg16:width=8")
+    )
+    assert (narrow.rewind, narrow.epochs) == (plain.rewind, plain.epochs) == ("2000it", 160)
+    (run,) = runs({"dataset": "folder:a:b/c/", "level": "0", "seed": "0"}, protocol="quick")
+    assert run.dataset == "folder:a:b/c" and run.slug.startswith("folder_c-resnet18-") and run.epochs == 48
+    with pytest.raises(ValueError, match="unknown protocol 'quik'; did you mean 'quick'"):
+        runs({}, protocol="quik")
+
+
 def test_unknown_data_sets_and_keys() -> None:
     with pytest.raises(ValueError, match="did you mean 'digits'"):
         runs({"dataset": "digitz"})
-    with pytest.raises(ValueError, match="comes in a later version"):
-        runs({"dataset": "cifar10"})
+    with pytest.raises(ValueError, match="unknown data set 'cifar'; did you mean 'cifar10'"):
+        runs({"dataset": "cifar"})
     with pytest.raises(ValueError, match="is not key=value"):
         runs({}, ["epochs"])
     with pytest.raises(ValueError, match=str(unknown("key", "epoch", FIELDS))[:20]):

@@ -76,7 +76,7 @@ def test_gradient_prunes_by_weight_times_slope_on_noisy_labels(word: str, batche
     if batches:
         chosen = stream(run.seed, "criterion", 1, "batches").permutation(1297)[: batches * 64]
     labels = stages.noisy_labels(run, DATA).numpy()
-    slopes = by_hand(weights, DATA.train.x.double().numpy()[chosen], labels[chosen])
+    slopes = by_hand(weights, DATA.train.x.flatten(1).double().numpy()[chosen], labels[chosen])
     scores = {name: np.abs(slopes[name] * weights[name].double().numpy()) for name in MODEL.prunable}
     threshold = np.sort(np.concatenate([score.ravel() for score in scores.values()]))[24_600]
     mask = stages.prune(run, MODEL, Trained(weights, weights, kept), DATA)
@@ -149,7 +149,7 @@ def test_each_seed_moves_its_own_thing() -> None:
 def test_models_take_images_as_they_are() -> None:
     x = torch.randn(3, 5, 1, 8, 8)
     weights = {name: torch.randn(3, *shape) * 0.05 for name, shape in MODEL.shapes.items()}
-    assert torch.equal(MODEL.forward(weights, x), MODEL.forward(weights, x.flatten(2)))
+    assert torch.equal(MODEL.forward(weights, x, True), MODEL.forward(weights, x.flatten(2), False))
 
 
 def test_noise_is_that_of_the_seed_and_leaves_the_data_alone() -> None:

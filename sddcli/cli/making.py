@@ -14,7 +14,19 @@ from rich.console import Console
 
 from sddcli import resolve
 from sddcli.cli import screen
-from sddcli.cli.options import DEFAULT_RUNS, DataDir, Debug, Json, Sets, Threads, Workers, Writes, with_fields
+from sddcli.cli.options import (
+    DEFAULT_RUNS,
+    DataDir,
+    Debug,
+    Device,
+    Json,
+    Protocol,
+    Sets,
+    Threads,
+    Workers,
+    Writes,
+    with_fields,
+)
 from sddcli.cli.progress import Display, spoken_time
 from sddcli.events import Failed
 from sddcli.spec import Run, with_parents
@@ -29,6 +41,8 @@ def sweep(
     ] = None,
     sets: Sets = [],
     runs: Writes = DEFAULT_RUNS,
+    protocol: Protocol = "paper",
+    device: Device = "auto",
     workers: Workers = None,
     threads: Threads = 1,
     data_dir: DataDir = None,
@@ -46,10 +60,10 @@ def sweep(
     from sddcli.launchers import local, machine
 
     _data_in(data_dir)
-    asked = resolve.runs(fields, sets, file)
+    asked = resolve.runs(fields, sets, file, protocol)
     store, family = Store(runs), with_parents(asked)
     todo = [run for run in family if not store.finished(run)]
-    count = min(workers or machine.cores(), local.width(todo))
+    count = min(workers or machine.crew(device), local.width(todo))
     if dry_run:
         _estimate(store, len(family), todo, count, as_json)
         return
@@ -59,7 +73,7 @@ def sweep(
             store.verify(run)
         except StoreError as error:
             display(Failed(run, str(error), damaged=True))
-    _make(store, todo, display, count, threads)
+    _make(store, todo, display, count, threads, device)
     _complain(display, debug)
     if any(store.finished(run) for run in asked):
         _show(store, asked, as_json)
@@ -71,6 +85,8 @@ def train_dense(
     fields: dict[str, str],
     sets: Sets = [],
     runs: Writes = DEFAULT_RUNS,
+    protocol: Protocol = "paper",
+    device: Device = "auto",
     workers: Workers = None,
     threads: Threads = 1,
     data_dir: DataDir = None,
@@ -85,11 +101,11 @@ def train_dense(
     from sddcli.launchers import local, machine
 
     _data_in(data_dir)
-    asked = resolve.runs({"seed": "0"} | fields | {"level": "0"}, sets)
+    asked = resolve.runs({"seed": "0"} | fields | {"level": "0"}, sets, None, protocol)
     store = Store(runs)
     todo = [run for run in asked if not store.finished(run)]
     display = Display(todo, Console(stderr=True))
-    _make(store, todo, display, min(workers or machine.cores(), local.width(todo)), threads)
+    _make(store, todo, display, min(workers or machine.crew(device), local.width(todo)), threads, device)
     _complain(display, debug)
     for run in asked:
         if store.finished(run):
@@ -102,6 +118,7 @@ def prune(
     fields: dict[str, str],
     parent: Annotated[Path, typer.Argument(help="Folder of the trained run whose weights are ranked.")],
     sets: Sets = [],
+    device: Device = "auto",
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
@@ -118,12 +135,13 @@ def prune(
     store, run = Store.holding(parent)
     child = resolve.child(run, fields, sets)
     if store.manifest(child) is None:
-        local.prune(store, child, machine.describe(_command()))
+        local.prune(store, child, machine.describe(_command()), device)
     print(store.folder(child))
 
 
 def retrain(
     child: Annotated[Path, typer.Argument(help="Folder that sdd prune printed.")],
+    device: Device = "auto",
     threads: Threads = 1,
     data_dir: DataDir = None,
     debug: Debug = False,
@@ -136,7 +154,7 @@ def retrain(
     store, run = Store.holding(child)
     display = Display([run], Console(stderr=True))
     if not store.finished(run):
-        _make(store, [run], display, 1, threads)
+        _make(store, [run], display, 1, threads, device)
     _complain(display, debug)
     if store.finished(run):
         print(store.folder(run))
@@ -153,14 +171,14 @@ def _command() -> str:
     return shlex.join(["sdd", *sys.argv[1:]])
 
 
-def _make(store: Store, todo: Sequence[Run], display: Display, workers: int, threads: int) -> None:
+def _make(store: Store, todo: Sequence[Run], display: Display, workers: int, threads: int, device: str) -> None:
     """Has workers make the runs, on show; where it is stopped, says how to go on."""
     from sddcli.launchers import local, machine
 
     signal.signal(signal.SIGTERM, _terminated)
     try:
         with display:
-            local.sweep(store, todo, machine.describe(_command()), workers, threads, display)
+            local.sweep(store, todo, machine.describe(_command()), workers, threads, device, display)
     except (KeyboardInterrupt, typer.Abort, SystemExit) as stop:
         code = stop.code if isinstance(stop, SystemExit) else 130
         print(f"sdd: stopped; finished runs are kept, go on with: {_command()}", file=sys.stderr)

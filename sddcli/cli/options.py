@@ -26,6 +26,10 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", envvar="SDD_DATA", help="Where downloaded data sets are."),
 ]
+Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to train; auto: CUDA if there.")]
+Protocol = Annotated[
+    str, typer.Option("--protocol", metavar="paper|quick", help="Where settings come from that are not said.")
+]
 DEFAULT_RUNS = Path("runs")
 
 

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sddcli.events import Advanced, Event, Failed, Saved
+from sddcli.events import Advanced, Event, Failed, Reading, Saved
 from sddcli.spec import FIELDS, Run
 
 PLAIN_SECONDS = 5.0
@@ -27,9 +27,11 @@ class Display:
 
     def __post_init__(self) -> None:
         self._epochs, self._total = 0, sum(run.epochs for run in self.runs)
+        self._trained: dict[Run, int] = {}
         self._saved, self._began, self._spoken = 0, monotonic(), monotonic()
         self._active: dict[Run, Advanced] = {}  # the latest event of each batch in work, by its first run
         self._metrics: dict[Run, Mapping[str, float]] = {}
+        self._reading = "starting workers ..."
         self._told = [name for name in FIELDS if name != "level" and "," in _values(self.runs, name)]
         self._alive = self.console.is_terminal and not self.console.is_dumb_terminal
         self._live = Live(console=self.console, get_renderable=self._view, refresh_per_second=8, transient=True)
@@ -45,12 +47,20 @@ class Display:
 
     def __call__(self, event: Event) -> None:
         """Takes in one event."""
-        if isinstance(event, Advanced):
+        if isinstance(event, Reading):
+            self._reading = f"{event.what}: {event.done / max(event.total, 1):.0%}"
+            if not self._alive and (monotonic() - self._spoken > PLAIN_SECONDS or event.done >= event.total):
+                self._spoken = monotonic()
+                self.console.print(self._reading, soft_wrap=True)
+        elif isinstance(event, Advanced):
             self._epochs += len(event.runs)
+            for run in event.runs:
+                self._trained[run] = self._trained.get(run, 0) + 1
             self._active[event.runs[0]] = event
             self._metrics.update(zip(event.runs, event.metrics or (), strict=False))
         elif isinstance(event, Saved):
             self._saved += 1
+            self._epochs += event.run.epochs - self._trained.pop(event.run, 0)  # what it was rewound by
             self._active.pop(event.run, None)
             self._say(event.run)
             self._metrics.pop(event.run, None)
@@ -94,7 +104,7 @@ class Display:
             level = f"level {run.level}" if run.level else "dense"
             epoch = f"epoch {event.epoch}/{run.epochs}"
             body.add_row(Text(self._chains(event.runs), overflow="ellipsis"), level, epoch, self._accuracy(event.runs))
-        starting = Text("starting workers ...", style="dim")
+        starting = Text(self._reading, style="dim")
         return Group(head, body if self._active or self._saved else starting)
 
 

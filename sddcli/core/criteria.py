@@ -18,7 +18,8 @@ def gradient(net: Net, *, batches: str = "1") -> Tensors:
 
 def random(net: Net) -> Tensors:
     """U(0, 1), independent of the weights: the naive benchmark (He et al. 2022)."""
-    return {name: torch.from_numpy(net.stream(name).random(tuple(w.shape))) for name, w in net.final.items()}
+    draws = {name: torch.from_numpy(net.stream(name).random(tuple(w.shape))) for name, w in net.final.items()}
+    return {name: draw.to(net.final[name].device) for name, draw in draws.items()}
 
 
 CRITERIA = {"magnitude": magnitude, "gradient": gradient, "random": random}

@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any
 
-from sddcli.events import Cost, Event, Failed, Report, Saved
+from sddcli.events import Cost, Event, Failed, Reading, Report, Saved
 from sddcli.spec import Run
 from sddcli.store import Store, StoreError
 
@@ -27,7 +27,13 @@ MOST_SIDE_BY_SIDE = 6
 
 
 def sweep(
-    store: Store, runs: Sequence[Run], facts: Mapping[str, Any], workers: int, threads: int, report: Report
+    store: Store,
+    runs: Sequence[Run],
+    facts: Mapping[str, Any],
+    workers: int,
+    threads: int,
+    device: str,
+    report: Report,
 ) -> None:
     """Finishes `runs`, unfinished and parents first; parents that are not among them are in the store.
 
@@ -41,7 +47,7 @@ def sweep(
 
     def hire() -> _Worker:
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, store.root, dict(facts), threads), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, store.root, dict(facts), threads, device), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -49,7 +55,7 @@ def sweep(
     context = multiprocessing.get_context("spawn")
     crew = [hire() for _ in range(min(workers, width(agenda.runs)))]
     try:
-        _check(crew[0], agenda)
+        _check(crew[0], agenda, report)
         store.prepare()
         _work_off(crew, agenda, hire, report)
     finally:
@@ -123,11 +129,12 @@ class _Worker:
     batch: list[Run] = field(default_factory=list)
 
 
-def _check(worker: _Worker, agenda: Agenda) -> None:
-    """Has a worker, which loads torch anyway, look up the names of all runs. Raises what it found."""
+def _check(worker: _Worker, agenda: Agenda, report: Report) -> None:
+    """Has a worker, which loads torch anyway, read the data and look up the names of all runs. Raises what it found."""
     worker.pipe.send(("check", agenda.runs))
     try:
-        error = worker.pipe.recv()
+        while isinstance(error := worker.pipe.recv(), Reading):
+            report(error)
     except (EOFError, ConnectionError):
         raise RuntimeError("the worker process died while it started") from None
     if error:
@@ -174,7 +181,7 @@ def _settle(event: Event, agenda: Agenda, report: Report) -> None:
         )
 
 
-def _serve(pipe: "Connection[Any, Any]", root: str, facts: dict[str, Any], threads: int) -> None:
+def _serve(pipe: "Connection[Any, Any]", root: str, facts: dict[str, Any], threads: int, device: str) -> None:
     """A worker's life: checks runs or makes them, on demand, until its caller goes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the caller decides
     parent = multiprocessing.parent_process()
@@ -189,10 +196,11 @@ def _serve(pipe: "Connection[Any, Any]", root: str, facts: dict[str, Any], threa
     while True:
         task, runs = pipe.recv()
         try:
+            place = prune_retrain.place(device)
             if task == "check":
-                prune_retrain.check(runs)
+                prune_retrain.check(runs, lambda *said: pipe.send(Reading(*said)))
             else:
-                prune_retrain.work(store, runs, facts, pipe.send)
+                prune_retrain.work(store, runs, facts, place, pipe.send)
             pipe.send(None)
         except Exception as error:
             if task == "check":
@@ -208,11 +216,11 @@ def estimate(store: Store, runs: Sequence[Run]) -> Cost:
     """What `runs` will cost. Raises ValueError for words that no table knows."""
     from sddcli.recipes import prune_retrain
 
-    prune_retrain.check(runs)
+    prune_retrain.check_outline(runs)
     return prune_retrain.cost(store, runs)
 
 
-def prune(store: Store, run: Run, facts: Mapping[str, Any]) -> None:
+def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None:
     """Prunes one run in this process, ready to be retrained. Raises ValueError, StoreError."""
     import torch
 
@@ -220,7 +228,7 @@ def prune(store: Store, run: Run, facts: Mapping[str, Any]) -> None:
 
     torch.set_num_threads(1)
     prune_retrain.check([run])
-    prune_retrain.prune(store, run, facts)
+    prune_retrain.prune(store, run, facts, prune_retrain.place(device))
 
 
 def width(runs: Iterable[Run]) -> int:

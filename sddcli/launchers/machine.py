@@ -1,5 +1,6 @@
 """This machine: how many cores a sweep may use, and where its numbers were made."""
 
+import ctypes
 import os
 import platform
 import subprocess
@@ -11,6 +12,20 @@ from typing import Any
 def cores() -> int:
     """Number of cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def crew(device: str) -> int:
+    """How many workers a sweep gets unless told: one a core, or one for a GPU, which they would only share."""
+    return 1 if device.startswith("cuda") or (device == "auto" and _cuda()) else cores()
+
+
+def _cuda() -> bool:
+    """Whether the driver of a CUDA GPU is here, asked without torch."""
+    try:
+        driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    except OSError:
+        return False
 
 
 def describe(command: str) -> dict[str, Any]:
@@ -25,7 +40,6 @@ def describe(command: str) -> dict[str, Any]:
             "numpy": version("numpy"),
         },
         "machine": f"{platform.system()} {platform.machine()}, {cores()} cores",
-        "device": "cpu",
     }
 
 

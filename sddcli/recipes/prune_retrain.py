@@ -1,5 +1,6 @@
 """Prune and retrain: the experiment of sparse double descent (He et al. 2022)."""
 
+import re
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -7,13 +8,17 @@ from math import isfinite, prod
 from statistics import mean
 from typing import Any
 
+import torch
+
 from sddcli import stages
 from sddcli.analyses import learning_distance
 from sddcli.core import masks
 from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of, rewind_steps, start_of
 from sddcli.core.types import Data, Tensors, Trained
-from sddcli.datasets.load import load
+from sddcli.core.words import unknown
+from sddcli.datasets.files import Tell
+from sddcli.datasets.load import load, outline, silent
 from sddcli.events import Advanced, Cost, Failed, Report, Saved
 from sddcli.spec import Run
 from sddcli.store import Store, StoreError
@@ -21,10 +26,30 @@ from sddcli.store import Store, StoreError
 Row = dict[str, float | int | None]
 
 
-def check(runs: Sequence[Run]) -> None:
-    """Raises ValueError where a word is in no table or a level leaves no weight, before anything is written."""
+def check(runs: Sequence[Run], tell: Tell = silent) -> None:
+    """Raises ValueError where a word is in no table or a level leaves no weight, before anything is written.
+
+    Reads the data, which may have to be downloaded: `tell` hears of it. Raises OSError where they cannot be.
+    """
     for run in runs:
-        stages.check(run, data_of(run))
+        stages.check(run, load(run.dataset, run.train_size, run.validation, tell=tell))
+
+
+def check_outline(runs: Sequence[Run]) -> None:
+    """The same without the data: only their outline is looked at."""
+    for run in runs:
+        stages.check(run, _outline(run))
+
+
+def place(device: str) -> str:
+    """The device that a word means: auto is CUDA where torch has one. Raises ValueError where it is not there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", device):
+        raise unknown("device", device, ("auto", "cpu", "cuda"))
+    if device != "cpu" and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise ValueError(f"no device {device} here: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs")
+    return device
 
 
 def cost(store: Store, runs: Sequence[Run]) -> Cost:
@@ -37,9 +62,8 @@ def cost(store: Store, runs: Sequence[Run]) -> Cost:
     return Cost(sum(run.epochs for run in runs), sum(map(_bytes, runs)), seconds)
 
 
-def data_of(run: Run) -> Data:
-    """The data that `run` is trained on. Raises ValueError, OSError: see `load`."""
-    return load(run.dataset, run.train_size, run.validation)
+def _outline(run: Run) -> Data:
+    return outline(run.dataset, run.train_size, run.validation)
 
 
 def _kind(run: Run) -> tuple[str, str, int]:
@@ -48,23 +72,23 @@ def _kind(run: Run) -> tuple[str, str, int]:
 
 def _bytes(run: Run) -> int:
     """Kept weights, a bit for each that can be pruned, a dense run's initial weights; the words beside them."""
-    model = stages.model_of(run, data_of(run))
+    model = stages.model_of(run, _outline(run))
     parameters = sum(prod(shape) for shape in model.shapes.values())
     stored = parameters - model.size + sum(stages.counts(run, model).values())
     weights = 4 * (stored + (parameters if run.level == 0 else 0)) + model.size // 8
     return weights + 150 * -(-run.epochs // run.eval_every) + 3000
 
 
-def work(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], report: Report) -> None:
+def work(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], device: str, report: Report) -> None:
     """Makes runs whose parents are finished and which agree in `Run.batch`: prune -> retrain -> measure -> save.
 
-    facts: what the manifests record beside their numbers. A run that cannot be pruned or that diverges is
-    reported as failed; the others go on.
+    facts: what the manifests record beside their numbers; device: "cpu", "cuda" or one of several. A run that
+    cannot be pruned or that diverges is reported as failed; the others go on.
     """
     began = time.perf_counter()
-    data = data_of(runs[0])
+    data = load(runs[0].dataset, runs[0].train_size, runs[0].validation, device)
     model = stages.model_of(runs[0], data)
-    facts = {**facts, "data": {"name": runs[0].dataset, "sha256": data.sha256}}
+    facts = _facts(facts, runs[0], data, device)
     ready: dict[Run, Trained] = {}
     for run in runs:
         try:
@@ -92,11 +116,15 @@ def work(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], report: Re
         report(Saved(run))
 
 
-def prune(store: Store, run: Run, facts: Mapping[str, Any]) -> None:
+def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None:
     """Writes one run as pruned, ready to be retrained. Raises StoreError, ValueError."""
-    data = data_of(run)
-    facts = {**facts, "data": {"name": run.dataset, "sha256": data.sha256}}
-    _prepared(store, run, stages.model_of(run, data), data, facts)
+    data = load(run.dataset, run.train_size, run.validation, device)
+    _prepared(store, run, stages.model_of(run, data), data, _facts(facts, run, data, device))
+
+
+def _facts(facts: Mapping[str, Any], run: Run, data: Data, device: str) -> dict[str, Any]:
+    name = torch.cuda.get_device_name(device) if device != "cpu" else "cpu"
+    return {**facts, "device": name, "data": {"name": run.dataset, "sha256": data.sha256}}
 
 
 def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[str, Any]) -> Trained:
@@ -105,14 +133,18 @@ def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[s
         known = store.manifest(relative)
         if known and known["data"]["sha256"] != data.sha256:
             raise StoreError(f"{store.folder(relative)} was made from other {run.dataset} data: its hash differs")
+
+    def here(tensors: Tensors) -> Tensors:
+        return stages.moved(tensors, data.train.y.device)
+
     if run.level == 0:
-        start = stages.fresh(run, model)
+        start = here(stages.fresh(run, model))
         return Trained(start, start, stages.full_masks(model, start))
-    initial = store.initial(run)
+    initial = here(store.initial(run))
     if (found := store.pruned(run)) is not None:
-        return Trained(initial, *found)
+        return Trained(initial, *map(here, found))
     parent, how = masks_of(run)
-    final, kept = store.weights(parent)
+    final, kept = map(here, store.weights(parent))
     metrics = _size(kept, data)  # of re-dense training, the sparsity that it comes from
     if how == "prune":
         kept = stages.prune(run, model, Trained(initial, final, kept), data)
@@ -121,7 +153,7 @@ def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[s
         metrics = _size(kept, data) | {f"pruned_{name}": value for name, value in _finite(after).items()}
     if how == "open":
         kept = stages.full_masks(model, final)
-    start = masks.apply(kept, _start(store, run, model, data))
+    start = masks.apply(kept, here(_start(store, run, model, data)))
     store.save_pruned(run, start, kept, {**facts, "metrics": metrics})
     return Trained(initial, start, kept)
 

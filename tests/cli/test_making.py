@@ -14,6 +14,7 @@ import pytest
 
 from sddcli.store import Store
 from tests.conftest import SMALL, Sdd
+from tests.datasets.small import image_folder
 
 # The default sweep with steps twice as large and one seed less: the same curve for a third of the price.
 TWIN = ["--rate", "0.36", "--levels", "0-16", "--seeds", "0-2"]
@@ -73,7 +74,16 @@ def test_dry_run_counts_and_writes_nothing(sdd: Sdd, trained: Path, tmp_path: Pa
     ("words", "code", "message"),
     [
         ("--dataset digitz", 2, "did you mean 'digits'?"),
-        ("--dataset cifar10 --noise 0.2 --criterion magnitude --dry-run", 2, "comes in a later version"),
+        ("--dataset cifar10 --model lenet-0 --dry-run", 2, "unknown model 'lenet-0'"),
+        ("--model resnet18:widht=2 --dry-run", 2, "did you mean 'width'?"),
+        ("--augment crop-flip --dry-run", 2, "is for images that are held as bytes, and digits is not"),
+        ("--optimizer adm --dry-run", 2, "did you mean 'adam'?"),
+        ("--precision fp64 --dry-run", 2, "unknown precision 'fp64'"),
+        ("--dataset folder:none --dry-run", 4, "no folder of images at none"),
+        ("--protocol quik --dry-run", 2, "did you mean 'quick'?"),
+        ("--device gpu", 2, "known: auto, cpu, cuda"),
+        ("--device cuda:99", 2, "no device cuda:99 here"),
+        ("--validation 0.0001 --dry-run", 2, "leaves none on one side"),
         ("--noise 1.5", 2, "noise 1.5 is outside [0, 1]"),
         ("--noise -0.1", 2, "noise -0.1 is outside [0, 1]"),
         ("--noise x", 2, "noise takes numbers"),
@@ -99,6 +109,54 @@ def test_bad_words_are_one_line_and_nothing_is_written(
     assert said.code == code and message in said.err
     assert said.err.count("\n") == 1 and said.err.startswith("sdd: ") and said.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_papers_protocol_and_its_cost_need_no_data(
+    sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SDD_DATA", str(tmp_path / "none"))
+    said = sdd("sweep", *["--dataset", "cifar10", "--noise", "0.2", "--criterion", "magnitude", "--dry-run", "--json"])
+    assert said.code == 0 and (said.json["runs"], said.json["epochs"]) == (3 * 28, 3 * 28 * 160)
+    dense = 2 * 4 * 11_173_962  # two copies of ResNet-18's weights of each seed's dense run
+    assert 3 * dense < said.json["bytes"] < 3 * 4 * dense and list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_of_a_folder_of_images(sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoded with progress, augmented, held out in part; everything is recorded, and gone on with."""
+    monkeypatch.setenv("SDD_DATA", str(tmp_path / "data"))
+    settings = (
+        "--model convnet:width=2 --protocol quick --runs runs --epochs 2 --levels 0-1 --seed 0-1 --augment crop-flip "
+        "--validation 0.2 --batch-size 4 --optimizer adam --lr 0.01 --loss mse --init glorot --precision bf16 "
+        "--device cpu"
+    )
+    words = ["--dataset", image_folder(tmp_path), *settings.split()]
+    monkeypatch.chdir(tmp_path)
+    said = sdd("sweep", *words, "--set", "eval_every=1")
+    assert said.code == 0 and "reading train images: 100%" in said.err
+    rows = pd.read_csv(tmp_path / "runs" / "results.csv")
+    assert len(rows) == 4 and (rows["examples"] == 8).all() and rows["validation_accuracy"].between(0, 1).all()
+    (first, *_) = Store(tmp_path / "runs").manifests()
+    assert first[1]["device"] == "cpu" and first[0].slug.startswith("folder_pictures_mine-convnet_width=2-")
+    history = pd.read_csv(tmp_path / "runs" / "history.csv")
+    for run, evaluated in history.groupby("run"):
+        best = evaluated.loc[evaluated["validation_accuracy"].idxmax(), "test_accuracy"]
+        assert best == rows.set_index("run").loc[run, "chosen_test_accuracy"]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.safetensors")}
+    assert sdd("sweep", *words, "--set", "eval_every=1").code == 0
+    assert all(path.stat().st_mtime_ns == then for path, then in before.items())
+
+
+def test_a_damaged_image_stops_before_anything_is_written(
+    sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDD_DATA", str(tmp_path / "data"))
+    word = image_folder(tmp_path)
+    (Path(word.removeprefix("folder:")) / "train" / "cat" / "1.jpg").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    said = sdd("sweep", "--dataset", word, "--model", "convnet", "--level", "0")
+    assert said.code == 4 and "1.jpg is damaged" in said.err and said.err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_unknown_key_of_a_sweeps_file(sdd: Sdd, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from sddcli.cli import progress
 from sddcli.cli.progress import Display, spoken_time
-from sddcli.events import Advanced, Failed, Saved
+from sddcli.events import Advanced, Failed, Reading, Saved
 from sddcli.resolve import runs
 from sddcli.spec import Run
 
@@ -55,6 +55,27 @@ def test_elsewhere_a_plain_line_now_and_then(pair: list[Run], monkeypatch: pytes
     assert out.getvalue().count("\n") == 1 and "\x1b" not in out.getvalue()
     assert out.getvalue().startswith("2/4 runs, ") and "seed1 level 0" in out.getvalue()
     assert "train 70.0%  test 85.0%" in out.getvalue()
+
+
+def test_reading_data_is_told_on_a_terminal_and_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(file=StringIO(), force_terminal=True, width=80)
+    with Display(RUNS, console) as display, console.capture() as seen:
+        display(Reading("downloading cifar-10-python.tar.gz", 17, 170))
+        console.print(display._view())
+    assert "downloading cifar-10-python.tar.gz: 10%" in seen.get()
+    out = StringIO()
+    with Display(RUNS, Console(file=out, width=80)) as display:
+        for done in range(11):
+            display(Reading("reading train images", done, 10))
+    assert out.getvalue() == "reading train images: 100%\n"
+
+
+def test_what_a_run_is_rewound_by_is_not_left_to_do(pair: list[Run]) -> None:
+    display = Display(pair, Console(file=StringIO()))
+    display(Advanced(pair, 4, METRICS))
+    display(Saved(pair[0]))
+    display(Saved(pair[1]))
+    assert display._left() == "0 s"
 
 
 def test_failures_are_kept_and_no_longer_awaited(pair: list[Run]) -> None:

@@ -111,7 +111,7 @@ def test_a_worker_that_dies_with_its_last_words_unheard_is_no_hang(tmp_path: Pat
             time.sleep(0.5)
             kill_workers(os.getpid())
 
-    sweep(store, todo, {}, 2, 1, report)
+    sweep(store, todo, {}, 2, 1, "cpu", report)
     failed = [event for event in heard if isinstance(event, Failed)]
     assert {event.run for event in failed} == set(todo) and "exit code -9" in failed[0].reason
 
@@ -128,7 +128,7 @@ def test_an_idle_worker_that_dies_is_replaced(tmp_path: Path) -> None:
             os.kill(idle.pid or 0, signal.SIGKILL)
             time.sleep(0.3)
 
-    sweep(store, todo, {}, 2, 1, report)
+    sweep(store, todo, {}, 2, 1, "cpu", report)
     assert all(store.finished(run) for run in todo) and not [e for e in heard if isinstance(e, Failed)]
 
 
@@ -136,7 +136,7 @@ def test_a_run_that_another_sweep_finished_meanwhile_is_left_alone(trained: Path
     root = shutil.copytree(trained, tmp_path / "runs")
     before = {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}
     todo, heard = [run for run, _ in Store(root).manifests()], list[Event]()
-    sweep(Store(root), with_parents(todo), {}, 1, 1, heard.append)
+    sweep(Store(root), with_parents(todo), {}, 1, 1, "cpu", heard.append)
     assert heard.count(Saved(todo[0])) == 1 and len(heard) == len(todo)
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}
 

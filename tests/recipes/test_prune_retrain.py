@@ -29,7 +29,7 @@ def made(root: Path, run: Run) -> Store:
     store, events = Store(root), list[Event]()
     for each in with_parents([run])[:-1]:
         if not store.finished(each):
-            prune_retrain.work(store, [each], {}, events.append)
+            prune_retrain.work(store, [each], {}, "cpu", events.append)
     assert not [event for event in events if isinstance(event, Failed)]
     prune_retrain._prepared(store, run, MODEL, DATA, {"data": {"sha256": DATA.sha256}, "seconds": 0})
     return store
@@ -88,7 +88,7 @@ def test_weights_at_a_rewind_step_are_made_once_and_damage_is_noticed(root: Path
     )
     path.write_bytes(b"x")
     events: list[Event] = []
-    prune_retrain.work(store, [replace(run, criterion="random", seed=1, rate=0.3)], {}, events.append)
+    prune_retrain.work(store, [replace(run, criterion="random", seed=1, rate=0.3)], {}, "cpu", events.append)
     (failed,) = [event for event in events if isinstance(event, Failed)]
     assert failed.damaged and "step-9.safetensors" in failed.reason
     path.unlink()
@@ -97,7 +97,7 @@ def test_weights_at_a_rewind_step_are_made_once_and_damage_is_noticed(root: Path
 def test_a_pruned_run_goes_on_from_what_it_wrote(root: Path) -> None:
     run = replace(RUN, retraining="scratch", seed=2, level=1)
     store, events = made(root, run), list[Event]()
-    prune_retrain.work(store, [run], {}, events.append)
+    prune_retrain.work(store, [run], {}, "cpu", events.append)
     assert isinstance(events[-1], Saved) and store.finished(run)
     manifest = store.manifest(run)
     assert manifest and {"pruned_test_accuracy", "test_accuracy", "best_test_accuracy"} <= set(manifest["metrics"])
@@ -110,7 +110,7 @@ def test_one_that_cannot_be_pruned_fails_alone(root: Path) -> None:
     made(root, bad)
     (store.folder(bad) / "pruned.safetensors").write_bytes(b"x")
     events: list[Event] = []
-    prune_retrain.work(store, [bad, good], {}, events.append)
+    prune_retrain.work(store, [bad, good], {}, "cpu", events.append)
     assert [event.run for event in events if isinstance(event, Failed)] == [bad]
     assert [event.run for event in events if isinstance(event, Saved)] == [good]
 
@@ -121,7 +121,7 @@ def test_a_lost_initialization_fails_its_run_alone_though_it_was_pruned_before(r
     made(root, bad)
     (store.folder(replace(bad, level=0)) / "initial.safetensors").write_bytes(b"x")
     events: list[Event] = []
-    prune_retrain.work(store, [bad, good], {}, events.append)
+    prune_retrain.work(store, [bad, good], {}, "cpu", events.append)
     assert [event.run for event in events if isinstance(event, Failed)] == [bad] and store.finished(good)
 
 
@@ -129,7 +129,7 @@ def test_a_lost_initialization_fails_its_run_alone_though_it_was_pruned_before(r
 def test_every_retraining_trains(root: Path, name: str) -> None:
     run = replace(RUN, retraining=name, rewind="9it", level=1)
     store, events = made(root, run), list[Event]()
-    prune_retrain.work(store, [run], {}, events.append)
+    prune_retrain.work(store, [run], {}, "cpu", events.append)
     assert isinstance(events[-1], Saved)
     final, kept = store.weights(run)
     assert all(not final[key][~mask].any() for key, mask in kept.items())
