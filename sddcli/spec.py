@@ -42,7 +42,7 @@ class Run:
     noise_kind: str = _option("how labels get noise", "symmetric", table="core.noise.NOISES")
     train_size: int = _option("training examples, a fixed balanced part; 0 is all", 0, "[0, inf)")
     validation: float = _option("share of the training examples to hold out", 0.0, "[0, 1)")
-    augment: str = _option("what is done to training images; empty is nothing", "", table="core.images.AUGMENTATIONS")
+    augment: str = _option("what is done to training images", "none", table="core.images.AUGMENTATIONS")
     init: str = _option("how weights start", "kaiming", table="core.inits.INITS")
     criterion: str = _option("what is kept", "", table="core.criteria.CRITERIA")
     scope: str = _option("weights are ranked: global, or each layer for itself", "global")

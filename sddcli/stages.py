@@ -85,10 +85,8 @@ def _noisy(run: Run, data: Data, examples: Examples, *names: str) -> Tensor:
 
 def augmentation(run: Run, data: Data) -> Augmentation | None:
     """What is done to each training image before each step. Raises ValueError where data are no images in bytes."""
-    if not run.augment:
-        return None
     found = pick("augment", run.augment, AUGMENTATIONS)()
-    if not data.mean:
+    if found and not data.mean:
         raise ValueError(f"augment {run.augment!r} is for images that are held as bytes, and {run.dataset} is not")
     return found
 

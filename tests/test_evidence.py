@@ -20,25 +20,34 @@ EXAMPLES = sorted((ROOT / "examples").glob("figure-*-digits.toml"))
 )
 def fixture_frame(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     if request.param == "recorded":
-        return table.read(ROOT / "docs" / "evidence" / "digits.csv")
+        return pd.concat(
+            [table.read(ROOT / "docs" / "evidence" / f"{name}.csv") for name in ("digits", "digits-convnet")]
+        )
     root = tmp_path_factory.mktemp("evidence") / "runs"
     for example in EXAMPLES:
         subprocess.run([sys.executable, "-m", "sddcli", "sweep", str(example), "--runs", str(root)], check=True)
     return table.read(root / "results.csv")
 
 
+USUAL: dict[str, Any] = {
+    "model": "lenet-300-100",
+    "noise": 0.4,
+    "noise_kind": "symmetric",
+    "criterion": "magnitude",
+    "retraining": "lottery",
+}
+
+
 def said(frame: pd.DataFrame, accuracy: str = "test_accuracy", **where: Any) -> dict[str, Any]:
     """The verdict on one setting; what is not said is 40 % symmetric noise, magnitude, lottery."""
-    usual = {"noise": 0.4, "noise_kind": "symmetric", "criterion": "magnitude", "retraining": "lottery"} | where
-    rows = table.select(frame, {name: [value] for name, value in usual.items()})
-    assert rows["seed"].nunique() == 5 and rows["level"].nunique() == 33
+    rows = table.select(frame, {name: [value] for name, value in (USUAL | where).items()})
+    assert rows["seed"].nunique() == 5 and rows["level"].nunique() >= 31
     (verdict,) = table.judged(rows.assign(test_accuracy=rows[accuracy]), judge).to_dict("records")
     return verdict
 
 
 def at(frame: pd.DataFrame, level: int, name: str, **where: Any) -> float:
-    usual = {"noise": 0.4, "noise_kind": "symmetric", "criterion": "magnitude", "retraining": "lottery"} | where
-    rows = table.select(frame, {key: [value] for key, value in {**usual, "level": level}.items()})
+    rows = table.select(frame, {key: [value] for key, value in {**USUAL, **where, "level": level}.items()})
     return float(rows[name].mean())
 
 
@@ -82,6 +91,18 @@ def test_c5_retrainings(frame: pd.DataFrame) -> None:
 def test_c6_other_noises_show_none_here(frame: pd.DataFrame) -> None:
     assert said(frame, noise_kind="asymmetric")["found"] is False
     assert said(frame, noise_kind="pairflip")["found"] is False
+
+
+def test_c6_a_convnet_shows_it_and_c8_with_batchnorm_the_distance_has_no_peak(frame: pd.DataFrame) -> None:
+    verdict = said(frame, model="convnet:width=8")
+    assert verdict["found"] and verdict["dip_low"] > 0.02 and verdict["rise_low"] > 0.1 and verdict["gain_low"] > 0.1
+    assert abs(verdict["valley"] - verdict["fitted"]) <= 2
+    distances = [at(frame, level, "learning_distance", model="convnet:width=8") for level in range(31)]
+    assert max(distances) < 1.03 * distances[0] and max(distances) == max(distances[:4])
+    threshold = verdict["fitted"]
+    assert distances[verdict["peak"]] < 0.7 * distances[threshold]
+    floor = [at(frame, level, "masking_distance", model="convnet:width=8") for level in range(31)]
+    assert floor == sorted(floor)
 
 
 def test_c7_best_epochs_hide_the_dip_at_the_threshold_but_have_one_of_their_own(frame: pd.DataFrame) -> None:

@@ -46,4 +46,8 @@ def crop_flip(*, pad: int = 4) -> Augmentation:
     return Augmentation(draw, apply)
 
 
-AUGMENTATIONS: dict[str, Callable[[], Augmentation]] = {"crop-flip": crop_flip}
+def none() -> None:
+    """Images as they are."""
+
+
+AUGMENTATIONS: dict[str, Callable[[], Augmentation | None]] = {"none": none, "crop-flip": crop_flip}
