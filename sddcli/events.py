@@ -37,6 +37,16 @@ class Failed(NamedTuple):
     trace: str = ""
 
 
+class Busy(NamedTuple):
+    """A run is claimed by another process, which may finish it."""
+
+    run: Run
+
+
+class Stopping(NamedTuple):
+    """Somebody wants an end: runs in work are saved where they are."""
+
+
 class Cost(NamedTuple):
     """What runs will take: epochs, bytes in the store, seconds on one worker or None where none was timed."""
 
@@ -45,5 +55,5 @@ class Cost(NamedTuple):
     seconds: float | None
 
 
-Event = Reading | Advanced | Saved | Failed
+Event = Reading | Advanced | Saved | Failed | Busy | Stopping
 Report = Callable[[Event], None]

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from functools import cached_property
 from itertools import product
 from math import prod
 from typing import Any
@@ -99,13 +100,13 @@ class Run:
         for name, usual in canonical.items():
             object.__setattr__(self, name, usual)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits of the hash of the fields that differ from their defaults."""
         differing = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
         return hashlib.sha256(json.dumps(differing, sort_keys=True).encode()).hexdigest()[:12]
 
-    @property
+    @cached_property
     def chain(self) -> str:
         """The id of the chain: that of its run at level 1; a dense run, shared by chains, has its own."""
         return replace(self, level=min(self.level, 1)).id
@@ -115,7 +116,7 @@ class Run:
         """The runs that must be finished before this one can start."""
         return () if self.level == 0 else tuple(dict.fromkeys((masks_of(self).run, start_of(self).run)))
 
-    @property
+    @cached_property
     def slug(self) -> str:
         """Its folder's name for people, without hash and level: dataset, model, noise, pruning, seed."""
         noise = f"{self.noise_kind}{self.noise:g}" if self.noise else "clean"
@@ -123,7 +124,7 @@ class Run:
         words = (data, self.model, noise, self.criterion or "dense", self.retraining, f"seed{self.seed}")
         return re.sub(r"[^a-zA-Z0-9.=_-]+", "_", "-".join(filter(None, words)))[:100]
 
-    @property
+    @cached_property
     def batch(self) -> tuple[Run, str]:
         """The same for all runs that can be trained side by side: their plain dense run and their schedule."""
         plain = replace(self, noise=0, level=0, seed=0, init_seed=None, order_seed=None, noise_seed=None)

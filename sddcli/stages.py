@@ -22,7 +22,7 @@ from sddcli.core.optimizers import MEMORY, OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
 from sddcli.core.retraining import origin, rewind_steps
 from sddcli.core.schedules import piecewise
-from sddcli.core.types import Data, Examples, Forward, Net, State, Tensors, Trained
+from sddcli.core.types import Begun, Data, Examples, Forward, Net, State, Tensors, Trained
 from sddcli.core.words import pick
 from sddcli.spec import Run
 
@@ -178,17 +178,23 @@ def schedule(run: Run, n: int) -> tuple[list[float], int]:
     return rates, first if kind == "rewound" else 0
 
 
+def beginning(run: Run, data: Data, start: Tensors) -> Begun:
+    """`run` before its first step, from start weights (*shape)."""
+    first = schedule(run, len(data.train.y))[1]
+    return Begun(start, {}, first, first)
+
+
 def train(
-    runs: Sequence[Run], model: Model, data: Data, starts: Sequence[Tensors], kept: Sequence[Tensors]
+    runs: Sequence[Run], model: Model, data: Data, begun: Sequence[Begun], kept: Sequence[Tensors]
 ) -> Iterator[Training]:
-    """Trains M runs side by side from their start weights under their masks, each (*shape), to the end.
+    """Trains M runs side by side from where they are, at one step, under their masks, each (*shape), to the end.
 
     The runs agree in `Run.batch`. Evaluates after each `eval_every` epochs and after the last one.
     """
     run = runs[0]
     noisy = torch.stack([noisy_labels(each, data) for each in runs])
-    rates, first = schedule(run, noisy.shape[1])
-    state = _state(model, data, starts, kept, first)
+    rates, _ = schedule(run, noisy.shape[1])
+    state = _state(model, data, begun, kept)
     for epoch, now in engine.train(state, data.train.x, noisy, _plan(runs, model, data, rates)):
         due = epoch % run.eval_every == 0 or epoch == run.epochs
         yield Training(epoch, metrics(runs, model, now.weights, data) if due else None, now)
@@ -197,17 +203,27 @@ def train(
 def replay(run: Run, step: int, model: Model, data: Data, start: Tensors) -> Tensors:
     """The weights, (*shape), of a dense run at one step of its training, trained there again."""
     rates, _ = schedule(run, len(data.train.y))
-    state = _state(model, data, [start], [full_masks(model, start)])
+    state = _state(model, data, [Begun(start, {}, 0, 0)], [full_masks(model, start)])
     labels = noisy_labels(run, data).unsqueeze(0)
     for now in engine.train(state, data.train.x, labels, _plan([run], model, data, rates[:step])):
         state = now.state
     return single(state.weights, 0)
 
 
-def _state(model: Model, data: Data, starts: Sequence[Tensors], kept: Sequence[Tensors], first: int = 0) -> State:
+def _state(model: Model, data: Data, begun: Sequence[Begun], kept: Sequence[Tensors]) -> State:
     device = data.train.y.device
-    weights, bits = stacked(starts, model.weights), stacked(kept, model.prunable)
-    return State(moved(weights, device), moved(bits, device), memory={}, step=first)
+    weights = moved(stacked([each.weights for each in begun], model.weights), device)
+    memory = {
+        name: moved(stacked([each.memory[name] for each in begun], tuple(model.shapes)), device)
+        for name in begun[0].memory
+    }
+    return State(weights, moved(stacked(kept, model.prunable), device), memory, begun[0].step, begun[0].since)
+
+
+def paused(state: State, m: int) -> Begun:
+    """Where model m of `state` is, as copies (*shape)."""
+    memory = {name: single(kept, m) for name, kept in state.memory.items()}
+    return Begun(single(state.weights, m), memory, state.step, state.since)
 
 
 def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float]) -> engine.Plan:

@@ -6,6 +6,9 @@ runs/<chain slug>-<hash>/level-07/ one level of a chain
     weights.safetensors  kept weights only, masks packed to bits
     initial.safetensors  of a dense run: its weights before training
     pruned.safetensors   of a pruned run not yet retrained: where it starts from
+    checkpoint.json      of a run in training: where it was last saved, checkpoint-STEP.safetensors
+    failed.json          why a run failed, and its traceback
+    .lock                held by the process that works on the run
     history.csv          one row per evaluation
     measures/NAME.json   what analyses found
 """
@@ -18,14 +21,16 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sddcli.spec import Run, from_dict, to_dict
 
 if TYPE_CHECKING:
-    from sddcli.core.types import Tensors
+    from filelock import FileLock
+
+    from sddcli.core.types import Begun, Tensors
 
 SCHEMA = 1
 Manifest = dict[str, Any]
@@ -33,6 +38,20 @@ Manifest = dict[str, Any]
 
 class StoreError(Exception):
     """Missing, damaged or unwritable: the message names the file and what to do."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a run, by a lock that its process holds."""
+
+    lock: "FileLock"
+    path: Path
+
+    def release(self, finished: bool) -> None:
+        """Gives it back. The file of a finished run goes: who waits for it will look and see the run finished."""
+        if finished:
+            self.path.unlink(missing_ok=True)
+        self.lock.release()
 
 
 class Store:
@@ -136,11 +155,92 @@ class Store:
         for name, values in measures.items():
             self.save_measure(run, name, values)
         self._save(run, "trained", files, facts)
-        (self.folder(run) / "pruned.safetensors").unlink(missing_ok=True)
+        self.tidy(run)
+
+    def tidy(self, run: Run) -> None:
+        """Removes what a finished run no longer needs: what it started from, checkpoints, torn writes."""
+        self._drop(run, "pruned.safetensors", "checkpoint.json", "checkpoint-*.safetensors", "failed.json")
         for left in self.folder(run).glob(".*.[0-9]*"):  # by a killed process; a live write takes no ten minutes
             with suppress(OSError):
                 if time.time() - left.stat().st_mtime > 600:
                     left.unlink()
+
+    def _drop(self, run: Run, *patterns: str) -> None:
+        for pattern in patterns:
+            for path in self.folder(run).glob(pattern):
+                path.unlink(missing_ok=True)
+
+    def save_checkpoint(self, run: Run, begun: "Begun", facts: Mapping[str, Any]) -> None:
+        """Writes where `run` is in its training; `facts` are words and numbers to go on with."""
+        arrays = {f"weights/{name}": w for name, w in begun.weights.items()}
+        for kept, tensors in begun.memory.items():
+            arrays |= {f"memory/{kept}/{name}": w for name, w in tensors.items()}
+        name, content = f"checkpoint-{begun.step}.safetensors", pack(arrays, {})
+        write(self.folder(run) / name, content)
+        said = {"schema": SCHEMA, "run": to_dict(run), "step": begun.step, "since": begun.since, **facts}
+        said |= {"file": name, "sha256": hashlib.sha256(content).hexdigest()}
+        write(self.folder(run) / "checkpoint.json", (json.dumps(said, indent=1) + "\n").encode())
+        for path in self.folder(run).glob("checkpoint-*.safetensors"):  # only now: until here the older one counted
+            if path.name != name:
+                path.unlink(missing_ok=True)
+
+    def checkpoint(self, run: Run) -> "tuple[Begun, dict[str, Any]] | None":
+        """Where `run` was last saved, and its facts; None where it was not, or where that is damaged."""
+        from sddcli.core.types import Begun
+
+        try:
+            said = json.loads((self.folder(run) / "checkpoint.json").read_text(encoding="utf-8"))
+            content = (self.folder(run) / Path(said["file"]).name).read_bytes()
+            whole = hashlib.sha256(content).hexdigest() == said["sha256"] and said["schema"] == SCHEMA
+            if not whole or to_dict(from_dict(said["run"])) != to_dict(run):
+                return None
+            weights: Tensors = {}
+            memory: dict[str, Tensors] = {}
+            for name, tensor in unpack(content)[0].items():
+                kind, _, rest = name.partition("/")
+                if kind == "weights":
+                    weights[rest] = tensor
+                else:
+                    kept, _, rest = rest.partition("/")
+                    memory.setdefault(kept, {})[rest] = tensor
+            return Begun(weights, memory, said["step"], said["since"]), said
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def claim(self, run: Run) -> "Claim | None":
+        """The right to work on `run`, or None while another process has it. Ends with its process at the latest.
+
+        Whoever gets it looks again whether the run is finished. Raises StoreError where locks cannot be had.
+        """
+        from filelock import FileLock, Timeout
+
+        path = self.folder(run) / ".lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path, timeout=0, thread_local=False)
+            lock.acquire()
+        except Timeout:
+            return None
+        except (OSError, NotImplementedError) as error:
+            raise StoreError(f"cannot lock {path}: {getattr(error, 'strerror', None) or error}") from None
+        return Claim(lock, path)
+
+    def save_failure(self, run: Run, reason: str, trace: str) -> None:
+        """Records why `run` failed, so that it is not tried again unasked."""
+        said = {"schema": SCHEMA, "run": to_dict(run), "reason": reason, "trace": trace, "when": time.time()}
+        write(self.folder(run) / "failed.json", (json.dumps(said, indent=1) + "\n").encode())
+
+    def failure(self, run: Run) -> dict[str, Any] | None:
+        """What was recorded when `run` failed: reason, trace, when; None where it did not, or was finished since."""
+        try:
+            said = json.loads((self.folder(run) / "failed.json").read_text(encoding="utf-8"))
+            return {"reason": str(said["reason"]), "trace": str(said["trace"]), "when": float(said["when"])}
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def forget_failure(self, run: Run) -> None:
+        """Removes the record of a failure: the run is tried again."""
+        self._drop(run, "failed.json")
 
     def _save(self, run: Run, stage: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
         folder = self.folder(run)
@@ -189,9 +289,15 @@ class Store:
         name, content, manifest = f"step-{step}.safetensors", pack(weights, {}), self.manifest(run)
         if manifest is None:
             raise StoreError(f"{self.folder(run)} has no manifest")
-        write(self.folder(run) / name, content)
-        files = manifest["files"] | {name: hashlib.sha256(content).hexdigest()}
-        self._write_manifest(run, manifest | {"files": files})
+        while (claim := self.claim(run)) is None:  # several chains may add to the run they share
+            time.sleep(0.05)
+        try:
+            write(self.folder(run) / name, content)
+            manifest = self.manifest(run) or manifest
+            files = manifest["files"] | {name: hashlib.sha256(content).hexdigest()}
+            self._write_manifest(run, manifest | {"files": files})
+        finally:
+            claim.release(finished=True)
 
     def _write_manifest(self, run: Run, manifest: Manifest) -> None:
         write(self.folder(run) / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())

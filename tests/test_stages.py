@@ -108,7 +108,7 @@ def test_schedules(retraining: str, rewind: str, rates: list[float], first: int)
 
 def test_replay_is_where_training_was() -> None:
     start, kept = dense()
-    for now in stages.train([replace(DENSE, epochs=1)], MODEL, DATA, [start], [kept]):
+    for now in stages.train([replace(DENSE, epochs=1)], MODEL, DATA, [stages.beginning(DENSE, DATA, start)], [kept]):
         after = stages.single(now.state.weights, 0)
     again = stages.replay(DENSE, 21, MODEL, DATA, start)
     assert all(torch.equal(after[name], again[name]) for name in after)
@@ -123,7 +123,7 @@ def test_a_rewound_run_is_the_dense_one_from_that_step_on() -> None:
     run = replace(plain, criterion="magnitude", retraining="lottery", rate=0.2, level=1, rewind="30it")
     ends = []
     for each, weights in ((plain, start), (run, stages.replay(plain, 30, MODEL, DATA, start))):
-        *_, last = stages.train([each], MODEL, DATA, [weights], [kept])
+        *_, last = stages.train([each], MODEL, DATA, [stages.beginning(each, DATA, weights)], [kept])
         ends.append(stages.single(last.state.weights, 0))
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in start)
 
@@ -165,7 +165,7 @@ def test_noise_is_that_of_the_seed_and_leaves_the_data_alone() -> None:
 def test_training_evaluates_when_due_and_at_the_end() -> None:
     run = replace(DENSE, epochs=5, eval_every=2)
     start, kept = dense()
-    seen = list(stages.train([run], MODEL, DATA, [start], [kept]))
+    seen = list(stages.train([run], MODEL, DATA, [stages.beginning(run, DATA, start)], [kept]))
     assert [now.epoch for now in seen] == [1, 2, 3, 4, 5]
     assert [now.epoch for now in seen if now.metrics] == [2, 4, 5]
 
@@ -173,7 +173,7 @@ def test_training_evaluates_when_due_and_at_the_end() -> None:
 def test_it_learns_clean_digits() -> None:
     run = replace(DENSE, noise=0, epochs=5)
     start, kept = dense()
-    for now in stages.train([run], MODEL, DATA, [start], [kept]):
+    for now in stages.train([run], MODEL, DATA, [stages.beginning(run, DATA, start)], [kept]):
         last = now
     assert last.metrics is not None
     assert last.metrics[0]["test_accuracy"] > 0.93 and np.isnan(last.metrics[0]["memorized"])

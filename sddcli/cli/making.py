@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,12 +16,16 @@ from sddcli import resolve
 from sddcli.cli import screen
 from sddcli.cli.options import (
     DEFAULT_RUNS,
+    Checkpoints,
     DataDir,
     Debug,
     Device,
+    FailFast,
     Json,
     Protocol,
+    RetryFailed,
     Sets,
+    SkipBusy,
     Threads,
     Workers,
     Writes,
@@ -31,6 +35,9 @@ from sddcli.cli.progress import Display, spoken_time
 from sddcli.events import Failed
 from sddcli.spec import Run, with_parents
 from sddcli.store import Store, StoreError
+
+if TYPE_CHECKING:
+    from sddcli.launchers.local import Policy
 
 
 @with_fields
@@ -46,6 +53,10 @@ def sweep(
     workers: Workers = None,
     threads: Threads = 1,
     data_dir: DataDir = None,
+    checkpoint_every: Checkpoints = 60.0,
+    retry_failed: RetryFailed = False,
+    fail_fast: FailFast = False,
+    skip_busy: SkipBusy = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what it costs.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -73,7 +84,8 @@ def sweep(
             store.verify(run)
         except StoreError as error:
             display(Failed(run, str(error), damaged=True))
-    _make(store, todo, display, count, threads, device)
+    policy = local.Policy(checkpoint_every, retry_failed, fail_fast, skip_busy)
+    _make(store, todo, display, count, threads, device, policy)
     _complain(display, debug)
     if any(store.finished(run) for run in asked):
         _show(store, asked, as_json)
@@ -90,6 +102,8 @@ def train_dense(
     workers: Workers = None,
     threads: Threads = 1,
     data_dir: DataDir = None,
+    checkpoint_every: Checkpoints = 60.0,
+    retry_failed: RetryFailed = False,
     debug: Debug = False,
 ) -> None:
     """Train dense networks, level 0, and print their folders: the first stage by hand.
@@ -105,7 +119,8 @@ def train_dense(
     store = Store(runs)
     todo = [run for run in asked if not store.finished(run)]
     display = Display(todo, Console(stderr=True))
-    _make(store, todo, display, min(workers or machine.crew(device), local.width(todo)), threads, device)
+    policy = local.Policy(checkpoint_every, retry_failed)
+    _make(store, todo, display, min(workers or machine.crew(device), local.width(todo)), threads, device, policy)
     _complain(display, debug)
     for run in asked:
         if store.finished(run):
@@ -144,17 +159,21 @@ def retrain(
     device: Device = "auto",
     threads: Threads = 1,
     data_dir: DataDir = None,
+    checkpoint_every: Checkpoints = 60.0,
+    retry_failed: RetryFailed = False,
     debug: Debug = False,
 ) -> None:
     """Train a pruned run to the end and print its folder: the third stage by hand.
 
     Example: sdd retrain runs/CHILD/level-01
     """
+    from sddcli.launchers import local
+
     _data_in(data_dir)
     store, run = Store.holding(child)
     display = Display([run], Console(stderr=True))
     if not store.finished(run):
-        _make(store, [run], display, 1, threads, device)
+        _make(store, [run], display, 1, threads, device, local.Policy(checkpoint_every, retry_failed))
     _complain(display, debug)
     if store.finished(run):
         print(store.folder(run))
@@ -171,17 +190,27 @@ def _command() -> str:
     return shlex.join(["sdd", *sys.argv[1:]])
 
 
-def _make(store: Store, todo: Sequence[Run], display: Display, workers: int, threads: int, device: str) -> None:
+def _make(
+    store: Store,
+    todo: Sequence[Run],
+    display: Display,
+    workers: int,
+    threads: int,
+    device: str,
+    policy: "Policy",
+) -> None:
     """Has workers make the runs, on show; where it is stopped, says how to go on."""
     from sddcli.launchers import local, machine
 
     signal.signal(signal.SIGTERM, _terminated)
     try:
         with display:
-            local.sweep(store, todo, machine.describe(_command()), workers, threads, device, display)
+            local.sweep(store, todo, machine.describe(_command()), workers, threads, device, display, policy)
     except (KeyboardInterrupt, typer.Abort, SystemExit) as stop:
         code = stop.code if isinstance(stop, SystemExit) else 130
-        print(f"sdd: stopped; finished runs are kept, go on with: {_command()}", file=sys.stderr)
+        if code == 3:  # --fail-fast
+            return
+        print(f"sdd: stopped; what is done is saved, go on with: {_command()}", file=sys.stderr)
         raise SystemExit(code) from None
 
 

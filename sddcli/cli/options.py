@@ -30,6 +30,14 @@ Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="
 Protocol = Annotated[
     str, typer.Option("--protocol", metavar="paper|quick", help="Where settings come from that are not said.")
 ]
+Checkpoints = Annotated[
+    float, typer.Option("--checkpoint-every", metavar="SECONDS", min=0, help="How often runs in training are saved.")
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try runs again that failed before.")]
+FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")]
+SkipBusy = Annotated[
+    bool, typer.Option("--skip-busy", help="Leave out, instead of waiting for, runs that another process works on.")
+]
 DEFAULT_RUNS = Path("runs")
 
 

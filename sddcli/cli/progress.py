@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sddcli.events import Advanced, Event, Failed, Reading, Saved
+from sddcli.events import Advanced, Busy, Event, Failed, Reading, Saved, Stopping
 from sddcli.spec import FIELDS, Run
 
 PLAIN_SECONDS = 5.0
@@ -53,11 +53,15 @@ class Display:
                 self._spoken = monotonic()
                 self.console.print(self._reading, soft_wrap=True)
         elif isinstance(event, Advanced):
-            self._epochs += len(event.runs)
-            for run in event.runs:
-                self._trained[run] = self._trained.get(run, 0) + 1
+            for run in event.runs:  # one that is gone on with starts in the middle, one without memory again
+                self._epochs += event.epoch - self._trained.get(run, 0)
+                self._trained[run] = event.epoch
             self._active[event.runs[0]] = event
             self._metrics.update(zip(event.runs, event.metrics or (), strict=False))
+        elif isinstance(event, Busy):
+            self._reading = "waiting for another process"
+        elif isinstance(event, Stopping):
+            self.console.print("saving runs where they are; Ctrl-C once more leaves at once", soft_wrap=True)
         elif isinstance(event, Saved):
             self._saved += 1
             self._epochs += event.run.epochs - self._trained.pop(event.run, 0)  # what it was rewound by

@@ -84,6 +84,15 @@ class State:
     since: int = 0
 
 
+class Begun(NamedTuple):
+    """One model in the middle of its training, tensors (*shape): what is needed to go on to the bit. See State."""
+
+    weights: Tensors
+    memory: dict[str, Tensors]
+    step: int
+    since: int
+
+
 class Epoch(NamedTuple):
     """The epoch that ended (1, 2, ...), and the state then: views that the next epoch overwrites."""
 

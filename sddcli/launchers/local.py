@@ -17,13 +17,31 @@ from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any
 
-from sddcli.events import Cost, Event, Failed, Reading, Report, Saved
+from sddcli.events import Busy, Cost, Event, Failed, Reading, Report, Saved, Stopping
 from sddcli.spec import Run
 from sddcli.store import Store, StoreError
 
 # Beyond a few models side by side an epoch of the small nets that a CPU is for gets no cheaper, while
 # their buffers leave the cache: 7.1 ms per model-epoch of digits at M = 5, 8.1 at M = 8, 12.5 at M = 1.
 MOST_SIDE_BY_SIDE = 6
+LOOK_SECONDS = 0.5
+"""Between two looks at runs that another process works on."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a sweep does beside its work: seconds between savings of a run in training, and its answers to trouble.
+
+    skip_busy: runs that another process has are left to it, and not waited for.
+    """
+
+    checkpoint_seconds: float = 60.0
+    retry_failed: bool = False
+    fail_fast: bool = False
+    skip_busy: bool = False
+
+
+USUAL = Policy()
 
 
 def sweep(
@@ -34,6 +52,7 @@ def sweep(
     threads: int,
     device: str,
     report: Report,
+    policy: Policy = USUAL,
 ) -> None:
     """Finishes `runs`, unfinished and parents first; parents that are not among them are in the store.
 
@@ -42,12 +61,22 @@ def sweep(
     table knows, before anything is written, and StoreError where the folder cannot be written to.
     """
     agenda = Agenda(runs)
+    for run in agenda.runs:
+        if policy.retry_failed:
+            store.forget_failure(run)
+        elif failure := store.failure(run):
+            reason = f"{failure['reason']} (it failed before: --retry-failed tries it again)"
+            _settle(Failed(run, reason, trace=failure["trace"]), agenda, report)
     if not agenda.left:
         return
 
     def hire() -> _Worker:
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, store.root, dict(facts), threads, device), daemon=True)
+        process = context.Process(
+            target=_serve,
+            args=(theirs, store.root, dict(facts), threads, device, policy.checkpoint_seconds),
+            daemon=True,
+        )
         process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -57,7 +86,11 @@ def sweep(
     try:
         _check(crew[0], agenda, report)
         store.prepare()
-        _work_off(crew, agenda, hire, report)
+        try:
+            _work_off(store, crew, agenda, hire, report, policy)
+        except (KeyboardInterrupt, SystemExit):
+            _let_save(crew, agenda, report)
+            raise
     finally:
         for worker in crew:
             worker.process.kill()
@@ -73,6 +106,7 @@ class Agenda:
         self._children: dict[Run, list[Run]] = defaultdict(list)
         self._ready: dict[object, dict[Run, None]] = defaultdict(dict)  # by Run.batch, in order
         self._working: set[Run] = set()
+        self.elsewhere: set[Run] = set()
         for run, blockers in self._blockers.items():
             blockers.update(parent for parent in run.parents if parent in self._blockers)
             for parent in blockers:
@@ -100,9 +134,20 @@ class Agenda:
         self._working.update(batch)
         return batch
 
+    def postpone(self, run: Run) -> None:
+        """`run` is in somebody else's work: it is neither ready nor ours."""
+        self._working.discard(run)
+        self.elsewhere.add(run)
+
+    def resume(self, run: Run) -> None:
+        """`run`, postponed before, may be taken again."""
+        self.elsewhere.discard(run)
+        self._ready[run.batch][run] = None
+
     def finish(self, run: Run) -> None:
         """`run` is saved: its children may start."""
-        self._working.remove(run)
+        self._working.discard(run)
+        self.elsewhere.discard(run)
         del self._blockers[run]
         for child in self._children.pop(run, []):
             self._blockers[child].remove(run)
@@ -117,6 +162,7 @@ class Agenda:
             if each in self._blockers:
                 del self._blockers[each]
                 self._working.discard(each)
+                self.elsewhere.discard(each)
                 lost.append(each)
                 pending += reversed(self._children.pop(each, []))
         return lost
@@ -141,18 +187,31 @@ def _check(worker: _Worker, agenda: Agenda, report: Report) -> None:
         raise error
 
 
-def _work_off(crew: list[_Worker], agenda: Agenda, hire: Callable[[], _Worker], report: Report) -> None:
+def _work_off(
+    store: Store,
+    crew: list[_Worker],
+    agenda: Agenda,
+    hire: Callable[[], _Worker],
+    report: Report,
+    policy: Policy,
+) -> None:
     while agenda.left:
+        for run in sorted(agenda.elsewhere, key=lambda run: run.level):
+            if store.finished(run):
+                _settle(Saved(run), agenda, report)
+            elif (claim := store.claim(run)) is not None:  # who had it is gone
+                claim.release(finished=False)
+                agenda.resume(run)
         for place, worker in enumerate(crew):
             if not worker.batch and (batch := agenda.take(len(crew))):
                 crew[place] = worker = worker if worker.process.is_alive() else hire()
                 worker.batch = batch
                 with suppress(OSError):  # if it died since, the end of its pipe says so below
                     worker.pipe.send(("work", batch))
-        if not any(worker.batch for worker in crew):
+        if not any(worker.batch for worker in crew) and not agenda.elsewhere:
             raise RuntimeError("runs are left that neither wait for a worker nor are in work")
         # An idle worker says nothing, so all that is heard from it is its end.
-        for pipe in wait([worker.pipe for worker in crew]):
+        for pipe in wait([worker.pipe for worker in crew], LOOK_SECONDS if agenda.elsewhere else None):
             place = next(i for i, each in enumerate(crew) if each.pipe is pipe)
             try:
                 event = crew[place].pipe.recv()
@@ -165,7 +224,34 @@ def _work_off(crew: list[_Worker], agenda: Agenda, hire: Callable[[], _Worker], 
                 continue
             if event is None:
                 crew[place].batch = []
+            elif isinstance(event, Busy) and policy.skip_busy:
+                _settle(Failed(event.run, "skipped: another process works on it"), agenda, report)
+            elif isinstance(event, Busy):
+                agenda.postpone(event.run)
+                report(event)
             else:
+                _settle(event, agenda, report)
+                if isinstance(event, Failed) and policy.fail_fast:
+                    raise SystemExit(3)
+
+
+def _let_save(crew: list[_Worker], agenda: Agenda, report: Report) -> None:
+    """Has workers save what they are at, and hears them out. Interrupted once more, it leaves at once."""
+    busy = [worker for worker in crew if worker.batch]
+    if busy:
+        report(Stopping())
+    for worker in busy:
+        worker.process.terminate()
+    while busy:
+        for pipe in wait([worker.pipe for worker in busy]):
+            worker = next(each for each in busy if each.pipe is pipe)
+            try:
+                event = worker.pipe.recv()
+            except (EOFError, OSError):
+                event = None
+            if event is None:
+                busy.remove(worker)
+            elif not isinstance(event, Busy):
                 _settle(event, agenda, report)
 
 
@@ -181,9 +267,13 @@ def _settle(event: Event, agenda: Agenda, report: Report) -> None:
         )
 
 
-def _serve(pipe: "Connection[Any, Any]", root: str, facts: dict[str, Any], threads: int, device: str) -> None:
+def _serve(
+    pipe: "Connection[Any, Any]", root: str, facts: dict[str, Any], threads: int, device: str, pause: float
+) -> None:
     """A worker's life: checks runs or makes them, on demand, until its caller goes."""
+    ending: list[int] = []
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the caller decides
+    signal.signal(signal.SIGTERM, lambda number, _: ending.append(number))
     parent = multiprocessing.parent_process()
     Thread(target=lambda: (parent and wait([parent.sentinel]), os._exit(1)), daemon=True).start()
     import torch
@@ -200,7 +290,8 @@ def _serve(pipe: "Connection[Any, Any]", root: str, facts: dict[str, Any], threa
             if task == "check":
                 prune_retrain.check(runs, lambda *said: pipe.send(Reading(*said)))
             else:
-                prune_retrain.work(store, runs, facts, place, pipe.send)
+                pace = prune_retrain.Pace(pause, lambda: bool(ending))
+                prune_retrain.work(store, runs, facts, place, pipe.send, pace)
             pipe.send(None)
         except Exception as error:
             if task == "check":

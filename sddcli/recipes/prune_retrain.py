@@ -1,12 +1,13 @@
 """Prune and retrain: the experiment of sparse double descent (He et al. 2022)."""
 
+import gc
 import re
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite, prod
 from statistics import mean
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,13 +16,13 @@ from sddcli.analyses import learning_distance
 from sddcli.core import masks
 from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of, rewind_steps, start_of
-from sddcli.core.types import Data, Tensors, Trained
+from sddcli.core.types import Begun, Data, Tensors, Trained
 from sddcli.core.words import unknown
 from sddcli.datasets.files import Tell
 from sddcli.datasets.load import load, outline, silent
-from sddcli.events import Advanced, Cost, Failed, Report, Saved
+from sddcli.events import Advanced, Busy, Cost, Failed, Report, Saved
 from sddcli.spec import Run
-from sddcli.store import Store, StoreError
+from sddcli.store import Claim, Store, StoreError
 
 Row = dict[str, float | int | None]
 
@@ -79,40 +80,152 @@ def _bytes(run: Run) -> int:
     return weights + 150 * -(-run.epochs // run.eval_every) + 3000
 
 
-def work(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], device: str, report: Report) -> None:
+class Ready(NamedTuple):
+    """A run that can be trained: the network it started as, where it is, its evaluations so far, and their seconds."""
+
+    net: Trained
+    begun: Begun
+    history: list[Row]
+    seconds: float
+
+
+class Pace(NamedTuple):
+    """When work is saved before it is finished: every so many seconds, and when `stopping` says that it shall end."""
+
+    seconds: float = 60.0
+    stopping: Callable[[], bool] = lambda: False
+
+
+USUAL = Pace()
+
+
+def work(
+    store: Store,
+    runs: Sequence[Run],
+    facts: Mapping[str, Any],
+    device: str,
+    report: Report,
+    pace: Pace = USUAL,
+) -> None:
     """Makes runs whose parents are finished and which agree in `Run.batch`: prune -> retrain -> measure -> save.
 
     facts: what the manifests record beside their numbers; device: "cpu", "cuda" or one of several. A run that
-    cannot be pruned or that diverges is reported as failed; the others go on.
+    cannot be pruned, that diverges or finds no memory is recorded and reported as failed; one that another
+    process works on is reported as busy; the others go on.
     """
-    began = time.perf_counter()
     data = load(runs[0].dataset, runs[0].train_size, runs[0].validation, device)
     model = stages.model_of(runs[0], data)
     facts = _facts(facts, runs[0], data, device)
-    ready: dict[Run, Trained] = {}
-    for run in runs:
-        try:
-            if store.finished(run):  # by another sweep, since this one was planned
-                report(Saved(run))
-            else:
-                ready[run] = _prepared(store, run, model, data, facts)
-        except (StoreError, ValueError) as error:
-            report(Failed(run, str(error), isinstance(error, StoreError), traceback.format_exc()))
-    if not ready:
-        return
-    starts, kept = [net.final for net in ready.values()], [net.masks for net in ready.values()]
-    histories: list[list[Row]] = [[] for _ in ready]
-    for now in stages.train(list(ready), model, data, starts, kept):
-        for history, row in zip(histories, now.metrics or [], strict=False):
-            history.append({"epoch": now.epoch, **_finite(row)})
-        report(Advanced(tuple(ready), now.epoch, now.metrics))
-    facts = {**facts, "seconds": round((time.perf_counter() - began) / len(ready), 3), "side_by_side": len(ready)}
-    for m, (run, net) in enumerate(ready.items()):
+    claims: dict[Run, Claim] = {}
+    ready: dict[Run, Ready] = {}
+    try:
+        for run in runs:
+            try:
+                claim = store.claim(run)
+                if claim is None:
+                    report(Busy(run))
+                    continue
+                claims[run] = claim
+                if store.finished(run):  # by another sweep, since this one was planned
+                    store.tidy(run)
+                    report(Saved(run))
+                else:
+                    ready[run] = _ready(store, run, model, data, facts)
+            except (StoreError, ValueError) as error:
+                _fail(store, run, error, report)
+        # Runs that were saved at different steps are not trained side by side.
+        for step in dict.fromkeys(each.begun.step for each in ready.values()):
+            together = {run: each for run, each in ready.items() if each.begun.step == step}
+            if not pace.stopping():
+                _train(store, together, model, data, facts, report, pace)
+    finally:
+        for run, claim in claims.items():
+            claim.release(store.finished(run))
+
+
+def _fail(store: Store, run: Run, error: Exception, report: Report) -> None:
+    """Reports a failure, and records it unless the reason lies in files, which may be better next time."""
+    said = str(error) if isinstance(error, (StoreError, ValueError)) else f"{type(error).__name__}: {error}"
+    reason, trace = " ".join(said.split()), "".join(traceback.format_exception(error))
+    if not isinstance(error, StoreError):
+        store.save_failure(run, reason, trace)
+    report(Failed(run, reason, isinstance(error, StoreError), trace))
+
+
+def _ready(store: Store, run: Run, model: Model, data: Data, facts: Mapping[str, Any]) -> Ready:
+    net = _prepared(store, run, model, data, facts)
+    found = store.checkpoint(run)
+    if found and found[1].get("data") == facts["data"]:
+        return Ready(net, found[0], list(found[1]["history"]), found[1]["seconds"])
+    return Ready(net, stages.beginning(run, data, net.final), [], 0.0)
+
+
+def _train(
+    store: Store,
+    ready: Mapping[Run, Ready],
+    model: Model,
+    data: Data,
+    facts: Mapping[str, Any],
+    report: Report,
+    pace: Pace,
+) -> None:
+    """Trains runs that are at one step side by side, half as many at a time where memory does not suffice."""
+    try:
+        _train_together(store, ready, model, data, facts, report, pace)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if len(ready) == 1:
+            _fail(store, next(iter(ready)), MemoryError(f"out of memory: {error}"), report)
+            return
+        halves = list(ready.items())
+        for half in (halves[: len(halves) // 2], halves[len(halves) // 2 :]):
+            _train(store, dict(half), model, data, facts, report, pace)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def _train_together(
+    store: Store,
+    ready: Mapping[Run, Ready],
+    model: Model,
+    data: Data,
+    facts: Mapping[str, Any],
+    report: Report,
+    pace: Pace,
+) -> None:
+    began = saved = time.perf_counter()
+    histories = {run: list(each.history) for run, each in ready.items()}
+    runs, kept = list(ready), [each.net.masks for each in ready.values()]
+    for now in stages.train(runs, model, data, [each.begun for each in ready.values()], kept):
+        for run, row in zip(runs, now.metrics or [], strict=False):
+            histories[run].append({"epoch": now.epoch, **_finite(row)})
+        report(Advanced(tuple(runs), now.epoch, now.metrics))
+        spent = (time.perf_counter() - began) / len(runs)
+        stop = pace.stopping()
+        if now.epoch < runs[0].epochs and (stop or time.perf_counter() - saved >= pace.seconds):
+            saved = time.perf_counter()
+            for m, (run, each) in enumerate(ready.items()):
+                said = {"data": facts["data"], "seconds": each.seconds + spent, "history": histories[run]}
+                store.save_checkpoint(run, stages.paused(now.state, m), said)
+            if stop:
+                return
+    for m, (run, each) in enumerate(ready.items()):
         final = stages.single(now.state.weights, m)
         if not all(w.isfinite().all() for w in final.values()):
-            report(Failed(run, "diverged: its weights are no longer finite; try a smaller lr"))
+            _fail(store, run, ValueError("diverged: its weights are no longer finite; try a smaller lr"), report)
             continue
-        _save(store, run, net._replace(final=final), data, histories[m], facts)
+        timed = {"seconds": round(each.seconds + spent, 3), "side_by_side": len(runs)}
+        try:
+            _save(store, run, each.net._replace(final=final), data, histories[run], {**facts, **timed})
+        except StoreError as error:
+            _fail(store, run, error, report)
+            continue
         report(Saved(run))
 
 

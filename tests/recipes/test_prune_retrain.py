@@ -1,5 +1,10 @@
 """Prune and retrain: what each retraining starts from, found again in the store."""
 
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +16,10 @@ from sddcli.core import masks
 from sddcli.core.retraining import RETRAININGS
 from sddcli.core.types import Tensors
 from sddcli.datasets.load import load
-from sddcli.events import Event, Failed, Saved
+from sddcli.events import Advanced, Busy, Event, Failed, Saved
 from sddcli.recipes import prune_retrain
 from sddcli.spec import Run, with_parents
-from sddcli.store import Store
+from sddcli.store import Store, StoreError
 
 RUN = Run(
     "digits", "lenet-300-100", noise=0.4, criterion="magnitude", rate=0.5, level=2, retraining="lottery",
@@ -35,9 +40,13 @@ def made(root: Path, run: Run) -> Store:
     return store
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
     return tmp_path_factory.mktemp("recipe")
 
 
@@ -134,3 +143,206 @@ def test_every_retraining_trains(root: Path, name: str) -> None:
     final, kept = store.weights(run)
     assert all(not final[key][~mask].any() for key, mask in kept.items())
     assert sum(int(mask.sum()) for mask in kept.values()) == (49_200 if name == "redense" else 24_600)
+
+
+def tiny(**more: object) -> Run:
+    """A run of a few hundredths of a second."""
+    run = Run("digits", "lenet-8", noise=0.4, train_size=100, epochs=4, batch_size=30, momentum=0.9, eval_every=2)
+    return replace(run, **more)  # type: ignore[arg-type]
+
+
+PRUNED = {"criterion": "magnitude", "retraining": "lottery", "rate": 0.3, "level": 1}
+
+
+def files(store: Store, run: Run) -> dict[str, bytes]:
+    kinds = (".csv", ".safetensors")
+    return {path.name: path.read_bytes() for path in store.folder(run).iterdir() if path.suffix in kinds}
+
+
+class After:
+    """Says that it is time to stop from the n-th question on."""
+
+    def __init__(self, n: int) -> None:
+        self.left = n
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("model", ["lenet-8", "convnet:width=2"])
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_batch_stopped_in_its_middle_goes_on_to_the_same_bits(
+    tmp_path: Path, stop: int, model: str, optimizer: str
+) -> None:
+    runs = [tiny(seed=seed, model=model, optimizer=optimizer) for seed in range(3)]
+    whole, store, events = Store(tmp_path / "whole"), Store(tmp_path / "stopped"), list[Event]()
+    prune_retrain.work(whole, runs, {}, "cpu", events.append)
+    prune_retrain.work(store, runs, {}, "cpu", events.append, prune_retrain.Pace(1e9, After(stop)))
+    assert not any(store.finished(run) for run in runs)
+    begun, said = store.checkpoint(runs[1]) or (None, {})
+    assert begun and begun.step == 4 * stop and len(said["history"]) == stop // 2
+    heard: list[Event] = []
+    # Gone on with in another company, one of it alone.
+    prune_retrain.work(store, runs[:1], {}, "cpu", heard.append)
+    prune_retrain.work(store, runs[1:], {}, "cpu", heard.append)
+    assert len([event for event in heard if isinstance(event, Advanced)]) == 2 * (4 - stop)
+    for run in runs:
+        assert files(store, run) == files(whole, run), "not the same bytes, or a checkpoint is left"
+        assert {path.name for path in store.folder(run).iterdir() if path.name[0] != "m"} == set(files(whole, run))
+
+
+def test_runs_saved_at_different_steps_and_not_at_all_are_one_batch(tmp_path: Path) -> None:
+    runs = [tiny(seed=seed) for seed in range(3)]
+    whole, store, events = Store(tmp_path / "whole"), Store(tmp_path / "stopped"), list[Event]()
+    prune_retrain.work(whole, runs, {}, "cpu", events.append)
+    for run, stop in zip(runs, (1, 3), strict=False):
+        prune_retrain.work(store, [run], {}, "cpu", events.append, prune_retrain.Pace(1e9, After(stop)))
+    prune_retrain.work(store, runs, {}, "cpu", events.append)
+    assert all(files(store, run) == files(whole, run) for run in runs)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.json", "checkpoint-4.safetensors"])
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[]", None])
+def test_a_damaged_checkpoint_costs_time_only(tmp_path: Path, name: str, damage: bytes | None) -> None:
+    run, events = tiny(), list[Event]()
+    whole, store = Store(tmp_path / "whole"), Store(tmp_path / "stopped")
+    prune_retrain.work(whole, [run], {}, "cpu", events.append)
+    prune_retrain.work(store, [run], {}, "cpu", events.append, prune_retrain.Pace(1e9, After(1)))
+    path = store.folder(run) / name
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:] if damage is None else damage)
+    prune_retrain.work(store, [run], {}, "cpu", events.append)
+    assert files(store, run) == files(whole, run)
+
+
+def test_checkpoints_come_as_often_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    monkeypatch.setattr(Store, "save_checkpoint", lambda self, run, begun, facts: steps.append(begun.step))
+    prune_retrain.work(Store(tmp_path), [tiny()], {}, "cpu", lambda event: None, prune_retrain.Pace(0.0))
+    assert steps == [4, 8, 12], "after each epoch but the last"
+    prune_retrain.work(Store(tmp_path), [tiny(seed=1)], {}, "cpu", lambda event: None)
+    assert len(steps) == 3, "within a minute none"
+
+
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_what_memory_does_not_hold_is_trained_in_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    runs, sizes, train = [tiny(seed=seed) for seed in range(5)], list[int](), stages.train
+    whole, store, events = Store(tmp_path / "whole"), Store(tmp_path / "small"), list[Event]()
+    prune_retrain.work(whole, runs, {}, "cpu", events.append)
+
+    def small(several: list[Run], *more: object) -> object:
+        sizes.append(len(several))
+        for now in train(several, *more):  # type: ignore[arg-type]
+            if len(several) > most and now.epoch == 2:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            yield now
+
+    monkeypatch.setattr(stages, "train", small)
+    prune_retrain.work(store, runs, {}, "cpu", events.append)
+    assert all(files(store, run) == files(whole, run) for run in runs)
+    assert sizes[0] == 5 and max(size for size in sizes[1:]) == 3 and not [e for e in events if isinstance(e, Failed)]
+
+
+def test_what_fails_is_recorded_with_its_reason_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, diverging = tiny(seed=1), tiny(seed=1, lr=1e30)
+    store, events = Store(tmp_path), list[Event]()
+    prune_retrain.work(store, [good], {}, "cpu", events.append)
+    prune_retrain.work(store, [diverging], {}, "cpu", events.append)
+    failure = store.failure(diverging)
+    assert failure and failure["reason"].startswith("diverged") and "ValueError" in failure["trace"]
+    assert store.finished(good) and not store.finished(diverging) and store.failure(good) is None
+
+    def none(*_: object) -> object:
+        raise MemoryError
+        yield
+
+    monkeypatch.setattr(stages, "train", none)
+    alone = tiny(seed=2)
+    prune_retrain.work(store, [alone], {}, "cpu", events.append)
+    assert "out of memory" in (store.failure(alone) or {})["reason"] and isinstance(events[-1], Failed)
+    store.forget_failure(alone)
+    assert store.failure(alone) is None
+
+
+def test_a_run_in_anothers_work_is_busy_and_nothing_of_it_is_touched(tmp_path: Path) -> None:
+    run, other, store, events = tiny(), tiny(seed=1), Store(tmp_path), list[Event]()
+    claim = store.claim(run)
+    assert claim is not None and store.claim(run) is None
+    prune_retrain.work(store, [run, other], {}, "cpu", events.append)
+    assert Busy(run) in events and not store.finished(run) and store.finished(other)
+    claim.release(finished=False)
+    prune_retrain.work(store, [run], {}, "cpu", events.append)
+    assert store.finished(run) and not list(store.root.rglob(".lock"))
+
+
+class Crash(BaseException):
+    """The process is gone: nobody catches this."""
+
+
+def interrupted(fault: str, place: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """From the `place`-th call on that changes a disk, `fault`: a full disk stays full, a broken one broken."""
+    calls = {"made": 0}
+
+    def faulty(real: Callable[..., object], changes: Callable[..., bool]) -> Callable[..., object]:
+        def call(*words: object, **more: object) -> object:
+            if not changes(*words, **more):
+                return real(*words, **more)
+            calls["made"] += 1
+            if calls["made"] >= place:
+                if fault == "crash":
+                    raise Crash
+                raise OSError({"full": errno.ENOSPC, "broken": errno.EIO}[fault], fault)
+            return real(*words, **more)
+
+        return call
+
+    always = lambda *_, **__: True  # noqa: E731
+    monkeypatch.setattr(os, "fsync", faulty(os.fsync, always))
+    monkeypatch.setattr(Path, "replace", faulty(Path.replace, always))
+    monkeypatch.setattr(Path, "mkdir", faulty(Path.mkdir, always))
+    if fault == "crash":  # a full disk still lets files go
+        monkeypatch.setattr(Path, "unlink", faulty(Path.unlink, always))
+    writes = lambda self, mode="r", *_, **__: "w" in mode  # noqa: E731
+    monkeypatch.setattr(Path, "open", faulty(Path.open, writes))
+    return calls
+
+
+@pytest.mark.parametrize("fault", ["full", "broken", "crash"])
+def test_at_whatever_call_the_disk_fails_or_the_machine_stops_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Dense run, weights of a step, pruned run, checkpoints: at each write, rename, fsync, removal in turn."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)  # which may fail below, and takes most of the time
+    pace, first = prune_retrain.Pace(0.0), tiny(seed=3, epochs=2)
+    todo = [tiny(epochs=2), tiny(epochs=2, rewind="1it", **PRUNED)]
+    whole = Store(tmp_path / "whole")
+    for run in (first, *todo):
+        prune_retrain.work(whole, [run], {}, "cpu", lambda event: None, pace)
+    expected, place, calls = {run: files(whole, run) for run in (first, *todo)}, 0, {"made": 1}
+    begun = tmp_path / "begun"
+    prune_retrain.work(Store(begun), [first], {}, "cpu", lambda event: None)
+    while calls["made"] >= place:
+        place += 1
+        store = Store(shutil.copytree(begun, tmp_path / str(place)))
+        with pytest.MonkeyPatch.context() as patch:
+            calls = interrupted(fault, place, patch)
+            for run in todo:
+                with contextlib.suppress(Crash, StoreError, OSError):
+                    prune_retrain.work(store, [run], {}, "cpu", lambda event: None, pace)
+        assert files(store, first) == expected[first], "a finished run was lost"
+        for run, _ in store.manifests():
+            store.verify(run)
+        for run in todo:
+            if manifest := store.manifest(run):
+                assert all((store.folder(run) / name).exists() for name in manifest["files"])
+            events: list[Event] = []
+            prune_retrain.work(store, [run], {}, "cpu", events.append, pace)
+            assert isinstance(events[-1], Saved), f"{fault} at call {place}: {events[-1]}"
+        assert {run: files(store, run) for run in expected} == expected, f"{fault} at call {place}"
+    assert place > 30, "few calls were tried"
