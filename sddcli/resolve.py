@@ -27,10 +27,17 @@ def runs(
     protocol: one of PROTOCOLS, from which all comes that they do not say.
     Raises ValueError for unknown keys, values that cannot be read or are out of range; OSError for the file.
     """
+    return tuple(dict.fromkeys(run for table in plan(flags, sets, path, protocol) for run in unfold(table)))
+
+
+def plan(
+    flags: Mapping[str, str], sets: Sequence[str] = (), path: Path | None = None, protocol: str = "paper"
+) -> list[Table]:
+    """The tables of values that the same words ask for, one for each data set and model. Raises as `runs`."""
     asked = from_toml(path) if path else {}
     asked |= {name: parse(name, text) for name, text in map(assignment, sets)}
     asked |= {name: parse(name, text) for name, text in flags.items()}
-    return tuple(dict.fromkeys(run for table in tables(asked, protocol) for run in unfold(table)))
+    return tables(asked, protocol)
 
 
 def child(parent: Run, flags: Mapping[str, str], sets: Sequence[str] = ()) -> Run:

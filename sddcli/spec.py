@@ -56,7 +56,7 @@ class Run:
     epochs: int = _option("length of each training", 160, "[1, 1000000]")
     batch_size: int = _option("examples per step", 128, "[1, inf)")
     loss: str = _option("what training makes small", "cross-entropy", table="core.losses.LOSSES")
-    optimizer: str = _option("how", "sgd", table="core.optimizers.OPTIMIZERS")
+    optimizer: str = _option("rule of a step", "sgd", table="core.optimizers.OPTIMIZERS")
     lr: float = _option("learning rate", 0.1, "(0, inf)")
     momentum: float = _option("SGD momentum", 0.0, "[0, 1)")
     weight_decay: float = _option("L2 penalty, as SGD's weight decay", 0.0, "[0, inf)")

@@ -112,6 +112,74 @@ class Store:
             if manifest["stage"] == "trained":
                 yield run, manifest
 
+    def survey(self) -> "Iterator[tuple[Path, tuple[Run, Manifest] | StoreError]]":
+        """Every folder that has a manifest: its run, finished or not, or why it cannot be read."""
+        paths = [*self.root.glob("*/manifest.json"), *self.root.glob("*/level-*/manifest.json")]
+        for path in sorted(paths):
+            try:
+                manifest = self._read_manifest(path)
+                if manifest is not None:
+                    run = from_dict(manifest["run"])
+                    if path.parent != self.folder(run):
+                        raise StoreError(f"{path.parent} is a copy or was renamed: it belongs into {self.folder(run)}")
+                    yield path.parent, (run, manifest)
+            except StoreError as error:
+                yield path.parent, error
+
+    def damaged(self, run: Run) -> list[str]:
+        """A line for each file of `run` that is missing or is not what its manifest says."""
+        found = []
+        for name in (self.manifest(run) or {"files": ()})["files"]:
+            try:
+                self._verified(run, name)
+            except StoreError as error:
+                found.append(str(error))
+        try:
+            self.measures(run)
+        except StoreError as error:
+            found.append(str(error))
+        return found
+
+    def set_aside(self, folder: Path) -> Path:
+        """Moves a run's folder out of the way, into .damaged/, and returns where it is now."""
+        target = self.root / ".damaged" / folder.relative_to(self.root)
+        number = 1
+        while (place := target.with_name(f"{target.name}.{number}")).exists():
+            number += 1
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            folder.replace(place)
+        except OSError as error:
+            raise StoreError(f"cannot move {folder} to {place}: {error.strerror}") from None
+        return place
+
+    def save_plan(self, command: str, tables: Sequence[Mapping[str, Any]]) -> None:
+        """Records what a sweep was asked for, so that `sdd status` knows what is left to do."""
+        content = json.dumps({"schema": SCHEMA, "command": command, "tables": tables}, indent=1) + "\n"
+        name = hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()[:12]
+        write(self.root / "sweeps" / f"{name}.json", content.encode())
+
+    def plans(self) -> list[dict[str, Any]]:
+        """What sweeps of this folder were asked for: command, tables. Raises StoreError for a damaged record."""
+        found = []
+        for path in sorted((self.root / "sweeps").glob("*.json")):
+            try:
+                said = json.loads(path.read_text(encoding="utf-8"))
+                found.append({"command": str(said["command"]), "tables": list(said["tables"])})
+            except (OSError, ValueError, TypeError, KeyError):
+                raise StoreError(f"{path} is damaged; remove it") from None
+        return found
+
+    def working(self, run: Run) -> bool:
+        """Whether a process works on `run` now."""
+        if not (self.folder(run) / ".lock").exists():
+            return False
+        claim = self.claim(run)
+        if claim is None:
+            return True
+        claim.release(finished=False)
+        return False
+
     def _read_manifest(self, path: Path) -> Manifest | None:
         try:
             manifest: Manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -232,9 +300,20 @@ class Store:
 
     def failure(self, run: Run) -> dict[str, Any] | None:
         """What was recorded when `run` failed: reason, trace, when; None where it did not, or was finished since."""
+        return self.failure_in(self.folder(run))
+
+    def failure_in(self, folder: Path) -> dict[str, Any] | None:
+        """The same by a run's folder."""
         try:
-            said = json.loads((self.folder(run) / "failed.json").read_text(encoding="utf-8"))
+            said = json.loads((folder / "failed.json").read_text(encoding="utf-8"))
             return {"reason": str(said["reason"]), "trace": str(said["trace"]), "when": float(said["when"])}
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def checkpoint_step_in(self, folder: Path) -> int | None:
+        """The step at which the run of a folder was last saved in its training, or None."""
+        try:
+            return int(json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))["step"])
         except (OSError, ValueError, TypeError, KeyError):
             return None
 

@@ -140,3 +140,10 @@ def test_mnist_has_its_valley_at_the_threshold_and_its_largest_distance_beside_i
     mean = frame.groupby("level")[["learning_distance", "test_accuracy", "memorized"]].mean()
     assert abs(mean["learning_distance"].idxmax() - verdict["valley"]) <= 1
     assert mean["memorized"][verdict["peak"]] < 0.2 and mean["test_accuracy"][25] < 0.3
+
+
+def test_photographs_show_it_at_the_threshold() -> None:
+    frame = table.read(ROOT / "docs" / "evidence" / "cifar-images.csv")
+    (verdict,) = table.judged(frame, judge).to_dict("records")
+    assert verdict["found"] and verdict["n"] == 4 and verdict["dip_low"] > 0.02 and verdict["rise_low"] > 0.01
+    assert abs(verdict["valley"] - verdict["fitted"]) <= 2 and verdict["gain_low"] < 0 < verdict["gain_high"]

@@ -15,7 +15,7 @@ MAY = {
     "core": {"core"},
     "spec": CORE_WORDS,
     "events": {"spec"},
-    "store": {"spec"},
+    "store": {"spec", "core.types"},
     "datasets": {"core", "datasets"},
     "stages": {"core", "spec"},
     "analyses": {"core"},  # analyses/curves look at whole curves, numbers only

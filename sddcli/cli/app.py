@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from sddcli.cli.inspection import list_runs
+from sddcli.cli.inspection import list_runs, logs, status, verify
 from sddcli.cli.making import prune, retrain, sweep, train_dense
 from sddcli.cli.seeing import analyze, plot
 from sddcli.store import StoreError
@@ -39,6 +39,9 @@ app.command("retrain")(retrain)
 app.command("analyze")(analyze)
 app.command("plot")(plot)
 app.command("list")(list_runs)
+app.command("status")(status)
+app.command("logs")(logs)
+app.command("verify")(verify)
 
 
 def main() -> NoReturn:

@@ -1,7 +1,24 @@
-"""Commands that tell what there is: list."""
+"""Commands that tell what there is: list, status, logs, verify."""
+
+import json
+import sys
+import time
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from statistics import mean
+from typing import Annotated, Any
+
+import typer
 
 from sddcli.cli import screen
-from sddcli.cli.options import DEFAULT_RUNS, Debug, Json, Reads, Where, where_of
+from sddcli.cli.options import DEFAULT_RUNS, DataDir, Debug, Json, Reads, Where, data_in, where_of
+from sddcli.cli.progress import spoken_time
+from sddcli.spec import Run, unfold, with_parents
+from sddcli.store import Store, StoreError
+
+Folder = Annotated[Path, typer.Argument(metavar="[RUNS]", help="Folder of runs.")]
+WATCH_SECONDS = 2.0
 
 
 def list_runs(runs: Reads = DEFAULT_RUNS, where: Where = [], as_json: Json = False, debug: Debug = False) -> None:
@@ -17,3 +34,141 @@ def list_runs(runs: Reads = DEFAULT_RUNS, where: Where = [], as_json: Json = Fal
         print(chains.to_json(orient="records", indent=1))
         return
     screen.listing(chains, table.varied(frame), table.title(frame))
+
+
+def status(
+    runs: Folder = DEFAULT_RUNS,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until nothing is left.")] = False,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say how far the sweeps of a folder are: what is done, in work, waiting, failed, and the work that is left.
+
+    Example: sdd status runs/ --watch
+    """
+    store = Store(runs)
+    while True:
+        found = _status(store)
+        if as_json:
+            print(json.dumps(found, indent=1))
+        else:
+            if watch and sys.stdout.isatty():
+                screen.console().clear()
+            _say(found, runs)
+        if not watch or not (found["waiting"] or found["running"]):
+            return
+        time.sleep(WATCH_SECONDS)
+
+
+def _status(store: Store) -> dict[str, Any]:
+    finished = dict(store.manifests())  # raises where there is no such folder
+    asked = [run for plan in store.plans() for table in plan["tables"] for run in unfold(table)]
+    family = with_parents([*asked, *finished])
+    left = [run for run in family if run not in finished]
+    failed = {run: failure for run in left if (failure := store.failure(run))}
+    running = [run for run in left if run not in failed and store.working(run)]
+    lost = {run for run in left if run in failed or any(parent in failed for parent in run.parents)}
+    while more := {run for run in left if run not in lost and lost.intersection(run.parents)}:
+        lost |= more
+    waiting = [run for run in left if run not in lost and run not in running]
+    timed: dict[tuple[str, str, int], list[float]] = {}
+    for run, manifest in finished.items():
+        timed.setdefault((run.dataset, run.model, run.batch_size), []).append(manifest["seconds"] / run.epochs)
+    paces = {kind: mean(seconds) for kind, seconds in timed.items()}
+    todo = [*running, *waiting]
+    known = all((run.dataset, run.model, run.batch_size) in paces for run in todo)
+    seconds = sum(run.epochs * paces[run.dataset, run.model, run.batch_size] for run in todo) if known else None
+    return {
+        "runs": len(family),
+        "done": len(finished),
+        "running": [_named(store, run) for run in running],
+        "waiting": len(waiting),
+        "failed": [{"run": _named(store, run), "reason": failure["reason"]} for run, failure in failed.items()],
+        "cut off": len(lost) - len(failed),
+        "seconds left on one worker": seconds,
+    }
+
+
+def _named(store: Store, run: Run) -> str:
+    return str(store.folder(run).relative_to(store.root))
+
+
+def _say(found: dict[str, Any], runs: Path) -> None:
+    print(f"{found['runs']} runs: {found['done']} done, {len(found['running'])} running, {found['waiting']} waiting")
+    seconds = found["seconds left on one worker"]
+    if found["running"] or found["waiting"]:
+        print(f"left: {'unknown' if seconds is None else 'about ' + spoken_time(seconds)} of work on one worker")
+    for name in found["running"]:
+        print(f"running  {name}")
+    for each in found["failed"]:
+        print(f"failed   {each['run']}: {each['reason']}")
+    if found["failed"]:
+        print(f"{found['cut off']} runs need one of them. Why: sdd logs {runs}/RUN. Again: --retry-failed")
+
+
+def logs(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, as sdd status prints it.")],
+    debug: Debug = False,
+) -> None:
+    """Print what is known of one run: what made it, how its training went, and why it failed if it did.
+
+    Example: sdd logs runs/RUN/level-01
+    """
+    record = _record(folder)
+    if record is None and not (folder / "failed.json").exists() and not (folder / "checkpoint.json").exists():
+        raise StoreError(f"{folder} is no folder of a run")
+    if record:
+        store, run, manifest = record
+        print(f"{manifest['stage']}: {run.slug} level {run.level}, run {run.id}")
+        for name in ("command", "machine", "device", "commit", "seconds", "side_by_side"):
+            if manifest.get(name) is not None:
+                print(f"{name}: {manifest[name]}")
+        if manifest["stage"] == "trained":
+            screen.history(store.history(run))
+    store = Store(folder.parent)
+    failure, saved = store.failure_in(folder), store.checkpoint_step_in(folder)
+    if saved is not None:
+        print(f"in training: saved at step {saved}")
+    if failure:
+        print(f"failed {datetime.fromtimestamp(failure['when']):%Y-%m-%d %H:%M:%S}: {failure['reason']}")
+        print(failure["trace"])
+
+
+def _record(folder: Path) -> tuple[Store, Run, dict[str, Any]] | None:
+    if not (folder / "manifest.json").exists():
+        return None
+    store, run = Store.holding(folder)
+    manifest = store.manifest(run)
+    return (store, run, manifest) if manifest else None
+
+
+def verify(
+    runs: Folder = DEFAULT_RUNS,
+    evaluate: Annotated[bool, typer.Option("--evaluate", help="Compute accuracies again, too.")] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Move damaged runs into RUNS/.damaged; a sweep makes them again.")
+    ] = False,
+    data_dir: DataDir = None,
+    debug: Debug = False,
+) -> None:
+    """Check every run of a folder: hashes, numbers of weights, masks within the masks they were pruned from.
+
+    Example: sdd verify runs/
+    """
+    from sddcli.launchers import local
+
+    data_in(data_dir)
+    store = Store(runs)
+    if not runs.is_dir():
+        raise StoreError(f"no runs folder at {runs}")
+    counted: Counter[str] = Counter()
+    for folder, wrong in local.verify(store, evaluate):
+        counted["runs"] += 1
+        counted["damaged"] += bool(wrong)
+        for line in wrong:
+            print(f"sdd: {line}", file=sys.stderr)
+        if wrong and repair:
+            print(f"moved {folder} to {store.set_aside(folder)}")
+    print(f"{counted['runs']} runs, {counted['damaged']} of them damaged")
+    if counted["damaged"] and not repair:
+        raise SystemExit(4)

@@ -1,7 +1,6 @@
 """Commands that make runs: sweep, and its three stages by hand."""
 
 import json
-import os
 import shlex
 import signal
 import sys
@@ -29,11 +28,12 @@ from sddcli.cli.options import (
     Threads,
     Workers,
     Writes,
+    data_in,
     with_fields,
 )
 from sddcli.cli.progress import Display, spoken_time
 from sddcli.events import Failed
-from sddcli.spec import Run, with_parents
+from sddcli.spec import Run, unfold, with_parents
 from sddcli.store import Store, StoreError
 
 if TYPE_CHECKING:
@@ -70,8 +70,9 @@ def sweep(
     """
     from sddcli.launchers import local, machine
 
-    _data_in(data_dir)
-    asked = resolve.runs(fields, sets, file, protocol)
+    data_in(data_dir)
+    plan = resolve.plan(fields, sets, file, protocol)
+    asked = tuple(dict.fromkeys(run for table in plan for run in unfold(table)))
     store, family = Store(runs), with_parents(asked)
     todo = [run for run in family if not store.finished(run)]
     count = min(workers or machine.crew(device), local.width(todo))
@@ -84,7 +85,7 @@ def sweep(
             store.verify(run)
         except StoreError as error:
             display(Failed(run, str(error), damaged=True))
-    policy = local.Policy(checkpoint_every, retry_failed, fail_fast, skip_busy)
+    policy = local.Policy(checkpoint_every, retry_failed, fail_fast, skip_busy, (_command(), plan))
     _make(store, todo, display, count, threads, device, policy)
     _complain(display, debug)
     if any(store.finished(run) for run in asked):
@@ -114,7 +115,7 @@ def train_dense(
     """
     from sddcli.launchers import local, machine
 
-    _data_in(data_dir)
+    data_in(data_dir)
     asked = resolve.runs({"seed": "0"} | fields | {"level": "0"}, sets, None, protocol)
     store = Store(runs)
     todo = [run for run in asked if not store.finished(run)]
@@ -146,7 +147,7 @@ def prune(
     """
     from sddcli.launchers import local, machine
 
-    _data_in(data_dir)
+    data_in(data_dir)
     store, run = Store.holding(parent)
     child = resolve.child(run, fields, sets)
     if store.manifest(child) is None:
@@ -169,7 +170,7 @@ def retrain(
     """
     from sddcli.launchers import local
 
-    _data_in(data_dir)
+    data_in(data_dir)
     store, run = Store.holding(child)
     display = Display([run], Console(stderr=True))
     if not store.finished(run):
@@ -178,12 +179,6 @@ def retrain(
     if store.finished(run):
         print(store.folder(run))
     _end(display)
-
-
-def _data_in(folder: Path | None) -> None:
-    # By the environment, which workers inherit: where data lie is no part of a run.
-    if folder is not None:
-        os.environ["SDD_DATA"] = str(folder.absolute())
 
 
 def _command() -> str:

@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import os
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -64,6 +65,12 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
     call.__annotations__ = {p.name: p.annotation for p in keyword + options}
     call.__name__, call.__doc__ = command.__name__, command.__doc__
     return call
+
+
+def data_in(folder: Path | None) -> None:
+    """Has data sets looked for in `folder`: by the environment, which workers inherit, as it is no part of a run."""
+    if folder is not None:
+        os.environ["SDD_DATA"] = str(folder.absolute())
 
 
 def where_of(words: list[str]) -> dict[str, list[Value]]:

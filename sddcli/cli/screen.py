@@ -69,6 +69,17 @@ def listing(chains: "pd.DataFrame", told: Sequence[str], title: str) -> None:
     console().print(table)
 
 
+def history(rows: Sequence[dict[str, str]]) -> None:
+    """The last evaluations of a run: epoch, accuracies, losses."""
+    table = Table(box=None, padding=(0, 1))
+    shown = ("train_accuracy", "test_accuracy", "memorized", "train_loss", "test_loss")
+    for name in ("epoch", *shown):
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in rows[-10:]:
+        table.add_row(row["epoch"], *(f"{float(row[name]):.4f}" if row.get(name) else "-" for name in shown))
+    console().print(table)
+
+
 def verdicts(found: "pd.DataFrame", varied: Sequence[str], title: str) -> None:
     """What the curves of each setting say about double descent, in words."""
     out = console()

@@ -9,11 +9,12 @@ import os
 import signal
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -32,13 +33,15 @@ LOOK_SECONDS = 0.5
 class Policy:
     """What a sweep does beside its work: seconds between savings of a run in training, and its answers to trouble.
 
-    skip_busy: runs that another process has are left to it, and not waited for.
+    skip_busy: runs that another process has are left to it, and not waited for. plan: the command and the tables
+    that were asked for, to be recorded once they are known to be sound.
     """
 
     checkpoint_seconds: float = 60.0
     retry_failed: bool = False
     fail_fast: bool = False
     skip_busy: bool = False
+    plan: tuple[str, Sequence[Mapping[str, Any]]] | None = None
 
 
 USUAL = Policy()
@@ -86,6 +89,8 @@ def sweep(
     try:
         _check(crew[0], agenda, report)
         store.prepare()
+        if policy.plan:
+            store.save_plan(*policy.plan)
         try:
             _work_off(store, crew, agenda, hire, report, policy)
         except (KeyboardInterrupt, SystemExit):
@@ -320,6 +325,16 @@ def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None
     torch.set_num_threads(1)
     prune_retrain.check([run])
     prune_retrain.prune(store, run, facts, prune_retrain.place(device))
+
+
+def verify(store: Store, evaluate: bool) -> Iterator[tuple[Path, list[str]]]:
+    """Each run's folder and what is wrong in it, nothing for most. See recipes.verifying."""
+    import torch
+
+    from sddcli.recipes import verifying
+
+    torch.set_num_threads(1)
+    return verifying.verified(store, evaluate)
 
 
 def width(runs: Iterable[Run]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sddcli.plots.style import COLOURS, GREY, band, curves, legend, panels, percent_axis, placed, replicates, x_axis
+from sddcli.plots.style import COLOURS, GREY, band, curves, headline, legend, panels, percent_axis, placed, x_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,5 +35,5 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
         x_axis(bottom, summary, x)
         line = GREY if varied else COLOURS[0]
         legend(figure, [*entries, ("learning distance", line, "-"), ("due to masking alone", line, ":")])
-        top.set_title(f"{title}\n{replicates(summary)}", fontsize=8, loc="left")
+        headline(top, title, summary)
     return figure

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from math import ceil, floor, log, log10
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -185,8 +186,13 @@ def accuracies(
         legend(figure, entries)
         if not varied and "phase" in summary:
             shaded(ax, summary)
-        ax.set_title(f"{title}\n{replicates(summary)}", fontsize=8, loc="left", pad=None if varied else 14)
+        headline(ax, title, summary, pad=None if varied else 14)
     return figure
+
+
+def headline(ax: Axes, title: str, summary: pd.DataFrame, pad: float | None = None) -> None:
+    """What is shown, in lines that the figure has room for, and what lines and bands are."""
+    ax.set_title(f"{fill(title, 68)}\n{replicates(summary)}", fontsize=8, loc="left", pad=pad)
 
 
 def replicates(frame: pd.DataFrame) -> str:

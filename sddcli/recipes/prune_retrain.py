@@ -131,7 +131,7 @@ def work(
                     report(Saved(run))
                 else:
                     ready[run] = _ready(store, run, model, data, facts)
-            except (StoreError, ValueError) as error:
+            except Exception as error:
                 _fail(store, run, error, report)
         # Runs that were saved at different steps are not trained side by side.
         for step in dict.fromkeys(each.begun.step for each in ready.values()):
@@ -169,21 +169,26 @@ def _train(
     report: Report,
     pace: Pace,
 ) -> None:
-    """Trains runs that are at one step side by side, half as many at a time where memory does not suffice."""
+    """Trains runs that are at one step side by side; where that fails, in halves, down to the one that cannot be."""
     try:
         _train_together(store, ready, model, data, facts, report, pace)
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
-            raise
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if len(ready) == 1:
-            _fail(store, next(iter(ready)), MemoryError(f"out of memory: {error}"), report)
+        return
+    except Exception as error:
+        left = {run: each for run, each in ready.items() if not store.finished(run)}
+        if isinstance(error, StoreError):
+            for run in left:
+                _fail(store, run, error, report)
             return
-        halves = list(ready.items())
-        for half in (halves[: len(halves) // 2], halves[len(halves) // 2 :]):
-            _train(store, dict(half), model, data, facts, report, pace)
+        if len(left) <= 1:
+            for run in left:
+                _fail(store, run, MemoryError("out of memory") if _out_of_memory(error) else error, report)
+            return
+    gc.collect()  # only here, where the error no longer holds what the training had
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    halves = list(left.items())
+    for half in (halves[: len(halves) // 2], halves[len(halves) // 2 :]):
+        _train(store, dict(half), model, data, facts, report, pace)
 
 
 def _out_of_memory(error: Exception) -> bool:

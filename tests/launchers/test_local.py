@@ -1,6 +1,7 @@
 """Local: every run once, parents first, whatever is killed, missing or failing."""
 
 import hashlib
+import json
 import multiprocessing
 import os
 import random
@@ -9,14 +10,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sddcli.events import Event, Failed, Saved
-from sddcli.launchers.local import MOST_SIDE_BY_SIDE, Agenda, sweep, width
+from sddcli.events import Advanced, Busy, Event, Failed, Saved
+from sddcli.launchers.local import MOST_SIDE_BY_SIDE, Agenda, Policy, sweep, width
 from sddcli.resolve import runs
 from sddcli.spec import Run, with_parents
 from sddcli.store import Store
@@ -182,3 +184,146 @@ def test_shares_are_even() -> None:
 def test_events_are_plain() -> None:
     (run,) = runs({"level": "0", "seed": "0"})
     assert Failed(run, "why") == Failed(run, "why", False, "")
+
+
+LONG = ["--levels", "0-1", "--seeds", "0-1", "--epochs", "200", "--set", "eval_every=200"]
+
+
+def long_sweep(root: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "sddcli", "sweep", *LONG, "--runs", str(root), *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listening)
+
+
+def listening() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests themselves ignore it
+    os.setpgrp()
+
+
+def until(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_runs_are_saved_in_their_middle_and_go_on(tmp_path: Path, number: int, code: int) -> None:
+    root = tmp_path / "runs"
+    process = long_sweep(root, "--checkpoint-every", "0.2")
+    until(lambda: bool(list(root.rglob("checkpoint.json"))))
+    os.killpg(process.pid, number)  # as a terminal or a batch system does: to the workers too
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code and "saving runs where they are" in err
+    assert f"go on with: sdd sweep {' '.join(LONG)}" in err
+    told = [json.loads(path.read_text()) for path in root.rglob("checkpoint.json")]
+    saved = {each["run"]["seed"]: each["step"] for each in told}
+    assert saved and all(step > 0 for step in saved.values())
+    heard: list[Event] = []
+    todo = with_parents(runs({"seed": "0,1", "level": "0", "epochs": "200", "eval_every": "200"}))
+    sweep(Store(root), todo, {}, 1, 1, "cpu", heard.append)
+    for seed, step in saved.items():
+        epochs = [e.epoch for e in heard if isinstance(e, Advanced) and seed in [run.seed for run in e.runs]]
+        assert min(epochs) == step // 21 + 1, "21 steps an epoch"
+    assert not list(root.rglob("checkpoint*"))
+
+
+def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
+    process = long_sweep(tmp_path / "runs", "--train-size", "1200")
+    until(lambda: bool(list((tmp_path / "runs").rglob(".lock"))))
+    for worker in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        os.kill(int(worker), signal.SIGSTOP)  # one that will not hear of saving
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None and "Ctrl-C once more" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "go on with" in err
+
+
+COUNTING = """
+import json, sys
+from pathlib import Path
+from sddcli.events import Advanced
+from sddcli.launchers.local import sweep
+from sddcli.resolve import runs
+from sddcli.spec import with_parents
+from sddcli.store import Store
+
+def main():
+    seeds, root, out = sys.argv[1:]
+    trained = {}
+    def report(event):
+        for run in event.runs if isinstance(event, Advanced) else ():
+            trained[run.id] = trained.get(run.id, 0) + 1
+    asked = runs({"seed": seeds, "level": "0-3", "epochs": "3", "eval_every": "2"})
+    sweep(Store(root), with_parents(asked), {}, 2, 1, "cpu", report)
+    Path(out).write_text(json.dumps(trained))
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_two_sweeps_in_one_folder_train_every_run_once(trained: Path, tmp_path: Path) -> None:
+    """Their grids overlap in all of the smaller one: each waits for what the other is at."""
+    (tmp_path / "count.py").write_text(COUNTING)
+    together = []
+    for place, seeds in enumerate(("0-2", "0-1")):
+        words = [sys.executable, str(tmp_path / "count.py"), seeds, str(tmp_path / "runs"), str(tmp_path / f"{place}")]
+        together.append(subprocess.Popen(words))
+    assert [process.wait(timeout=300) for process in together] == [0, 0]
+    counts = [json.loads((tmp_path / f"{place}").read_text()) for place in range(2)]
+    total = {run.id: sum(count.get(run.id, 0) for count in counts) for run, _ in Store(trained).manifests()}
+    assert set(total.values()) == {3} and len(total) == 12, "not every run for its three epochs, once"
+    found = everything(tmp_path / "runs")
+    assert all(found[name] == told for name, told in everything(trained).items() if name in found)
+    assert len([name for name in found if name.endswith("weights.safetensors")]) == 12
+
+
+def test_what_another_process_has_is_left_out_if_asked_and_else_waited_for(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first, second = with_parents(runs({"seed": "0,1", "level": "0", "epochs": "1"}))
+    claim, heard = store.claim(first), list[Event]()
+    assert claim is not None
+    sweep(store, [first, second], {}, 1, 1, "cpu", heard.append, Policy(skip_busy=True))
+    assert [event.run for event in heard if isinstance(event, Failed)] == [first] and store.finished(second)
+
+    def report(event: Event) -> None:
+        heard.append(event)
+        if isinstance(event, Busy):
+            claim.release(finished=False)
+
+    sweep(store, [first], {}, 1, 1, "cpu", report)
+    assert Busy(first) in heard and store.finished(first)
+
+
+def test_a_failed_run_is_not_tried_again_unasked(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    todo = with_parents(runs({"seed": "0", "level": "0-1", "epochs": "1", "lr": "1e30"}))
+
+    def failures(policy: Policy) -> list[str]:
+        heard: list[Event] = []
+        sweep(store, todo, {}, 1, 1, "cpu", heard.append, policy)
+        return [event.reason for event in heard if isinstance(event, Failed)]
+
+    first = failures(Policy())
+    assert first[0].startswith("diverged") and "which failed" in first[1]
+    again = failures(Policy())
+    assert "it failed before: --retry-failed tries it again" in again[0] and len(again) == 2
+    assert failures(Policy(retry_failed=True)) == first
+
+
+def test_the_first_failure_ends_a_sweep_if_asked(tmp_path: Path) -> None:
+    bad = runs({"seed": "0", "level": "0", "epochs": "1", "lr": "1e30"})
+    good = runs({"seed": "0", "level": "0", "epochs": "400", "lr": "0.1"})
+    with pytest.raises(SystemExit) as ending:
+        sweep(Store(tmp_path), [*bad, *good], {}, 2, 1, "cpu", lambda event: None, Policy(fail_fast=True))
+    assert ending.value.code == 3 and not Store(tmp_path).finished(good[0])
+
+
+def test_ten_kills_lose_nothing() -> None:
+    """The hundred of them are recorded in docs/evidence/kills.json."""
+    script = Path(__file__).parents[2] / "benchmarks" / "kills.py"
+    said = json.loads(subprocess.run([sys.executable, script, "--kills", "10"], check=True, capture_output=True).stdout)
+    assert said["bit-identical"] and said["kills"] == 10 and said["with a run saved in its middle"] > 5
+    recorded = json.loads((script.parents[1] / "docs" / "evidence" / "kills.json").read_text())
+    assert recorded["bit-identical"] and recorded["kills"] == 100

@@ -59,9 +59,19 @@ def test_lines_bands_labels_and_title(drawn: object, settings: int, n: int) -> N
 @pytest.mark.parametrize("name", ["noise", "a_field_of_a_long_name"])
 def test_legends_stay_within_the_figure(settings: int, name: str) -> None:
     figure = double_descent.draw(summary(settings).rename(columns={"noise": name}), [name], "title")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+
+
+def test_a_long_title_stays_within_the_figure() -> None:
+    title = "folder:cifar:size=16, convnet:width=8, 20% symmetric noise, magnitude, lottery, of some length"
+    for drawn in (double_descent, learning_distance):
+        figure = drawn.draw(summary(), [], title)
+        figure.draw_without_rendering()
+        figure.draw_without_rendering()
+        box = figure.axes[0]._left_title.get_window_extent()  # type: ignore[attr-defined]
+        assert box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height and box.height > 30
 
 
 def test_phases_are_shaded_and_named() -> None:
@@ -75,7 +85,7 @@ def test_phases_are_shaded_and_named() -> None:
 @pytest.mark.parametrize("top", [0.0, 0.5, 0.9, 0.999, 0.99999])
 def test_ticks_do_not_touch(top: float, x: str) -> None:
     figure = double_descent.draw(summary(top=top), [], "title", x)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert figure.axes[0].get_xlabel() == X_AXES[x][0]
     if top == 0 and x != "sparsity":
         return  # one point, at no round number
@@ -86,7 +96,7 @@ def test_ticks_do_not_touch(top: float, x: str) -> None:
 
 def test_ticks_say_how_many_weights_are_left() -> None:
     figure = double_descent.draw(summary(top=0.9999), [], "title", "weights")
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     (left, right), named = (
         figure.axes[0].get_xlim(),
         dict(zip(figure.axes[0].get_xticks(), ("100k", "10k", "1k"), strict=True)),

@@ -1,0 +1,77 @@
+"""Verifying: is what lies in a store what its manifests say, and do its runs follow from each other."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from sddcli import stages
+from sddcli.core import masks
+from sddcli.core.retraining import masks_of
+from sddcli.core.types import Tensors
+from sddcli.datasets.load import load
+from sddcli.spec import Run
+from sddcli.store import Manifest, Store, StoreError
+
+NEAR = 0.005
+"""How far an accuracy may be from the recorded one where another machine made it."""
+
+
+def verified(store: Store, evaluate: bool = False) -> Iterator[tuple[Path, list[str]]]:
+    """Each folder of a run, and a line for each thing that is wrong in it.
+
+    Hashes of all files; kept weights as many as recorded; finite weights; masks within those they were pruned
+    from, or equal to them, or open, as the retraining says. evaluate: accuracies are computed again, too.
+    """
+    for folder, found in store.survey():
+        if isinstance(found, StoreError):
+            yield folder, [str(found)]
+            continue
+        run, manifest = found
+        wrong = store.damaged(run)
+        if not wrong and manifest["stage"] == "trained":
+            try:
+                wrong = _inside(store, run, manifest) + (_again(store, run, manifest) if evaluate else [])
+            except (StoreError, ValueError, OSError) as error:
+                wrong = [str(error)]
+        yield folder, wrong
+
+
+def _inside(store: Store, run: Run, manifest: Manifest) -> list[str]:
+    weights, kept = store.weights(run)
+    wrong = []
+    if not all(w.isfinite().all() for w in weights.values()):
+        wrong.append(f"{store.folder(run)}: its weights are not all numbers")
+    how = masks_of(run).how if run.level else "open"
+    density = masks.density(kept)
+    told = 1.0 if how == "open" else manifest["metrics"].get("density")
+    if told is None or abs(density - told) > 1e-12:
+        wrong.append(f"{store.folder(run)}: {density:.6%} of its weights are kept, and its manifest says {told}")
+    return wrong + (_nested(store, run, kept, how) if run.level else [])
+
+
+def _nested(store: Store, run: Run, kept: Tensors, how: str) -> list[str]:
+    parent = masks_of(run).run
+    try:
+        _, above = store.weights(parent)
+    except StoreError:  # which is said of the parent, or it is not there
+        return []
+    if how == "same" and not all(torch.equal(kept[name], above[name]) for name in kept):
+        return [f"{store.folder(run)}: its masks are not those of {store.folder(parent)}"]
+    if how == "prune" and any((kept[name] & ~above[name]).any() for name in kept):
+        return [f"{store.folder(run)}: it keeps weights that {store.folder(parent)} had lost"]
+    return []
+
+
+def _again(store: Store, run: Run, manifest: Manifest) -> list[str]:
+    data = load(run.dataset, run.train_size, run.validation)
+    if data.sha256 != manifest["data"]["sha256"]:
+        return [f"{store.folder(run)}: it was made from other {run.dataset} data: its hash differs"]
+    model = stages.model_of(run, data)
+    together = stages.stacked([store.weights(run)[0]], model.weights)
+    found = stages.metrics([run], model, together, data)[0]
+    return [
+        f"{store.folder(run)}: its {name} is {found[name]:.4f} now, and its manifest says {manifest['metrics'][name]}"
+        for name in ("train_accuracy", "test_accuracy")
+        if abs(found[name] - manifest["metrics"][name]) > NEAR
+    ]
