@@ -97,7 +97,11 @@ def main() -> int:
         assert start(root).wait() == 0
         now = stamps(root)
         assert all(now[path] == then for path, then in finished.items()), "a finished run was made again"
-        same = contents(root) == contents(whole)
+        one, other = contents(root), contents(whole)
+        differing = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+        for name in differing:
+            print(f"differs: {name}", file=sys.stderr)
+        same = not differing
         said = {
             "kills": kills,
             "with a run saved in its middle": inside,

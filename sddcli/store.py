@@ -192,6 +192,8 @@ class Store:
             for key in ("files", "metrics", "data"):
                 if not isinstance(manifest[key], dict):
                     raise ValueError(f"its {key} are no table")
+            if wrong := [name for name, value in manifest["metrics"].items() if not _number(value)]:
+                raise ValueError(f"its {wrong[0]} is no number")
             if not isinstance(manifest["data"]["sha256"], str) or not manifest.setdefault("seconds", 0.0) >= 0:
                 raise ValueError("its data or seconds are wrong")
         except (FileNotFoundError, NotADirectoryError):
@@ -413,6 +415,10 @@ class Store:
     def history(self, run: Run) -> list[dict[str, str]]:
         """The rows of `run`'s history.csv, as words."""
         return list(csv.DictReader(io.StringIO(self._verified(run, "history.csv").decode())))
+
+
+def _number(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 def write(path: Path, content: bytes) -> None:

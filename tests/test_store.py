@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sddcli import store as module
+from sddcli import table
+from sddcli.events import Event
+from sddcli.recipes import prune_retrain
+from sddcli.recipes.verifying import verified
+from sddcli.resolve import runs
 from sddcli.spec import Run
 from sddcli.store import Store, StoreError, pack, unpack, write
 
@@ -194,3 +200,23 @@ def test_folders_that_cannot_be_written_or_read(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no runs folder"):
         list(Store(tmp_path / "none").manifests())
     assert Store(tmp_path / "file" / "runs").manifest(DENSE) is None
+
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.mark.parametrize("name", ["schema-1"])
+def test_folders_of_older_versions_load_for_ever(tmp_path: Path, name: str) -> None:
+    """Made before runs had an optimizer, a precision and so on: the same runs by the same ids, and gone on with."""
+    root = shutil.copytree(FIXTURES / name, tmp_path / "runs")
+    store, asked = Store(root), runs({"level": "0-2", "seed": "0", "epochs": "1", "rate": "0.9"})
+    found = dict(store.manifests())
+    assert [run for run in asked if store.finished(run)] == list(found) and len(found) == 2
+    assert [folder for folder, wrong in verified(store, evaluate=True) if wrong] == []
+    frame = table.results(store)
+    assert set(frame["optimizer"]) == {"sgd"} and frame["weights"].isna().all()
+    before = {path: path.read_bytes() for path in root.rglob("*.safetensors")}
+    events: list[Event] = []
+    prune_retrain.work(store, [asked[2]], {}, "cpu", events.append)
+    assert store.finished(asked[2]) and all(path.read_bytes() == content for path, content in before.items())
+    assert len(table.read(FIXTURES / name / "results.csv")) == 2

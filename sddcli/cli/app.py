@@ -3,7 +3,6 @@
 import io
 import sys
 import traceback
-from importlib import metadata
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -11,6 +10,7 @@ import typer
 from sddcli.cli.inspection import list_runs, logs, status, verify
 from sddcli.cli.making import prune, retrain, sweep, train_dense
 from sddcli.cli.seeing import analyze, plot
+from sddcli.launchers import machine
 from sddcli.store import StoreError
 
 app = typer.Typer(name="sdd", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -18,7 +18,7 @@ app = typer.Typer(name="sdd", no_args_is_help=True, add_completion=False, pretty
 
 def _version(asked: bool) -> None:
     if asked:
-        print(metadata.version("sddcli"))
+        print(machine.release())
         raise SystemExit(0)
 
 

@@ -83,6 +83,7 @@ def sweep(
     for run in set(family).difference(todo):
         try:
             store.verify(run)
+            store.tidy(run)  # where a process was killed between its last two deeds
         except StoreError as error:
             display(Failed(run, str(error), damaged=True))
     policy = local.Policy(checkpoint_every, retry_failed, fail_fast, skip_busy, (_command(), plan))

@@ -4,7 +4,7 @@ import ctypes
 import os
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,14 @@ from typing import Any
 def cores() -> int:
     """Number of cores this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def release() -> str:
+    """The version of sdd, or "source" where it is run without being installed."""
+    try:
+        return version("sddcli")
+    except PackageNotFoundError:
+        return "source"
 
 
 def crew(device: str) -> int:
@@ -34,7 +42,7 @@ def describe(command: str) -> dict[str, Any]:
         "command": command,
         "commit": _commit(),
         "versions": {
-            "sdd": version("sddcli"),
+            "sdd": release(),
             "python": platform.python_version(),
             "torch": version("torch"),
             "numpy": version("numpy"),

@@ -1,13 +1,20 @@
 """sdd as a whole: help, exit codes, the promise of one line."""
 
+import io
+import json
+import shutil
+import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from sddcli.cli.app import app
+from sddcli.cli.app import app, main
 from sddcli.spec import FIELDS
 from tests.conftest import Sdd
 
@@ -46,7 +53,139 @@ def test_every_error_has_its_code_and_one_line(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("sddcli.resolve.runs", fail)
+    monkeypatch.setattr("sddcli.resolve.plan", fail)
     said = sdd("sweep", "--runs", tmp_path)
     assert said.code == code and said.err.count("\n") == 1 and said.err.startswith("sdd: ")
     assert "Traceback" in sdd("sweep", "--debug", "--runs", tmp_path).err
+
+
+# What follows generates bad input by the hundred: whatever comes, the answer is an exit code and one line.
+MANY = settings(max_examples=130, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+WORDS = st.one_of(
+    st.text(max_size=8),
+    st.sampled_from(["-1", "nan", "1e999", "0-", "3-1", "0-99999999", ",", "1,,2", "x:y=z", "magnitude:a=b", "folder:",
+                     "folder:/dev/null", "\x00", "é", "--",
+                     "-", "0x10", "1_0", "lottery:lr=", "1e3", "ep", "5it,", " "]),
+)  # fmt: skip
+
+
+def outcome(*words: object) -> tuple[int, str, str]:
+    """sdd with these words, in this process: exit code, stdout, stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    before = sys.argv, signal.getsignal(signal.SIGTERM)
+    sys.argv = ["sdd", *map(str, words)]
+    try:
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ending:
+            main()
+    finally:
+        sys.argv = before[0]
+        signal.signal(signal.SIGTERM, before[1])
+    return int(ending.value.code or 0), out.getvalue(), err.getvalue()
+
+
+def refused(said: tuple[int, str, str], codes: tuple[int, ...]) -> None:
+    code, _, err = said
+    assert code in codes, said
+    assert code == 0 or (err.startswith("sdd: ") and err.count("\n") == 1 and "Traceback" not in err), said
+
+
+def contents(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@MANY
+@given(field=st.sampled_from(list(FIELDS)), text=WORDS, flag=st.sampled_from(["--{}={}", "--set={}={}"]))
+def test_any_value_of_any_field(tmp_path_factory: pytest.TempPathFactory, field: str, text: str, flag: str) -> None:
+    root = tmp_path_factory.getbasetemp() / "never"
+    word = flag.format(field.replace("_", "-"), text)
+    small = [] if field in ("level", "seed") else ["--levels", "0-1", "--seeds", "0"]
+    refused(outcome("sweep", *small, word, "--dry-run", "--runs", root), (0, 2, 4))
+    assert not root.exists()
+
+
+TOML = st.one_of(
+    st.text(max_size=30),
+    st.builds(
+        "{} = {}\n".format,
+        st.sampled_from([*FIELDS, "levels", "seeds", "epoch", "[x", "a.b"]),
+        st.sampled_from(["1", "-1", "1.5", "[]", "[[1]]", '"x"', '""', "true", "nan", "inf", "2020-01-01", "{}", "0-3",
+                         '"0-3"', "[1, 'a']", "'''", "1e400", '["magnitude", 3]']),
+    ),
+)  # fmt: skip
+
+
+@MANY
+@given(text=TOML)
+def test_any_sweep_file(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    root = tmp_path_factory.getbasetemp() / "never"
+    path = tmp_path_factory.getbasetemp() / "fuzzed.toml"
+    path.write_text(text, encoding="utf-8")
+    small = ["--set", "level=0-1", "--set", "seed=0", "--set", "epochs=1"]
+    refused(outcome("sweep", path, *small, "--dry-run", "--runs", root), (0, 2, 4))
+    assert not root.exists()
+
+
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just([]), st.just({}))
+
+
+@MANY
+@given(data=st.data())
+def test_any_manifest(trained: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    root = tmp_path_factory.getbasetemp() / "fuzzed-manifests"
+    if not root.exists():
+        shutil.copytree(trained, root)
+    path = data.draw(st.sampled_from(sorted(root.rglob("manifest.json"))))
+    whole = path.read_bytes()
+    manifest = json.loads(whole)
+    if data.draw(st.booleans()):
+        place = data.draw(st.integers(0, len(whole) - 1))
+        content = whole[:place] + data.draw(st.binary(max_size=3)) + whole[place + data.draw(st.integers(0, 40)) :]
+    else:
+        table = data.draw(st.sampled_from([manifest, manifest["run"], manifest["metrics"], manifest["data"]]))
+        table[data.draw(st.sampled_from(sorted(table)))] = data.draw(VALUES)
+        content = json.dumps(manifest).encode()
+    try:
+        path.write_bytes(content)
+        before = contents(root)
+        command = data.draw(st.sampled_from(["list", "status", "plot double-descent", "verify"]))
+        code, out, err = outcome(*command.split(), root, *(["-o", root / "a.png"] if "plot" in command else []))
+        (root / "a.png").unlink(missing_ok=True)
+        assert code in (0, 4) and "Traceback" not in err and (code == 0 or err.startswith("sdd: ")), (code, out, err)
+        assert contents(root) == before
+    finally:
+        path.write_bytes(whole)
+
+
+@MANY
+@given(data=st.data())
+def test_any_damage_to_weights(trained: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    root = tmp_path_factory.getbasetemp() / "fuzzed-weights"
+    if not root.exists():
+        shutil.copytree(trained, root)
+    path = data.draw(st.sampled_from(sorted(root.rglob("*.safetensors"))))
+    whole = path.read_bytes()
+    place = data.draw(st.integers(0, len(whole) - 1))
+    flipped = whole[:place] + bytes([whole[place] ^ data.draw(st.integers(1, 255))]) + whole[place + 1 :]
+    content = data.draw(st.sampled_from([flipped, whole[:place], whole + b"x", b""]))
+    try:
+        path.write_bytes(content)
+        before = contents(root)
+        code, _, err = outcome("verify", root)
+        assert code == 4 and str(path) in err and "Traceback" not in err and contents(root) == before
+    finally:
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["sweep --nois 3", "sweep --noise 7", "sweep none.toml", "train-dense --lr -1", "prune none", "retrain none",
+     "analyze x", "analyze learning-distance none", "plot x", "plot double-descent none",
+     "plot double-descent x.csv", "list none", "status none", "logs none", "verify none", "x", "sweep --set x",
+     "sweep --device tpu --level 0", "sweep --workers x", "sweep --protocol x", "plot double-descent --x y",
+     "sweep --checkpoint-every -1", "prune", "sweep a b c"],
+)  # fmt: skip
+def test_bad_words_in_processes_of_their_own(tmp_path: Path, words: str) -> None:
+    command = [sys.executable, "-m", "sddcli", *words.split()]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert said.returncode in (2, 4) and said.stderr.count("\n") == 1 and said.stderr.startswith("sdd: ")
+    assert said.stdout == "" and list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import os
 import shutil
 from collections.abc import Callable
@@ -346,3 +347,23 @@ def test_at_whatever_call_the_disk_fails_or_the_machine_stops_nothing_is_lost(
             assert isinstance(events[-1], Saved), f"{fault} at call {place}: {events[-1]}"
         assert {run: files(store, run) for run in expected} == expected, f"{fault} at call {place}"
     assert place > 30, "few calls were tried"
+
+
+def test_memory_and_open_files_do_not_grow_with_the_number_of_runs(tmp_path: Path) -> None:
+    """Two hundred runs in one process: what the last hundred and fifty added."""
+
+    def used() -> tuple[int, int]:
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE"), len(list(Path("/proc/self/fd").iterdir()))
+
+    store, before = Store(tmp_path), (0, 0)
+    for k in range(20):
+        for level in range(10):
+            run = tiny(seed=k, epochs=1, **(PRUNED | {"level": level} if level else {}))
+            prune_retrain.work(store, [run], {}, "cpu", lambda event: None)
+        if k == 4:
+            before = used()
+    (memory, handles) = used()
+    assert handles == before[1] and memory < before[0] + 10e6, f"{memory - before[0]} bytes more"
+    assert len(list(store.manifests())) == 200
