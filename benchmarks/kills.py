@@ -23,11 +23,11 @@ SWEEP = ["--levels", "0-8", "--seeds", "0-3", "--epochs", "20", "--set", "eval_e
 
 
 def contents(root: Path) -> dict[str, str]:
-    """Path -> hash of all that sweeps must agree in: manifests hold the time that runs took."""
+    """Path -> hash of all that sweeps must agree in: manifests hold times, and what was asked for the folder's name."""
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob("*"))
-        if path.is_file() and path.name != "manifest.json" and not path.name.startswith(".")
+        if path.is_file() and path.name != "manifest.json" and path.parent.name != "sweeps" and path.name[0] != "."
     }
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from sddcli.core.types import Begun, Tensors
 
 SCHEMA = 1
+KEEPS = ("all", "masks", "last")
+"""What is kept of a chain's levels once nothing is pruned from them: all, their masks, or only the last level."""
 Manifest = dict[str, Any]
 
 
@@ -349,6 +351,36 @@ class Store:
         """The trained weights of `run`, pruned ones 0, and its masks, each (*shape)."""
         return unpack(self._verified(run, "weights.safetensors"))
 
+    def masks(self, run: Run) -> "Tensors":
+        """The masks of `run`, (*shape)."""
+        manifest = self.manifest(run)
+        dropped = manifest is not None and "masks.safetensors" in manifest["files"]
+        return unpack_masks(self._verified(run, "masks.safetensors" if dropped else "weights.safetensors"))
+
+    def drop(self, run: Run, keep: str) -> int:
+        """Removes the weights of a finished run, or with keep="last" its masks, too; returns the bytes freed.
+
+        Its numbers stay. The manifest is written before a file goes: what it names is always there.
+        """
+        manifest, folder = self.manifest(run), self.folder(run)
+        if manifest is None or keep == "all":
+            return 0
+        gone = {"weights.safetensors", "masks.safetensors"}.intersection(manifest["files"])
+        files = {name: sha for name, sha in manifest["files"].items() if name not in gone}
+        before = sum((folder / name).stat().st_size for name in gone if (folder / name).exists())
+        if keep == "masks":
+            if "weights.safetensors" not in gone:
+                return 0
+            kept = self.masks(run)
+            content = pack_masks(kept)
+            write(folder / "masks.safetensors", content)
+            files["masks.safetensors"] = hashlib.sha256(content).hexdigest()
+            before -= len(content)
+        self._write_manifest(run, manifest | {"files": files, "kept": keep})
+        for name in gone.difference(files):
+            (folder / name).unlink(missing_ok=True)
+        return before if gone else 0
+
     def pruned(self, run: Run) -> tuple["Tensors", "Tensors"] | None:
         """The start weights and masks of a run that is pruned and not yet retrained; None of any other."""
         manifest = self.manifest(run)
@@ -385,6 +417,8 @@ class Store:
 
     def _verified(self, run: Run, name: str) -> bytes:
         path, manifest = self.folder(run) / name, self.manifest(run)
+        if manifest and manifest.get("kept") in ("masks", "last") and name not in manifest["files"]:
+            raise StoreError(f"{path} was dropped to save space; remove {path.parent} to train it again")
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -471,23 +505,42 @@ def pack(weights: "Tensors", masks: "Tensors") -> bytes:
     return save(arrays, metadata={"shapes": json.dumps(shapes)})
 
 
+def pack_masks(masks: "Tensors") -> bytes:
+    """Masks alone as safetensors, a bit for each weight."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    arrays: dict[str, Any] = {f"{name}.mask": np.packbits(mask.cpu().numpy()) for name, mask in masks.items()}
+    return save(arrays, metadata={"shapes": json.dumps({name: list(masks[name].shape) for name in sorted(masks)})})
+
+
 def unpack(content: bytes) -> tuple["Tensors", "Tensors"]:
     """The weights, pruned ones 0, and masks that `pack` packed; the file does not keep their order."""
     import numpy as np
     import torch
     from safetensors.numpy import load
 
-    arrays = load(content)
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    shapes = json.loads(header["__metadata__"]["shapes"])
-    weights, masks = {}, {}
+    arrays, masks, weights = load(content), unpack_masks(content), {}
     for name, values in arrays.items():
-        if name in shapes:
-            shape = tuple(shapes[name])
-            mask = np.unpackbits(arrays[f"{name}.mask"], count=int(np.prod(shape))).astype(bool).reshape(shape)
-            full = np.zeros(shape, values.dtype)
-            full[mask] = values
-            weights[name], masks[name] = torch.from_numpy(full), torch.from_numpy(mask)
-        elif name.removesuffix(".mask") not in shapes:
+        if name in masks:
+            full = np.zeros(tuple(masks[name].shape), values.dtype)
+            full[masks[name].numpy()] = values
+            weights[name] = torch.from_numpy(full)
+        elif name.removesuffix(".mask") not in masks:
             weights[name] = torch.from_numpy(values.copy())
     return weights, masks
+
+
+def unpack_masks(content: bytes) -> "Tensors":
+    """The masks that `pack` or `pack_masks` packed."""
+    import numpy as np
+    import torch
+    from safetensors.numpy import load
+
+    arrays = load(content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    masks = {}
+    for name, shape in json.loads(header["__metadata__"]["shapes"]).items():
+        bits = np.unpackbits(arrays[f"{name}.mask"], count=int(np.prod(shape)))
+        masks[name] = torch.from_numpy(bits.astype(bool).reshape(shape))
+    return masks

@@ -7,7 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from sddcli.cli.inspection import list_runs, logs, status, verify
+from sddcli.cli.inspection import gc, list_runs, logs, status, verify
 from sddcli.cli.making import prune, retrain, sweep, train_dense
 from sddcli.cli.seeing import analyze, plot
 from sddcli.launchers import machine
@@ -42,6 +42,7 @@ app.command("list")(list_runs)
 app.command("status")(status)
 app.command("logs")(logs)
 app.command("verify")(verify)
+app.command("gc")(gc)
 
 
 def main() -> NoReturn:

@@ -14,8 +14,9 @@ import typer
 from sddcli.cli import screen
 from sddcli.cli.options import DEFAULT_RUNS, DataDir, Debug, Json, Reads, Where, data_in, where_of
 from sddcli.cli.progress import spoken_time
+from sddcli.core.words import unknown
 from sddcli.spec import Run, unfold, with_parents
-from sddcli.store import Store, StoreError
+from sddcli.store import KEEPS, Store, StoreError
 
 Folder = Annotated[Path, typer.Argument(metavar="[RUNS]", help="Folder of runs.")]
 WATCH_SECONDS = 2.0
@@ -140,6 +141,27 @@ def _record(folder: Path) -> tuple[Store, Run, dict[str, Any]] | None:
     store, run = Store.holding(folder)
     manifest = store.manifest(run)
     return (store, run, manifest) if manifest else None
+
+
+def gc(
+    runs: Folder = DEFAULT_RUNS,
+    keep: Annotated[str, typer.Option("--keep", metavar="masks|last", help="What stays of earlier levels.")] = "masks",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much it would free.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Free the space of weights that no recorded sweep prunes from any more; all numbers stay.
+
+    Dense runs and the last level of each chain are kept whole. Of the others masks stays with their masks, last
+    without.
+
+    Example: sdd gc runs/ --dry-run
+    """
+    from sddcli.launchers import local
+
+    if keep not in KEEPS[1:]:
+        raise unknown("way to keep", keep, KEEPS[1:])
+    count, size = local.collect(Store(runs), keep, dry_run)
+    print(f"{'would free' if dry_run else 'freed'} {size / 1e6:.1f} MB of weights of {count} runs")
 
 
 def verify(

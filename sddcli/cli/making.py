@@ -21,6 +21,7 @@ from sddcli.cli.options import (
     Device,
     FailFast,
     Json,
+    Keep,
     Protocol,
     RetryFailed,
     Sets,
@@ -32,9 +33,10 @@ from sddcli.cli.options import (
     with_fields,
 )
 from sddcli.cli.progress import Display, spoken_time
+from sddcli.core.words import unknown
 from sddcli.events import Failed
 from sddcli.spec import Run, unfold, with_parents
-from sddcli.store import Store, StoreError
+from sddcli.store import KEEPS, Store, StoreError
 
 if TYPE_CHECKING:
     from sddcli.launchers.local import Policy
@@ -57,6 +59,7 @@ def sweep(
     retry_failed: RetryFailed = False,
     fail_fast: FailFast = False,
     skip_busy: SkipBusy = False,
+    keep: Keep = "all",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what it costs.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -71,6 +74,8 @@ def sweep(
     from sddcli.launchers import local, machine
 
     data_in(data_dir)
+    if keep not in KEEPS:
+        raise unknown("way to keep", keep, KEEPS)
     plan = resolve.plan(fields, sets, file, protocol)
     asked = tuple(dict.fromkeys(run for table in plan for run in unfold(table)))
     store, family = Store(runs), with_parents(asked)
@@ -86,7 +91,7 @@ def sweep(
             store.tidy(run)  # where a process was killed between its last two deeds
         except StoreError as error:
             display(Failed(run, str(error), damaged=True))
-    policy = local.Policy(checkpoint_every, retry_failed, fail_fast, skip_busy, (_command(), plan))
+    policy = local.Policy(checkpoint_every, retry_failed, fail_fast, skip_busy, (_command(), plan), keep)
     _make(store, todo, display, count, threads, device, policy)
     _complain(display, debug)
     if any(store.finished(run) for run in asked):

@@ -39,6 +39,9 @@ FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first r
 SkipBusy = Annotated[
     bool, typer.Option("--skip-busy", help="Leave out, instead of waiting for, runs that another process works on.")
 ]
+Keep = Annotated[
+    str, typer.Option("--keep", metavar="all|masks|last", help="What stays of levels that were pruned further.")
+]
 DEFAULT_RUNS = Path("runs")
 
 

@@ -8,10 +8,10 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,7 +19,7 @@ from threading import Thread
 from typing import Any
 
 from sddcli.events import Busy, Cost, Event, Failed, Reading, Report, Saved, Stopping
-from sddcli.spec import Run
+from sddcli.spec import Run, unfold, with_parents
 from sddcli.store import Store, StoreError
 
 # Beyond a few models side by side an epoch of the small nets that a CPU is for gets no cheaper, while
@@ -34,7 +34,8 @@ class Policy:
     """What a sweep does beside its work: seconds between savings of a run in training, and its answers to trouble.
 
     skip_busy: runs that another process has are left to it, and not waited for. plan: the command and the tables
-    that were asked for, to be recorded once they are known to be sound.
+    that were asked for, to be recorded once they are known to be sound. keep: one of store.KEEPS, what is kept of
+    levels that nothing in this sweep needs any more.
     """
 
     checkpoint_seconds: float = 60.0
@@ -42,6 +43,7 @@ class Policy:
     fail_fast: bool = False
     skip_busy: bool = False
     plan: tuple[str, Sequence[Mapping[str, Any]]] | None = None
+    keep: str = "all"
 
 
 USUAL = Policy()
@@ -112,12 +114,17 @@ class Agenda:
         self._ready: dict[object, dict[Run, None]] = defaultdict(dict)  # by Run.batch, in order
         self._working: set[Run] = set()
         self.elsewhere: set[Run] = set()
+        self._needs = Counter(parent for run in self._blockers for parent in run.parents)
         for run, blockers in self._blockers.items():
             blockers.update(parent for parent in run.parents if parent in self._blockers)
             for parent in blockers:
                 self._children[parent].append(run)
             if not blockers:
                 self._ready[run.batch][run] = None
+
+    def needed(self, run: Run) -> bool:
+        """Whether something that is left grows from `run`."""
+        return self._needs[run] > 0
 
     @property
     def left(self) -> int:
@@ -154,6 +161,7 @@ class Agenda:
         self._working.discard(run)
         self.elsewhere.discard(run)
         del self._blockers[run]
+        self._needs.subtract(run.parents)
         for child in self._children.pop(run, []):
             self._blockers[child].remove(run)
             if not self._blockers[child]:
@@ -166,6 +174,7 @@ class Agenda:
             each = pending.pop()
             if each in self._blockers:
                 del self._blockers[each]
+                self._needs.subtract(each.parents)
                 self._working.discard(each)
                 self.elsewhere.discard(each)
                 lost.append(each)
@@ -236,6 +245,11 @@ def _work_off(
                 report(event)
             else:
                 _settle(event, agenda, report)
+                if isinstance(event, Saved) and policy.keep != "all":
+                    for parent in event.run.parents:
+                        later = replace(parent, level=parent.level + 1)
+                        if parent.level and store.finished(later) and not agenda.needed(parent):
+                            store.drop(parent, policy.keep)
                 if isinstance(event, Failed) and policy.fail_fast:
                     raise SystemExit(3)
 
@@ -325,6 +339,28 @@ def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None
     torch.set_num_threads(1)
     prune_retrain.check([run])
     prune_retrain.prune(store, run, facts, prune_retrain.place(device))
+
+
+def collect(store: Store, keep: str, dry_run: bool) -> tuple[int, int]:
+    """Drops what `keep` (store.KEEPS) does not keep of runs that no recorded sweep needs: how many runs, and bytes.
+
+    Dense runs, from which other chains may grow, and the last level of a chain, which may go on, are kept. A dry
+    run only counts them; the bytes are then those of the weights.
+    """
+    finished = [run for run, _ in store.manifests()]
+    asked = [run for plan in store.plans() for table in plan["tables"] for run in unfold(table)]
+    needed = {parent for run in with_parents(asked) if not store.finished(run) for parent in run.parents}
+    last: dict[str, Run] = {}
+    for run in finished:
+        if run.level >= last.setdefault(run.chain, run).level:
+            last[run.chain] = run
+    runs, size = 0, 0
+    for run in finished:
+        if 0 < run.level < last[run.chain].level and run not in needed:
+            path = store.folder(run) / "weights.safetensors"
+            freed = (path.stat().st_size if path.exists() else 0) if dry_run else store.drop(run, keep)
+            runs, size = runs + (freed > 0), size + freed
+    return runs, size
 
 
 def verify(store: Store, evaluate: bool) -> Iterator[tuple[Path, list[str]]]:

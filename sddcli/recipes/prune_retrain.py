@@ -262,7 +262,10 @@ def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[s
     if (found := store.pruned(run)) is not None:
         return Trained(initial, *map(here, found))
     parent, how = masks_of(run)
-    final, kept = map(here, store.weights(parent))
+    if how == "same":
+        final, kept = {}, here(store.masks(parent))
+    else:
+        final, kept = map(here, store.weights(parent))
     metrics = _size(kept, data)  # of re-dense training, the sparsity that it comes from
     if how == "prune":
         kept = stages.prune(run, model, Trained(initial, final, kept), data)

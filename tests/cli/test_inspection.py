@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from sddcli.store import Store
@@ -65,6 +66,51 @@ def test_verify_names_what_is_damaged_and_repair_lets_it_be_made_again(sdd: Sdd,
     assert sdd("status", root).out.startswith("12 runs: 11 done, 0 running, 1 waiting")
     assert sdd("sweep", *SMALL, "--runs", root).code == 0 and path.read_bytes() == whole
     assert sdd("verify", root).code == 0 and len(list(Store(root).manifests())) == 12
+
+
+@pytest.mark.parametrize("keep", ["masks", "last"])
+def test_gc_frees_what_no_level_is_pruned_from_any_more(sdd: Sdd, trained: Path, tmp_path: Path, keep: str) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    before = (root / "results.csv").read_bytes()
+    sizes = {path: path.stat().st_size for path in root.rglob("*.safetensors")}
+    assert "would free" in sdd("gc", root, "--dry-run").out and all(path.exists() for path in sizes)
+    said = sdd("gc", root, "--keep", keep)
+    gone = {path for path in sizes if not path.exists()}
+    assert {path.parent.name for path in gone} == {"level-01", "level-02"} and len(gone) == 6
+    masks = sorted(root.rglob("masks.safetensors"))
+    freed = sum(sizes[path] for path in gone) - sum(path.stat().st_size for path in masks)
+    assert f"freed {freed / 1e6:.1f} MB of weights of 6 runs" in said.out and len(masks) == (
+        6 if keep == "masks" else 0
+    )
+    assert (
+        sdd("gc", root, "--keep", keep).out.startswith("freed 0.0 MB") and sdd("verify", root, "--evaluate").code == 0
+    )
+    assert sdd("list", root).code == 0 and sdd("sweep", *SMALL, "--runs", root).code == 0
+    assert (root / "results.csv").read_bytes() == before
+    longer = [*SMALL, "--levels", "4", "--retraining", "lottery"]
+    whole = shutil.copytree(trained, tmp_path / "whole")
+    for folder in (root, whole):
+        assert sdd("sweep", *longer, "--runs", folder).code == 0
+    for path in whole.rglob("level-04/weights.safetensors"):
+        assert (root / path.relative_to(whole)).read_bytes() == path.read_bytes()
+    again = sdd("sweep", *SMALL, "--levels", "2", "--retraining", "reinit", "--runs", root)
+    if keep == "masks":
+        assert again.code == 0, "its masks are all that it takes"
+    else:
+        assert again.code == 4 and "was dropped to save space; remove" in again.err
+
+
+@pytest.mark.parametrize("keep", ["masks", "last"])
+def test_a_sweep_that_keeps_less_has_the_same_numbers(sdd: Sdd, trained: Path, tmp_path: Path, keep: str) -> None:
+    words = [*SMALL, "--retraining", "lottery,reinit", "--keep", keep, "--runs", tmp_path]
+    assert sdd("sweep", *words).code == 0
+    chain = next(tmp_path.glob("*lottery-seed1*"))
+    assert [(chain / f"level-0{k}" / "weights.safetensors").exists() for k in (1, 2, 3)] == [False, False, True]
+    ours = pd.read_csv(tmp_path / "results.csv", dtype=str)
+    theirs = pd.read_csv(trained / "results.csv", dtype=str)
+    accuracies = [frame.set_index(["chain", "level"])["test_accuracy"] for frame in (ours, theirs)]
+    assert accuracies[0][accuracies[1].index].equals(accuracies[1]) and len(ours) == 2 * len(theirs)
+    assert sdd("verify", tmp_path).code == 0
 
 
 @pytest.mark.parametrize(

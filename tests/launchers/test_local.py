@@ -30,7 +30,8 @@ def everything(root: Path) -> dict[str, str]:
     """Path -> hash of all that two sweeps must agree in: weights, histories, measures, tables."""
     found = {}
     for path in sorted(root.rglob("*")):
-        if path.is_file() and path.name != "manifest.json" and not path.name.startswith("."):
+        named = path.name != "manifest.json" and path.parent.name != "sweeps" and not path.name.startswith(".")
+        if path.is_file() and named:
             found[str(path.relative_to(root))] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 
