@@ -247,8 +247,8 @@ def _work_off(
                 _settle(event, agenda, report)
                 if isinstance(event, Saved) and policy.keep != "all":
                     for parent in event.run.parents:
-                        later = replace(parent, level=parent.level + 1)
-                        if parent.level and store.finished(later) and not agenda.needed(parent):
+                        unneeded = parent.level and not agenda.needed(parent)
+                        if unneeded and store.finished(replace(parent, level=parent.level + 1)):
                             store.drop(parent, policy.keep)
                 if isinstance(event, Failed) and policy.fail_fast:
                     raise SystemExit(3)
