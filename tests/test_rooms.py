@@ -20,7 +20,7 @@ MAY = {
     "stages": {"core", "spec"},
     "analyses": {"core"},  # analyses/curves look at whole curves, numbers only
     "recipes": {"stages", "analyses", "store", "datasets", "events", "spec", "core"},
-    "launchers": {"recipes", "store", "events", "spec"},
+    "launchers": {"recipes", "store", "events", "spec", "launchers"},
     "table": {"store", "spec"},
     "plots": {"plots.style"},
     "resolve": {"spec", "core.words", "core.retraining"},

@@ -156,11 +156,11 @@ def gc(
 
     Example: sdd gc runs/ --dry-run
     """
-    from sddcli.launchers import local
+    from sddcli.launchers import inline
 
     if keep not in KEEPS[1:]:
         raise unknown("way to keep", keep, KEEPS[1:])
-    count, size = local.collect(Store(runs), keep, dry_run)
+    count, size = inline.collect(Store(runs), keep, dry_run)
     print(f"{'would free' if dry_run else 'freed'} {size / 1e6:.1f} MB of weights of {count} runs")
 
 
@@ -177,14 +177,14 @@ def verify(
 
     Example: sdd verify runs/
     """
-    from sddcli.launchers import local
+    from sddcli.launchers import inline
 
     data_in(data_dir)
     store = Store(runs)
     if not runs.is_dir():
         raise StoreError(f"no runs folder at {runs}")
     counted: Counter[str] = Counter()
-    for folder, wrong in local.verify(store, evaluate):
+    for folder, wrong in inline.verify(store, evaluate):
         counted["runs"] += 1
         counted["damaged"] += bool(wrong)
         for line in wrong:

@@ -71,7 +71,7 @@ def sweep(
 
     Example: sdd sweep --noise 0,0.4 --criterion magnitude,random --seeds 0-2
     """
-    from sddcli.launchers import local, machine
+    from sddcli.launchers import agenda, local, machine
 
     data_in(data_dir)
     if keep not in KEEPS:
@@ -80,7 +80,7 @@ def sweep(
     asked = tuple(dict.fromkeys(run for table in plan for run in unfold(table)))
     store, family = Store(runs), with_parents(asked)
     todo = [run for run in family if not store.finished(run)]
-    count = min(workers or machine.crew(device), local.width(todo))
+    count = min(workers or machine.crew(device), agenda.width(todo))
     if dry_run:
         _estimate(store, len(family), todo, count, as_json)
         return
@@ -119,7 +119,7 @@ def train_dense(
 
     Example: sdd train-dense --dataset digits --noise 0.4 --seed 1
     """
-    from sddcli.launchers import local, machine
+    from sddcli.launchers import agenda, local, machine
 
     data_in(data_dir)
     asked = resolve.runs({"seed": "0"} | fields | {"level": "0"}, sets, None, protocol)
@@ -127,7 +127,7 @@ def train_dense(
     todo = [run for run in asked if not store.finished(run)]
     display = Display(todo, Console(stderr=True))
     policy = local.Policy(checkpoint_every, retry_failed)
-    _make(store, todo, display, min(workers or machine.crew(device), local.width(todo)), threads, device, policy)
+    _make(store, todo, display, min(workers or machine.crew(device), agenda.width(todo)), threads, device, policy)
     _complain(display, debug)
     for run in asked:
         if store.finished(run):
@@ -151,13 +151,13 @@ def prune(
 
     Example: sdd prune runs/PARENT --criterion magnitude --retraining lottery
     """
-    from sddcli.launchers import local, machine
+    from sddcli.launchers import inline, machine
 
     data_in(data_dir)
     store, run = Store.holding(parent)
     child = resolve.child(run, fields, sets)
     if store.manifest(child) is None:
-        local.prune(store, child, machine.describe(_command()), device)
+        inline.prune(store, child, machine.describe(_command()), device)
     print(store.folder(child))
 
 
@@ -235,9 +235,9 @@ def _end(display: Display) -> None:
 def _show(store: Store, asked: Sequence[Run], as_json: bool) -> None:
     """Writes the tables of the folder and shows what is in them of this sweep."""
     from sddcli import table
-    from sddcli.launchers import local
+    from sddcli.launchers import inline
 
-    for line in local.analyze(store, "learning-distance", {run.id for run in asked}):
+    for line in inline.analyze(store, "learning-distance", {run.id for run in asked}):
         print(f"sdd: {line}", file=sys.stderr)
     frame = table.of_runs(table.export(store), asked)
     if as_json:
@@ -251,9 +251,9 @@ def _show(store: Store, asked: Sequence[Run], as_json: bool) -> None:
 
 def _estimate(store: Store, runs: int, todo: list[Run], workers: int, as_json: bool) -> None:
     """What a sweep would do: its runs, epochs, disk, and time where runs of its kind were timed in this folder."""
-    from sddcli.launchers import local
+    from sddcli.launchers import inline
 
-    epochs, size, alone = local.estimate(store, todo)
+    epochs, size, alone = inline.estimate(store, todo)
     seconds = None if alone is None else alone / workers
     if as_json:
         facts = {"runs": runs, "done": runs - len(todo), "to do": len(todo), "epochs": epochs, "bytes": size}

@@ -35,14 +35,14 @@ def analyze(
     if measure not in MEASURES:
         raise unknown("measure", measure, MEASURES)
     from sddcli import table
-    from sddcli.launchers import local
+    from sddcli.launchers import inline
 
     store = Store(runs)
     if measure in members("analyses/curves"):
         _judge(store, measure, where_of(where), as_json)
         return
     wanted = table.select(table.results(store), where_of(where))
-    failures = local.analyze(store, measure, set(wanted["run"]))
+    failures = inline.analyze(store, measure, set(wanted["run"]))
     for line in failures:
         print(f"sdd: {line}", file=sys.stderr)
     frame = table.grown(table.select(table.export(store), where_of(where)))
@@ -60,10 +60,10 @@ def analyze(
 def _judge(store: Store, measure: str, where: dict[str, list[Value]], as_json: bool) -> None:
     """Has a measure of whole curves look at those of each setting, over seeds."""
     from sddcli import table
-    from sddcli.launchers import local
+    from sddcli.launchers import inline
 
     frame = table.grown(table.select(table.results(store), where))
-    verdicts = table.judged(frame, local.judge(measure))
+    verdicts = table.judged(frame, inline.judge(measure))
     path = table.save(verdicts, store.root, measure)
     if as_json:
         print(verdicts.to_json(orient="records", indent=1))
@@ -94,12 +94,12 @@ def plot(
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"cannot draw {path}: a figure ends in .png, .pdf or .svg")
     from sddcli import table
-    from sddcli.launchers import local, machine
+    from sddcli.launchers import inline, machine
     from sddcli.plots import style
 
     frame = table.grown(table.select(table.read(runs), where_of(where)))
     drawn = import_module(f"sddcli.plots.{figure.replace('-', '_')}")
-    summary = table.summary(frame).merge(table.phases(frame, local.judge("double-descent")), how="left")
+    summary = table.summary(frame).merge(table.phases(frame, inline.judge("double-descent")), how="left")
     if missing := [name for name in drawn.NEEDS if name not in summary]:
         raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {figure} {runs}")
     if x != "sparsity" and frame[["weights", "examples"]].isna().any(axis=None):

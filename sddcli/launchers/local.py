@@ -8,23 +8,19 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from sddcli.events import Busy, Cost, Event, Failed, Reading, Report, Saved, Stopping
-from sddcli.spec import Run, unfold, with_parents
+from sddcli.events import Busy, Event, Failed, Reading, Report, Saved, Stopping
+from sddcli.launchers.agenda import Agenda, width
+from sddcli.spec import Run
 from sddcli.store import Store, StoreError
 
-# Beyond a few models side by side an epoch of the small nets that a CPU is for gets no cheaper, while
-# their buffers leave the cache: 7.1 ms per model-epoch of digits at M = 5, 8.1 at M = 8, 12.5 at M = 1.
-MOST_SIDE_BY_SIDE = 6
 LOOK_SECONDS = 0.5
 """Between two looks at runs that another process works on."""
 
@@ -102,84 +98,6 @@ def sweep(
         for worker in crew:
             worker.process.kill()
             worker.process.join()
-
-
-class Agenda:
-    """What is left of a sweep: runs that wait for their parents, that could start, and that are in work."""
-
-    def __init__(self, runs: Iterable[Run]) -> None:
-        """runs: the unfinished ones; parents that are not among them count as finished."""
-        self._blockers: dict[Run, set[Run]] = {run: set() for run in runs}
-        self._children: dict[Run, list[Run]] = defaultdict(list)
-        self._ready: dict[object, dict[Run, None]] = defaultdict(dict)  # by Run.batch, in order
-        self._working: set[Run] = set()
-        self.elsewhere: set[Run] = set()
-        self._needs = Counter(parent for run in self._blockers for parent in run.parents)
-        for run, blockers in self._blockers.items():
-            blockers.update(parent for parent in run.parents if parent in self._blockers)
-            for parent in blockers:
-                self._children[parent].append(run)
-            if not blockers:
-                self._ready[run.batch][run] = None
-
-    def needed(self, run: Run) -> bool:
-        """Whether something that is left grows from `run`."""
-        return self._needs[run] > 0
-
-    @property
-    def left(self) -> int:
-        """How many runs are neither finished nor dropped."""
-        return len(self._blockers)
-
-    @property
-    def runs(self) -> tuple[Run, ...]:
-        """Those runs, parents first."""
-        return tuple(self._blockers)
-
-    def take(self, workers: int) -> list[Run]:
-        """The next runs to train side by side, so many that each of the workers gets its share; or none."""
-        alike = next((group for group in self._ready.values() if group), {})
-        share = -(-(len(alike) + len(self._working)) // workers)
-        batch = list(alike)[: min(share, MOST_SIDE_BY_SIDE)]
-        for run in batch:
-            del alike[run]
-        self._working.update(batch)
-        return batch
-
-    def postpone(self, run: Run) -> None:
-        """`run` is in somebody else's work: it is neither ready nor ours."""
-        self._working.discard(run)
-        self.elsewhere.add(run)
-
-    def resume(self, run: Run) -> None:
-        """`run`, postponed before, may be taken again."""
-        self.elsewhere.discard(run)
-        self._ready[run.batch][run] = None
-
-    def finish(self, run: Run) -> None:
-        """`run` is saved: its children may start."""
-        self._working.discard(run)
-        self.elsewhere.discard(run)
-        del self._blockers[run]
-        self._needs.subtract(run.parents)
-        for child in self._children.pop(run, []):
-            self._blockers[child].remove(run)
-            if not self._blockers[child]:
-                self._ready[child.batch][child] = None
-
-    def drop(self, run: Run) -> list[Run]:
-        """`run` failed: returns it and the runs that can no longer be made, none of which is left."""
-        lost, pending = [], [run]
-        while pending:
-            each = pending.pop()
-            if each in self._blockers:
-                del self._blockers[each]
-                self._needs.subtract(each.parents)
-                self._working.discard(each)
-                self.elsewhere.discard(each)
-                lost.append(each)
-                pending += reversed(self._children.pop(each, []))
-        return lost
 
 
 @dataclass
@@ -320,91 +238,3 @@ def _serve(
                 damaged = isinstance(error, StoreError)
                 pipe.send(Failed(run, f"{type(error).__name__}: {error}", damaged, traceback.format_exc()))
             pipe.send(None)
-
-
-def estimate(store: Store, runs: Sequence[Run]) -> Cost:
-    """What `runs` will cost. Raises ValueError for words that no table knows."""
-    from sddcli.recipes import prune_retrain
-
-    prune_retrain.check_outline(runs)
-    return prune_retrain.cost(store, runs)
-
-
-def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None:
-    """Prunes one run in this process, ready to be retrained. Raises ValueError, StoreError."""
-    import torch
-
-    from sddcli.recipes import prune_retrain
-
-    torch.set_num_threads(1)
-    prune_retrain.check([run])
-    prune_retrain.prune(store, run, facts, prune_retrain.place(device))
-
-
-def collect(store: Store, keep: str, dry_run: bool) -> tuple[int, int]:
-    """Drops what `keep` (store.KEEPS) does not keep of runs that no recorded sweep needs: how many runs, and bytes.
-
-    Dense runs, from which other chains may grow, and the last level of a chain, which may go on, are kept. A dry
-    run only counts them; the bytes are then those of the weights.
-    """
-    finished = [run for run, _ in store.manifests()]
-    asked = [run for plan in store.plans() for table in plan["tables"] for run in unfold(table)]
-    needed = {parent for run in with_parents(asked) if not store.finished(run) for parent in run.parents}
-    last: dict[str, Run] = {}
-    for run in finished:
-        if run.level >= last.setdefault(run.chain, run).level:
-            last[run.chain] = run
-    runs, size = 0, 0
-    for run in finished:
-        if 0 < run.level < last[run.chain].level and run not in needed:
-            path = store.folder(run) / "weights.safetensors"
-            freed = (path.stat().st_size if path.exists() else 0) if dry_run else store.drop(run, keep)
-            runs, size = runs + (freed > 0), size + freed
-    return runs, size
-
-
-def verify(store: Store, evaluate: bool) -> Iterator[tuple[Path, list[str]]]:
-    """Each run's folder and what is wrong in it, nothing for most. See recipes.verifying."""
-    import torch
-
-    from sddcli.recipes import verifying
-
-    torch.set_num_threads(1)
-    return verifying.verified(store, evaluate)
-
-
-def width(runs: Iterable[Run]) -> int:
-    """How many of `runs` can be in work at once: levels of a chain follow each other."""
-    chains = {run.chain if run.level else run.id: run.level for run in runs}
-    pruned = sum(level > 0 for level in chains.values())
-    return max(pruned, len(chains) - pruned, 1)
-
-
-def judge(measure: str) -> Callable[..., dict[str, Any]]:
-    """The function by which a measure of whole curves judges those of one setting."""
-    from importlib import import_module
-
-    found: Callable[..., dict[str, Any]] = import_module(f"sddcli.analyses.curves.{measure.replace('-', '_')}").judge
-    return found
-
-
-def analyze(store: Store, measure: str, ids: Collection[str]) -> list[str]:
-    """Measures, in this process, those of the runs with these ids that were not measured yet.
-
-    Returns a line for each run that could not be, the rest being measured all the same.
-    """
-    todo = [run for run, _ in store.manifests() if run.id in ids and measure not in store.measures(run)]
-    if not todo:
-        return []
-    import torch
-
-    from sddcli.recipes.measuring import measured
-
-    torch.set_num_threads(1)
-    failures = []
-    for run in todo:
-        try:
-            measured(store, measure, run)
-        except StoreError as error:
-            failures.append(str(error))
-    return failures

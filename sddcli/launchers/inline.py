@@ -1,0 +1,90 @@
+"""Inline: what is done in the process that asks for it: estimates, single stages, measures, checks."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sddcli.events import Cost
+from sddcli.spec import Run, unfold, with_parents
+from sddcli.store import Store, StoreError
+
+
+def estimate(store: Store, runs: Sequence[Run]) -> Cost:
+    """What `runs` will cost. Raises ValueError for words that no table knows."""
+    from sddcli.recipes import prune_retrain
+
+    prune_retrain.check_outline(runs)
+    return prune_retrain.cost(store, runs)
+
+
+def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None:
+    """Prunes one run in this process, ready to be retrained. Raises ValueError, StoreError."""
+    import torch
+
+    from sddcli.recipes import prune_retrain
+
+    torch.set_num_threads(1)
+    prune_retrain.check([run])
+    prune_retrain.prune(store, run, facts, prune_retrain.place(device))
+
+
+def collect(store: Store, keep: str, dry_run: bool) -> tuple[int, int]:
+    """Drops what `keep` (store.KEEPS) does not keep of runs that no recorded sweep needs: how many runs, and bytes.
+
+    Dense runs, from which other chains may grow, and the last level of a chain, which may go on, are kept. A dry
+    run only counts them; the bytes are then those of the weights.
+    """
+    finished = [run for run, _ in store.manifests()]
+    asked = [run for plan in store.plans() for table in plan["tables"] for run in unfold(table)]
+    needed = {parent for run in with_parents(asked) if not store.finished(run) for parent in run.parents}
+    last: dict[str, Run] = {}
+    for run in finished:
+        if run.level >= last.setdefault(run.chain, run).level:
+            last[run.chain] = run
+    runs, size = 0, 0
+    for run in finished:
+        if 0 < run.level < last[run.chain].level and run not in needed:
+            path = store.folder(run) / "weights.safetensors"
+            freed = (path.stat().st_size if path.exists() else 0) if dry_run else store.drop(run, keep)
+            runs, size = runs + (freed > 0), size + freed
+    return runs, size
+
+
+def verify(store: Store, evaluate: bool) -> Iterator[tuple[Path, list[str]]]:
+    """Each run's folder and what is wrong in it, nothing for most. See recipes.verifying."""
+    import torch
+
+    from sddcli.recipes import verifying
+
+    torch.set_num_threads(1)
+    return verifying.verified(store, evaluate)
+
+
+def judge(measure: str) -> Callable[..., dict[str, Any]]:
+    """The function by which a measure of whole curves judges those of one setting."""
+    from importlib import import_module
+
+    found: Callable[..., dict[str, Any]] = import_module(f"sddcli.analyses.curves.{measure.replace('-', '_')}").judge
+    return found
+
+
+def analyze(store: Store, measure: str, ids: Collection[str]) -> list[str]:
+    """Measures, in this process, those of the runs with these ids that were not measured yet.
+
+    Returns a line for each run that could not be, the rest being measured all the same.
+    """
+    todo = [run for run, _ in store.manifests() if run.id in ids and measure not in store.measures(run)]
+    if not todo:
+        return []
+    import torch
+
+    from sddcli.recipes.measuring import measured
+
+    torch.set_num_threads(1)
+    failures = []
+    for run in todo:
+        try:
+            measured(store, measure, run)
+        except StoreError as error:
+            failures.append(str(error))
+    return failures
