@@ -6,7 +6,7 @@ check:
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy
-	$(RUN) pytest
+	$(RUN) pytest -m "not evidence"
 
 format:
 	$(RUN) ruff format .

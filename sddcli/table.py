@@ -55,6 +55,8 @@ def results(store: Store) -> pd.DataFrame:
     ]
     alone = [row for run, row in rows.items() if run not in grown.values()]
     frame = pd.DataFrame(shared + alone)
+    unknown = [name for name in METRICS if frame[name].isna().all()]
+    frame[unknown] = np.nan  # as numbers that are not known, not as objects
     return frame.sort_values([*(name for name in FIELDS if name != "level"), "chain", "level"], ignore_index=True)
 
 

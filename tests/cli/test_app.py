@@ -128,6 +128,7 @@ def test_any_sweep_file(tmp_path_factory: pytest.TempPathFactory, text: str) -> 
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.just([]), st.just({}))
 
 
+@pytest.mark.slow
 @MANY
 @given(data=st.data())
 def test_any_manifest(trained: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
@@ -156,6 +157,7 @@ def test_any_manifest(trained: Path, tmp_path_factory: pytest.TempPathFactory, d
         path.write_bytes(whole)
 
 
+@pytest.mark.slow
 @MANY
 @given(data=st.data())
 def test_any_damage_to_weights(trained: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
@@ -176,6 +178,7 @@ def test_any_damage_to_weights(trained: Path, tmp_path_factory: pytest.TempPathF
         path.write_bytes(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     ["sweep --nois 3", "sweep --noise 7", "sweep none.toml", "train-dense --lr -1", "prune none", "retrain none",

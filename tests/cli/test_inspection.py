@@ -20,6 +20,7 @@ def test_status_of_a_finished_sweep(sdd: Sdd, trained: Path) -> None:
     assert sdd("status", trained, "--watch").code == 0, "nothing is left to wait for"
 
 
+@pytest.mark.slow
 def test_status_of_a_sweep_at_work_and_of_one_that_was_killed(sdd: Sdd, tmp_path: Path) -> None:
     root = tmp_path / "runs"
     words = ["--levels", "0-2", "--seeds", "0-1", "--epochs", "300", "--set", "eval_every=300", "--runs", str(root)]
@@ -68,6 +69,7 @@ def test_verify_names_what_is_damaged_and_repair_lets_it_be_made_again(sdd: Sdd,
     assert sdd("verify", root).code == 0 and len(list(Store(root).manifests())) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["masks", "last"])
 def test_gc_frees_what_no_level_is_pruned_from_any_more(sdd: Sdd, trained: Path, tmp_path: Path, keep: str) -> None:
     root = shutil.copytree(trained, tmp_path / "runs")
@@ -100,6 +102,7 @@ def test_gc_frees_what_no_level_is_pruned_from_any_more(sdd: Sdd, trained: Path,
         assert again.code == 4 and "was dropped to save space; remove" in again.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["masks", "last"])
 def test_a_sweep_that_keeps_less_has_the_same_numbers(sdd: Sdd, trained: Path, tmp_path: Path, keep: str) -> None:
     words = [*SMALL, "--retraining", "lottery,reinit", "--keep", keep, "--runs", tmp_path]

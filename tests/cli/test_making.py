@@ -122,6 +122,7 @@ def test_the_papers_protocol_and_its_cost_need_no_data(
     assert 3 * dense < said.json["bytes"] < 3 * 4 * dense and list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_sweep_of_a_folder_of_images(sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoded with progress, augmented, held out in part; everything is recorded, and gone on with."""
     monkeypatch.setenv("SDD_DATA", str(tmp_path / "data"))
@@ -188,6 +189,7 @@ def test_damage_of_a_finished_run_is_named_though_nothing_is_to_do(sdd: Sdd, tra
     assert said.code == 4 and f"{path} is damaged" in said.err and said.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_when_all_that_grows_from_it_fails_the_dense_run_is_still_shown(sdd: Sdd, tmp_path: Path) -> None:
     words = ["--seeds", "0", "--epochs", "1", "--workers", "1"]
     assert sdd("sweep", *words, "--levels", "0", "--runs", tmp_path).code == 0
@@ -227,6 +229,7 @@ def gone(processes: list[str]) -> bool:
     return not alive
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_sweep_says_how_to_go_on(tmp_path: Path, sent: signal.Signals, code: int) -> None:
     words = ["sweep", *SMALL, "--epochs", "2000", "--runs", str(tmp_path / "runs")]
@@ -247,6 +250,7 @@ def test_a_stopped_sweep_says_how_to_go_on(tmp_path: Path, sent: signal.Signals,
     assert len(workers) >= 2 and gone(workers)
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_sweep(tmp_path: Path) -> None:
     words = ["sweep", *SMALL, "--epochs", "2000", "--runs", str(tmp_path / "runs")]
     sweep = subprocess.Popen([sys.executable, "-m", "sddcli", *words], stderr=subprocess.DEVNULL)
