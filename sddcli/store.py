@@ -103,16 +103,11 @@ class Store:
         """Every finished run of the folder and its manifest, in the order of their paths."""
         if not self.root.is_dir():
             raise StoreError(f"no runs folder at {self.root}; make one with: sdd sweep --runs {self.root}")
-        paths = [*self.root.glob("*/manifest.json"), *self.root.glob("*/level-*/manifest.json")]
-        for path in sorted(paths):
-            manifest = self._read_manifest(path)
-            if manifest is None:
-                continue
-            run = from_dict(manifest["run"])
-            if path.parent != self.folder(run):
-                raise StoreError(f"{path.parent} is a copy or was renamed, the run belongs into {self.folder(run)}")
-            if manifest["stage"] == "trained":
-                yield run, manifest
+        for _, found in self.survey():
+            if isinstance(found, StoreError):
+                raise found
+            if found[1]["stage"] == "trained":
+                yield found
 
     def survey(self) -> "Iterator[tuple[Path, tuple[Run, Manifest] | StoreError]]":
         """Every folder that has a manifest: its run, finished or not, or why it cannot be read."""
