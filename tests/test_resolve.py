@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sddcli.core.words import unknown
 from sddcli.resolve import assignment, parse, runs
-from sddcli.spec import FIELDS, Run
+from sddcli.spec import FIELDS, KINDS, Run
 
 
 def write(folder: Path, text: str) -> Path:
@@ -68,9 +68,7 @@ def test_any_word_is_read_or_refused_in_one_line(name: str, text: str) -> None:
     except ValueError as error:
         assert "\n" not in str(error).replace(repr(text), "").replace(text, "")
     else:
-        assert values and all(
-            type(value) is {"str": str, "int": int, "float": float}[str(FIELDS[name].type)] for value in values
-        )
+        assert values and all(type(value) is KINDS[name] for value in values)
 
 
 @pytest.mark.parametrize(
