@@ -10,7 +10,7 @@ runs/<chain slug>-<hash>/level-07/ one level of a chain
     failed.json          why a run failed, and its traceback
     .lock                held by the process that works on the run
     history.csv          one row per evaluation
-    measures/NAME.json   what analyses found
+    measures/NAME.json   what analyses found; NAME.csv their details, where they have any
 """
 
 import csv
@@ -19,9 +19,10 @@ import io
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from sddcli.spec import Run, from_dict, to_dict
 if TYPE_CHECKING:
     from filelock import FileLock
 
-    from sddcli.core.types import Begun, Tensors
+    from sddcli.core.types import Begun, Found, Tensors
 
 SCHEMA = 1
 KEEPS = ("all", "masks", "last")
@@ -101,27 +102,52 @@ class Store:
 
     def manifests(self) -> Iterator[tuple[Run, Manifest]]:
         """Every finished run of the folder and its manifest, in the order of their paths."""
-        if not self.root.is_dir():
-            raise StoreError(f"no runs folder at {self.root}; make one with: sdd sweep --runs {self.root}")
+        self.must_exist()
         for _, found in self.survey():
             if isinstance(found, StoreError):
                 raise found
             if found[1]["stage"] == "trained":
                 yield found
 
+    def must_exist(self) -> None:
+        """Raises StoreError where there is no such folder."""
+        if not self.root.is_dir():
+            raise StoreError(f"no runs folder at {self.root}; make one with: sdd sweep --runs {self.root}")
+
     def survey(self) -> "Iterator[tuple[Path, tuple[Run, Manifest] | StoreError]]":
         """Every folder that has a manifest: its run, finished or not, or why it cannot be read."""
-        paths = [*self.root.glob("*/manifest.json"), *self.root.glob("*/level-*/manifest.json")]
-        for path in sorted(paths):
+        for path, _ in self.stamps():
             try:
-                manifest = self._read_manifest(path)
-                if manifest is not None:
-                    run = from_dict(manifest["run"])
-                    if path.parent != self.folder(run):
-                        raise StoreError(f"{path.parent} is a copy or was renamed: it belongs into {self.folder(run)}")
-                    yield path.parent, (run, manifest)
+                found = self.read(self.root / path)
+                if found is not None:
+                    yield self.root / path, found
             except StoreError as error:
-                yield path.parent, error
+                yield self.root / path, error
+
+    def stamps(self) -> Iterator[tuple[str, str]]:
+        """Every folder that has a manifest, below the root, sorted, and what changes whenever anything in it does."""
+        for chain in _folders(str(self.root)):
+            for folder in (chain, *(each for each in _folders(chain) if "/level-" in each)):
+                try:
+                    manifest = os.stat(f"{folder}/manifest.json")  # noqa: PTH116, a Path costs as much as the call
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                try:
+                    measures = os.stat(f"{folder}/measures").st_mtime_ns  # noqa: PTH116, files are renamed into it
+                except OSError:
+                    measures = 0
+                path = os.path.relpath(folder, self.root)
+                yield path, f"{manifest.st_ino} {manifest.st_mtime_ns} {manifest.st_size} {measures}"
+
+    def read(self, folder: Path) -> tuple[Run, Manifest] | None:
+        """The run of a folder and its manifest, None where it has none. Raises StoreError if it cannot be read."""
+        manifest = self._read_manifest(folder / "manifest.json")
+        if manifest is None:
+            return None
+        run = from_dict(manifest["run"])
+        if folder != self.folder(run):
+            raise StoreError(f"{folder} is a copy or was renamed: it belongs into {self.folder(run)}")
+        return run, manifest
 
     def damaged(self, run: Run) -> list[str]:
         """A line for each file of `run` that is missing or is not what its manifest says."""
@@ -211,7 +237,7 @@ class Store:
         weights: "Tensors",
         masks: "Tensors",
         history: Sequence[Mapping[str, Any]],
-        measures: Mapping[str, Mapping[str, float]],
+        measures: "Mapping[str, Found]",
         facts: Mapping[str, Any],
         initial: "Tensors | None" = None,
     ) -> None:
@@ -219,8 +245,8 @@ class Store:
         files = {"weights.safetensors": pack(weights, masks), "history.csv": rows_to_csv(history)}
         if initial is not None:
             files["initial.safetensors"] = pack(initial, {})
-        for name, values in measures.items():
-            self.save_measure(run, name, values)
+        for word, found in measures.items():
+            self.save_measure(run, word, found)
         self._save(run, "trained", files, facts)
         self.tidy(run)
 
@@ -410,8 +436,8 @@ class Store:
     def _write_manifest(self, run: Run, manifest: Manifest) -> None:
         write(self.folder(run) / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
 
-    def _verified(self, run: Run, name: str) -> bytes:
-        path, manifest = self.folder(run) / name, self.manifest(run)
+    def _verified(self, run: Run, name: str, manifest: Manifest | None = None) -> bytes:
+        path, manifest = self.folder(run) / name, manifest or self.manifest(run)
         if manifest and manifest.get("kept") in ("masks", "last") and name not in manifest["files"]:
             raise StoreError(f"{path} was dropped to save space; remove {path.parent} to train it again")
         try:
@@ -424,39 +450,75 @@ class Store:
             )
         return content
 
-    def save_measure(self, run: Run, name: str, values: Mapping[str, float]) -> None:
-        """Writes what analysis `name` found about `run`."""
-        write(self.folder(run) / "measures" / f"{name}.json", (json.dumps(values, indent=1) + "\n").encode())
+    def save_measure(self, run: Run, word: str, found: "Found") -> None:
+        """Writes what the analysis that `word` means, with its parameters, found about `run`."""
+        folder, stem = self.folder(run) / "measures", stem_of(word)
+        rows = [{name: _finite(value) for name, value in row.items()} for row in found.rows]
+        if rows:  # first: what has its values is measured
+            write(folder / f"{stem}.csv", rows_to_csv(rows))
+        values = {name: _finite(value) for name, value in found.values.items()}
+        write(folder / f"{stem}.json", (json.dumps(values, indent=1) + "\n").encode())
 
-    def measures(self, run: Run) -> dict[str, dict[str, float]]:
-        """Analysis -> its numbers, of all analyses of `run` so far."""
+    def has_measure(self, run: Run, word: str) -> bool:
+        """Whether an analysis has looked at `run`."""
+        return (self.folder(run) / "measures" / f"{stem_of(word)}.json").exists()
+
+    def measures(self, run: Run) -> dict[str, dict[str, float | None]]:
+        """Analysis, as stem_of gives it -> its numbers, of all analyses of `run` so far."""
         found = {}
         for path in sorted((self.folder(run) / "measures").glob("*.json")):
             try:
                 values = json.loads(path.read_text(encoding="utf-8"))
             except (ValueError, OSError):
                 values = None
-            if not isinstance(values, dict) or not all(isinstance(each, (int, float)) for each in values.values()):
+            if not isinstance(values, dict) or not all(map(_number, values.values())):
                 raise StoreError(f"{path} is damaged; remove it to measure again")
             found[path.stem] = values
         return found
 
-    def history(self, run: Run) -> list[dict[str, str]]:
-        """The rows of `run`'s history.csv, as words."""
-        return list(csv.DictReader(io.StringIO(self._verified(run, "history.csv").decode())))
+    def details(self, run: Run, word: str) -> list[dict[str, str]]:
+        """The rows that an analysis found about `run`, as words; none where it has none, or has not looked."""
+        try:
+            text = (self.folder(run) / "measures" / f"{stem_of(word)}.csv").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError) as error:
+            raise StoreError(f"cannot read the details of {word} of {self.folder(run)}: {error}") from None
+        return list(csv.DictReader(io.StringIO(text)))
+
+    def history(self, run: Run, manifest: Manifest | None = None) -> list[dict[str, str]]:
+        """The rows of `run`'s history.csv, as words; `manifest`, where it was read before."""
+        return list(csv.DictReader(io.StringIO(self._verified(run, "history.csv", manifest).decode())))
+
+
+def _folders(path: str) -> list[str]:
+    """The folders in one, sorted, but for hidden ones."""
+    with suppress(OSError), os.scandir(path) as entries:
+        return sorted(entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    return []
+
+
+def stem_of(word: str) -> str:
+    """How the files of an analysis with parameters are called: flatness:points=51 is flatness,points=51."""
+    return word.replace(":", ",")
+
+
+def _finite(value: Any) -> Any:
+    # Neither JSON nor a CSV of numbers has a NaN: what is not known is empty.
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _number(value: Any) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
-def write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Writes a file so that it appears whole or not at all, also when power fails. Raises StoreError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -1,7 +1,7 @@
 """Table: manifests -> results.csv, history.csv, measures/NAME.csv; what differs in it, and means over seeds."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,84 +9,63 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sddcli.spec import BRANCH, FIELDS, KINDS, SUBSEEDS, Run, Value
-from sddcli.store import Manifest, Store, StoreError, write
+from sddcli.index import METRICS, Index
+from sddcli.spec import FIELDS, KINDS, SUBSEEDS, Run, Value
+from sddcli.store import Store, StoreError, stem_of, write
 
-METRICS = (
-    "sparsity",
-    "density",
-    "weights",
-    "examples",
-    "train_accuracy",
-    "clean_accuracy",
-    "memorized",
-    "test_accuracy",
-    "best_test_accuracy",
-    "train_loss",
-    "test_loss",
-    "validation_accuracy",
-    "validation_loss",
-    "chosen_test_accuracy",
-    "pruned_train_accuracy",
-    "pruned_test_accuracy",
-)
 NEEDED = ("dataset", "model", "seed", "chain", "run", "level", "sparsity", "test_accuracy")
 """The columns without which a CSV is no results.csv."""
+WORDS = (*(name for name, kind in KINDS.items() if kind is str), "chain", "run")
+PIECE = 20_000  # rows at a time
 REPLICATE = ("seed", *SUBSEEDS)  # what makes replicates of a setting, not settings
 
 
-def results(store: Store) -> pd.DataFrame:
+def results(store: Store, ids: Collection[str] | None = None) -> pd.DataFrame:
     """One row per (chain, level) of all finished runs, sorted: the fields, `chain`, `run`, metrics, measures.
 
     A dense run is repeated under each chain that grew from it, with that chain's criterion, rate and
-    retraining; `run` tells its id. Nothing in it depends on when or where the runs were made. Raises
-    StoreError where there is none.
+    retraining; `run` tells its id. ids: only the rows of these runs. Nothing in it depends on when or where the
+    runs were made. Raises StoreError where there is none.
     """
-    found = dict(store.manifests())
-    if not found:
-        raise StoreError(f"no finished runs in {store.root}; make some with: sdd sweep --runs {store.root}")
-    rows = {run: _row(store, run, manifest) for run, manifest in found.items()}
-    chains = {run.chain: run for run in found if run.level}
-    grown = {chain: replace(run, level=0) for chain, run in chains.items()}
-    shared = [
-        rows[dense] | {name: getattr(chains[chain], name) for name in BRANCH} | {"chain": chain}
-        for chain, dense in grown.items()
-        if dense in rows
-    ]
-    alone = [row for run, row in rows.items() if run not in grown.values()]
-    frame = pd.DataFrame(shared + alone)
-    unknown = [name for name in METRICS if frame[name].isna().all()]
-    frame[unknown] = np.nan  # as numbers that are not known, not as objects
-    return frame.sort_values([*(name for name in FIELDS if name != "level"), "chain", "level"], ignore_index=True)
+    store.must_exist()
+    with Index(store) as index:
+        return _frame(index, ids)
 
 
-def _row(store: Store, run: Run, manifest: Manifest) -> dict[str, Any]:
-    fields = {name: getattr(run, name) for name in FIELDS}
-    fields |= {name: run.seed_of(name.removesuffix("_seed")) for name in SUBSEEDS}
-    metrics = {name: manifest["metrics"].get(name) for name in METRICS}
-    measures = {name: value for values in store.measures(run).values() for name, value in values.items()}
-    return {**fields, "chain": run.chain, "run": run.id, **metrics, **measures}
+def _frame(index: Index, ids: Collection[str] | None) -> pd.DataFrame:
+    names, rows, wanted = index.columns, index.rows(), None if ids is None else set(ids)
+    parts = []
+    # Piece by piece, with each word once: a row of the index takes ten times the memory of one of the frame.
+    while piece := list(islice(rows, PIECE)):
+        part = pd.DataFrame.from_records(piece, columns=names)
+        part = part if wanted is None else part[part["run"].isin(wanted)]
+        parts.append(part.astype(dict.fromkeys(WORDS, "category") | dict.fromkeys(_numbers(names), float)))
+    if not parts:
+        root = index.store.root
+        raise StoreError(f"no finished runs in {root}; make some with: sdd sweep --runs {root}")
+    frame = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0].reset_index(drop=True)
+    whole = [name for name in ("weights", "examples") if frame[name].notna().all()]
+    return frame.astype(dict.fromkeys(WORDS, object) | dict.fromkeys(whole, int))
 
 
-def export(store: Store) -> pd.DataFrame:
-    """Writes results.csv, history.csv and measures/NAME.csv of the whole folder; returns the results."""
-    frame = results(store)
-    write(store.root / "results.csv", _csv(frame))
-    runs = sorted((run for run, _ in store.manifests()), key=lambda run: (run.slug, run.chain, run.level))
-    history = [{"run": run.id, "level": run.level, **row} for run in runs for row in store.history(run)]
-    write(store.root / "history.csv", _csv(pd.DataFrame(history)))
-    measures: dict[str, list[dict[str, Any]]] = {}
-    for run in runs:
-        for name, values in store.measures(run).items():
-            measures.setdefault(name, []).append({"run": run.id, "level": run.level, **values})
-    for name, rows in measures.items():
-        write(store.root / "measures" / f"{name}.csv", _csv(pd.DataFrame(rows)))
+def _numbers(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name not in FIELDS and name not in WORDS]
+
+
+def export(store: Store, ids: Collection[str] | None = None) -> pd.DataFrame:
+    """Writes results.csv, history.csv and measures/NAME.csv of the whole folder; returns results, those of `ids`."""
+    store.must_exist()
+    with Index(store) as index:
+        frame = _frame(index, ids)
+        write(store.root / "results.csv", (line.encode() for line in index.results()))
+        for name in index.tables():
+            write(store.root / f"{name}.csv", (line.encode() for line in index.lines(name)))
     return frame
 
 
 def save(frame: pd.DataFrame, root: Path, measure: str) -> Path:
     """Writes what a measure of whole curves says beside the other measures; returns where."""
-    path = root / "measures" / f"{measure}.csv"
+    path = root / "measures" / f"{stem_of(measure)}.csv"
     write(path, _csv(frame))
     return path
 
@@ -107,13 +86,12 @@ def read(path: Path) -> pd.DataFrame:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {path}: {error}") from None
-    words = [*(name for name, kind in KINDS.items() if kind is str), "chain", "run"]
     if missing := [name for name in NEEDED if name not in frame]:
         raise StoreError(f"{path} is not a results.csv of this version: it lacks {', '.join(missing)}")
     for name in (*FIELDS, *METRICS):
         if name not in frame and name not in NEEDED:
             frame[name] = frame["seed"] if name in SUBSEEDS else str(FIELDS[name].default) if name in FIELDS else ""
-    for name in frame.columns.difference(words):
+    for name in frame.columns.difference(list(WORDS)):
         try:
             field = KINDS.get(name)  # which, unlike a metric, may not be empty
             frame[name] = frame[name].astype(field) if field else frame[name].replace("", "nan").astype(float)
@@ -157,10 +135,10 @@ def varied(frame: pd.DataFrame) -> list[str]:
     return [name for name in FIELDS if name not in ("level", *REPLICATE) and frame[name].nunique() > 1]
 
 
-def summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean, `_std` (of the sample, NaN for one seed) and `n` over seeds of each setting and level."""
-    numbers = [name for name in frame.columns if name not in (*FIELDS, "chain", "run")]
-    groups = frame.groupby([*varied(frame), "level"], sort=True)
+def summary(frame: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:
+    """Mean, `_std` (of the sample, NaN for one seed) and `n` over seeds of each setting, level, and `keys`."""
+    numbers = [name for name in frame.columns if name not in (*FIELDS, "chain", "run", *keys)]
+    groups = frame.groupby([*varied(frame), "level", *keys], sort=True)
     mean, std = groups[numbers].mean(), groups[numbers].std().add_suffix("_std")
     return pd.concat([mean, std, groups.size().rename("n")], axis=1).reset_index()
 
@@ -177,8 +155,58 @@ def title(frame: pd.DataFrame) -> str:
 
 def measured(store: Store, measure: str, ids: Collection[str]) -> pd.DataFrame:
     """What analysis `measure` found about the runs with these ids: run, level, and its numbers."""
-    frame = pd.read_csv(store.root / "measures" / f"{measure}.csv", dtype={"run": str})
+    frame = pd.read_csv(store.root / "measures" / f"{stem_of(measure)}.csv", dtype={"run": str})
     return frame[frame["run"].isin(ids)]
+
+
+def correlations(frame: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
+    """How the numbers of an analysis go with test accuracy along chains, one row a setting and number.
+
+    values: run, level, numbers. `mean`, `std` and `n` over chains of Spearman's rank correlation, of those with at
+    least four levels; it says what goes together, not why.
+    """
+    names = [str(name) for name in values if name not in ("run", "level")]
+    rows = frame[["run", "chain", "level", *varied(frame), "test_accuracy"]].merge(values, on=["run", "level"])
+    rows = rows[rows.groupby("chain")["level"].transform("size") > 3]
+    found = []
+    for fields, setting in _settings(rows, varied(frame)):
+        for name in names:
+            chains = setting.dropna(subset=name).groupby("chain")
+            of_chains = [
+                chain[name].rank().corr(chain["test_accuracy"].rank())
+                for _, chain in chains
+                if len(chain) > 3 and chain[name].nunique() > 1
+            ]
+            if of_chains:
+                told = pd.Series(of_chains)
+                found.append({**fields, "measure": name, "mean": told.mean(), "std": told.std(), "n": len(told)})
+    return pd.DataFrame(found)
+
+
+def _settings(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The rows of each setting, by the fields that tell settings apart."""
+    for values, rows in frame.groupby(list(names), sort=True) if names else [((), frame)]:
+        yield dict(zip(names, values, strict=True)), rows
+
+
+def details(path: Path, word: str, frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Means over seeds, as `summary` gives them, of the rows that an analysis found about each run of `frame`.
+
+    path: the runs folder, or a results.csv in one; keys: the columns that tell the rows of a run apart. Raises
+    StoreError where the analysis has not looked at them.
+    """
+    root = path.parent if path.suffix == ".csv" else path
+    file = root / "measures" / f"{stem_of(word)}-details.csv"
+    try:
+        rows = pd.read_csv(file, dtype={"run": str})
+    except FileNotFoundError:
+        raise StoreError(f"no {file}; first: sdd analyze {word} {root}") from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {file}: {error}") from None
+    told = frame[[*FIELDS, "chain", "run", "sparsity"]].merge(rows, on=["run", "level"])
+    if told.empty:
+        raise StoreError(f"{file} knows none of these runs; first: sdd analyze {word} {root}")
+    return summary(told, keys)
 
 
 class Curves(NamedTuple):
@@ -193,12 +221,10 @@ class Curves(NamedTuple):
 
 def curves(frame: pd.DataFrame) -> Iterator[Curves]:
     """Each setting's chains, at the levels that all of its chains have."""
-    names = varied(frame)
-    for values, rows in frame.groupby(names, sort=True) if names else [((), frame)]:
+    for fields, rows in _settings(frame, varied(frame)):
         test, train = (rows.pivot(index="chain", columns="level", values=f"{n}_accuracy") for n in ("test", "train"))
         test = test.dropna(axis="columns")
         sparsity = rows.groupby("level")["sparsity"].mean()[test.columns]
-        fields = dict(zip(names, values, strict=True))
         yield Curves(
             fields,
             [int(level) for level in test.columns],

@@ -19,9 +19,10 @@ MAY = {
     "datasets": {"core", "datasets"},
     "stages": {"core", "spec"},
     "analyses": {"core"},  # analyses/curves look at whole curves, numbers only
-    "recipes": {"stages", "analyses", "store", "datasets", "events", "spec", "core"},
-    "launchers": {"recipes", "store", "events", "spec", "launchers"},
-    "table": {"store", "spec"},
+    "recipes": {"stages", "analyses", "store", "datasets", "events", "spec", "core", "recipes"},
+    "launchers": {"recipes", "index", "store", "events", "spec", "launchers"},
+    "index": {"store", "spec"},
+    "table": {"index", "store", "spec"},
     "plots": {"plots.style"},
     "resolve": {"spec", "core.words", "core.retraining"},
     "cli": {"resolve", "launchers", "table", "plots", "store", "events", "spec", "core.words", "cli"},

@@ -2,23 +2,34 @@
 
 import torch
 
-from sddcli.core.types import Tensors, Trained, learned
+from sddcli.core.types import Found, Subject, Tensors, learned
 
 
-def measure(net: Trained) -> dict[str, float]:
+def measure(subject: Subject) -> Found:
     """L2 norm of (weights now, pruned ones 0) minus (dense initialization) (He et al. 2022, section 5).
 
     `learning_distance` counts the prunable weights, `learning_distance_all` all parameters, and
     `masking_distance` is the part of the first due to masking alone: the norm of the initial weights
     that are pruned now. The rest, squared difference of the two, is what surviving weights moved.
+    `own_distance` is from where this level's own training started, before its masks: another place than the
+    dense initialization where weights are drawn anew, rewound or kept. Rows: the same for each prunable layer.
     """
-    moved = {name: net.final[name] - net.initial[name] for name in net.final}
+    net = subject.net
+    moved, own = _minus(net.final, net.initial), _minus(net.final, subject.start())
     lost = {name: net.initial[name][~mask] for name, mask in net.masks.items()}
-    return {
+    values = {
         "learning_distance": _norm({name: moved[name] for name in net.masks}),
         "learning_distance_all": _norm(learned(moved)),
         "masking_distance": _norm(lost),
+        "own_distance": _norm({name: own[name] for name in net.masks}),
     }
+    parts = {"learning_distance": moved, "masking_distance": lost, "own_distance": own}
+    rows = [{"layer": name} | {said: _norm({name: part[name]}) for said, part in parts.items()} for name in net.masks]
+    return Found(values, rows)
+
+
+def _minus(a: Tensors, b: Tensors) -> Tensors:
+    return {name: a[name] - b[name] for name in a}
 
 
 def _norm(tensors: Tensors) -> float:

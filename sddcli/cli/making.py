@@ -235,11 +235,12 @@ def _end(display: Display) -> None:
 def _show(store: Store, asked: Sequence[Run], as_json: bool) -> None:
     """Writes the tables of the folder and shows what is in them of this sweep."""
     from sddcli import table
-    from sddcli.launchers import inline
+    from sddcli.launchers import looking
 
-    for line in inline.analyze(store, "learning-distance", {run.id for run in asked}):
-        print(f"sdd: {line}", file=sys.stderr)
-    frame = table.of_runs(table.export(store), asked)
+    ids = {run.id for run in asked}
+    for failure in looking.analyze(store, ["learning-distance"], ids, 1, "cpu", lambda *_: None):
+        print(f"sdd: {failure.reason}", file=sys.stderr)
+    frame = table.of_runs(table.export(store, ids), asked)
     if as_json:
         print(frame.to_json(orient="records", indent=1))
         return

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -10,6 +11,9 @@ from rich.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
+MOST_COLUMNS = 4  # of numbers with their spreads fit into 80 letters
+SHARES = ("accuracy", "memorized", "share")
+"""How the names of numbers end that are printed in percent."""
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -20,7 +24,7 @@ def console() -> Console:
 
 def curves(summary: "pd.DataFrame", varied: Sequence[str], title: str, columns: Sequence[str]) -> None:
     """One table a curve: level, sparsity, then mean and spread over seeds of each column, and n."""
-    out = console()
+    out, columns = console(), columns[:MOST_COLUMNS]
     groups = summary.groupby(list(varied), sort=True) if varied else [((), summary)]
     low, high = summary["test_accuracy"].min(), summary["test_accuracy"].max()
     for values, curve in groups:
@@ -35,17 +39,36 @@ def curves(summary: "pd.DataFrame", varied: Sequence[str], title: str, columns: 
         if "test_accuracy" in columns:
             table.add_column("test curve", no_wrap=True)
         for _, row in curve.iterrows():
-            cells = [_cell(row[name], row[f"{name}_std"], "distance" in name) for name in columns]
+            cells = [_cell(row[name], row[f"{name}_std"], name.endswith(SHARES)) for name in columns]
             bar = [_bar((row["test_accuracy"] - low) / ((high - low) or 1))] if "test_accuracy" in columns else []
             table.add_row(f"{row['level']:.0f}", f"{row['sparsity']:.2%}", *cells, f"{row['n']:.0f}", *bar)
         out.print(table)
 
 
-def _cell(mean: float, std: float, absolute: bool) -> str:
+def _cell(mean: float, std: float, share: bool) -> str:
+    """A mean and its spread: shares in percent, other numbers to three digits."""
     if mean != mean:
         return "-"
-    spread = "" if std != std else f" ±{std:.2f}" if absolute else f" ±{100 * std:.1f}"
-    return (f"{mean:.2f}" if absolute else f"{100 * mean:.1f}") + spread
+    if share:
+        return f"{100 * mean:.1f}" + ("" if std != std else f" ±{100 * std:.1f}")
+    places = max(0, 2 - floor(log10(abs(mean)))) if 1e-3 <= abs(mean) < 1e6 else None
+    told = f"{mean:.2g}" if places is None and mean else f"{mean:.{places or 0}f}"
+    return told + ("" if std != std else f" ±{std:.2g}" if places is None else f" ±{std:.{places}f}")
+
+
+def correlations(found: "pd.DataFrame") -> None:
+    """How measures go with test accuracy along chains: the mean rank correlation, its spread, over how many chains."""
+    if found.empty:
+        return
+    out = console()
+    out.print("\nrank correlation with test accuracy along a chain (Spearman)", soft_wrap=True)
+    for _, row in found.iterrows():
+        spread = "" if row["std"] != row["std"] else f" ±{row['std']:.2f}"
+        told = [str(name) for name in found if name not in ("measure", "mean", "std", "n")]
+        setting = ", ".join(f"{name} {row[name]}" for name in told)
+        where = f" ({setting})" if setting else ""
+        said = f"  {row['measure'].replace('_', ' ')}{where}: {row['mean']:+.2f}{spread}, {row['n']} chains"
+        out.print(said, soft_wrap=True, highlight=False)
 
 
 def _bar(share: float, width: int = 14) -> str:

@@ -5,15 +5,34 @@ import shlex
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import Progress
 
 from sddcli.cli import screen
-from sddcli.cli.options import DEFAULT_RUNS, Debug, Json, Reads, Where, members, names_in, where_of
+from sddcli.cli.options import (
+    DEFAULT_RUNS,
+    DataDir,
+    Debug,
+    Device,
+    Json,
+    Reads,
+    Where,
+    Workers,
+    data_in,
+    members,
+    names_in,
+    where_of,
+)
 from sddcli.core.words import unknown
-from sddcli.spec import Value
-from sddcli.store import Store, StoreError
+from sddcli.events import Failed
+from sddcli.spec import FIELDS, Value
+from sddcli.store import Store, StoreError, stem_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MEASURES = sorted([*members("analyses"), *members("analyses/curves")])
 X_AXES = names_in("plots.style.X_AXES")
@@ -22,9 +41,12 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", h
 
 
 def analyze(
-    measure: Annotated[str, typer.Argument(help=f"What to measure: {', '.join(MEASURES)}.")],
+    measure: Annotated[str, typer.Argument(help=f"What to measure, a list too: {', '.join(MEASURES)}, or all.")],
     runs: Annotated[Path, typer.Argument(metavar="[RUNS]", help="Folder of runs.")] = DEFAULT_RUNS,
     where: Where = [],
+    device: Device = "auto",
+    workers: Workers = None,
+    data_dir: DataDir = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -32,44 +54,86 @@ def analyze(
 
     Example: sdd analyze learning-distance runs/
     """
-    if measure not in MEASURES:
-        raise unknown("measure", measure, MEASURES)
+    data_in(data_dir)
+    words = [*members("analyses"), *members("analyses/curves")] if measure == "all" else measure.split(",")
+    for word in words:
+        if word.split(":")[0] not in MEASURES:
+            raise unknown("measure", word, MEASURES)
+    store, asked = Store(runs), where_of(where)
+    of_runs = [word for word in words if word not in members("analyses/curves")]
+    failures = _look(store, of_runs, asked, workers, device) if of_runs else []
+    from sddcli import table
+
+    frame = table.grown(table.select(table.export(store), asked))
+    shown = {
+        word: _judged(store, frame, word) if word not in of_runs else _measured(store, frame, word) for word in words
+    }
+    if as_json:
+        found = {word: json.loads(values.to_json(orient="records")) for word, values in shown.items()}
+        print(json.dumps(found if len(words) > 1 else found[words[0]], indent=1))
+    else:
+        for word, values in shown.items():
+            _show(store, frame, word, values)
+    if failures:
+        raise SystemExit(4 if any(failure.damaged for failure in failures) else 3)
+
+
+def _look(
+    store: Store, words: list[str], asked: dict[str, list[Value]], workers: int | None, device: str
+) -> list[Failed]:
+    """Has analyses look at the runs that are asked for, and complains of those that they cannot measure."""
+    from sddcli import table
+    from sddcli.launchers import looking, machine
+
+    ids = set(table.select(table.results(store), asked)["run"])
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("measuring runs", total=None)
+        failures = looking.analyze(
+            store,
+            words,
+            ids,
+            workers or machine.crew(device),
+            device,
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    for failure in failures:
+        print(f"sdd: {failure.run.slug} level {failure.run.level}: {failure.reason}", file=sys.stderr)
+    return failures
+
+
+def _measured(store: Store, frame: "pd.DataFrame", word: str) -> "pd.DataFrame":
+    """What an analysis found about the runs of `frame`, and how that goes with their test accuracy, saved beside it."""
+    from sddcli import table
+
+    values = table.measured(store, word, set(frame["run"]))
+    table.save(table.correlations(frame, values), store.root, f"{word}-correlations")
+    return values
+
+
+def _judged(store: Store, frame: "pd.DataFrame", word: str) -> "pd.DataFrame":
+    """What a measure of whole curves says of each setting, over seeds, saved."""
     from sddcli import table
     from sddcli.launchers import inline
 
-    store = Store(runs)
-    if measure in members("analyses/curves"):
-        _judge(store, measure, where_of(where), as_json)
-        return
-    wanted = table.select(table.results(store), where_of(where))
-    failures = inline.analyze(store, measure, set(wanted["run"]))
-    for line in failures:
-        print(f"sdd: {line}", file=sys.stderr)
-    frame = table.grown(table.select(table.export(store), where_of(where)))
-    values = table.measured(store, measure, set(frame["run"]))
-    if as_json:
-        print(json.dumps(values.to_dict(orient="records"), indent=1))
+    verdicts = table.judged(frame, inline.judge(word))
+    table.save(verdicts, store.root, word)
+    return verdicts
+
+
+def _show(store: Store, frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> None:
+    from sddcli import table
+
+    varied, title = table.varied(frame), table.title(frame)
+    if word in members("analyses/curves"):
+        screen.verdicts(values, varied, title)
     else:
         columns = [str(name) for name in values if name not in ("run", "level")]
-        screen.curves(table.summary(frame), table.varied(frame), table.title(frame), columns)
-        print(f"\n{store.root / 'measures' / measure}.csv. See it: sdd plot {measure} {store.root}")
-    if failures:
-        raise SystemExit(4)
-
-
-def _judge(store: Store, measure: str, where: dict[str, list[Value]], as_json: bool) -> None:
-    """Has a measure of whole curves look at those of each setting, over seeds."""
-    from sddcli import table
-    from sddcli.launchers import inline
-
-    frame = table.grown(table.select(table.results(store), where))
-    verdicts = table.judged(frame, inline.judge(measure))
-    path = table.save(verdicts, store.root, measure)
-    if as_json:
-        print(verdicts.to_json(orient="records", indent=1))
-        return
-    screen.verdicts(verdicts, table.varied(frame), table.title(frame))
-    print(f"\n{path}. See it: sdd plot {measure} {store.root}")
+        wide = frame[[*FIELDS, "chain", "run", "sparsity", "test_accuracy"]].merge(
+            values, on=["run", "level"], how="left"
+        )
+        screen.curves(table.summary(wide), varied, title, columns)
+        screen.correlations(table.correlations(frame, values))
+    print(f"\n{store.root / 'measures' / stem_of(word)}.csv. See it: sdd plot {word} {store.root}")
 
 
 def plot(
@@ -82,15 +146,17 @@ def plot(
 ) -> None:
     """Draw a figure from finished runs, or from a results.csv.
 
-    Curves are told apart by every field in which the runs differ; --where narrows them.
+    Curves are told apart by every field in which the runs differ; --where narrows them. A figure of what an
+    analysis found takes that one's parameters: flatness:points=51.
 
     Example: sdd plot double-descent runs/ --where noise=0.4 -o figure.pdf
     """
-    if figure not in members("plots"):
+    name = figure.split(":")[0]
+    if name not in members("plots"):
         raise unknown("figure", figure, members("plots"))
     if x not in X_AXES:
         raise unknown("axis", x, X_AXES)
-    path = output or Path(f"{figure}.png")
+    path = output or Path(f"{stem_of(figure)}.png")
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"cannot draw {path}: a figure ends in .png, .pdf or .svg")
     from sddcli import table
@@ -98,13 +164,14 @@ def plot(
     from sddcli.plots import style
 
     frame = table.grown(table.select(table.read(runs), where_of(where)))
-    drawn = import_module(f"sddcli.plots.{figure.replace('-', '_')}")
+    drawn = import_module(f"sddcli.plots.{name.replace('-', '_')}")
     summary = table.summary(frame).merge(table.phases(frame, inline.judge("double-descent")), how="left")
     if missing := [name for name in drawn.NEEDS if name not in summary]:
         raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {figure} {runs}")
     if x != "sparsity" and frame[["weights", "examples"]].isna().any(axis=None):
         raise StoreError(f"{runs} does not say how many weights some runs kept: an older sdd wrote them")
-    picture = drawn.draw(summary, table.varied(frame), table.title(frame), x)
+    rows = (table.details(runs, figure, frame, drawn.KEYS),) if hasattr(drawn, "KEYS") else ()
+    picture = drawn.draw(summary, table.varied(frame), table.title(frame), x, *rows)
     evidence = {"runs": list(frame["run"].unique()), **machine.describe(shlex.join(["sdd", *sys.argv[1:]]))}
     style.save(picture, path, evidence)
     print(path)

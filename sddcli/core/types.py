@@ -1,8 +1,8 @@
 """Types: what the rooms of the core hand to each other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -67,6 +67,31 @@ class Trained(NamedTuple):
     initial: Tensors
     final: Tensors
     masks: Tensors
+
+
+class Subject(NamedTuple):
+    """One finished run as an analysis sees it; tensors (*shape) unless said otherwise.
+
+    forward: of M models, on inputs as `data` holds them. labels: (N,) those it was trained on; the wrong ones are
+    where they differ from the true. stream(*names): its random generator for what `names` names. start(): the
+    weights that its own training started from, before its masks; parent(): the network that it was pruned from,
+    None of a dense run. Both are made when asked for, and raise StoreError where files are gone.
+    """
+
+    net: Trained
+    forward: Forward
+    data: Data
+    labels: Tensor
+    stream: Callable[..., np.random.Generator]
+    start: Callable[[], Tensors]
+    parent: Callable[[], Trained | None]
+
+
+class Found(NamedTuple):
+    """What an analysis found: `values`, a number each, and `rows` of details, all with the same names."""
+
+    values: Mapping[str, float]
+    rows: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass

@@ -1,12 +1,12 @@
-"""Inline: what is done in the process that asks for it: estimates, single stages, measures, checks."""
+"""Inline: what is done in the process that asks for it: estimates, single stages, checks."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sddcli.events import Cost
 from sddcli.spec import Run, unfold, with_parents
-from sddcli.store import Store, StoreError
+from sddcli.store import Store
 
 
 def estimate(store: Store, runs: Sequence[Run]) -> Cost:
@@ -66,25 +66,3 @@ def judge(measure: str) -> Callable[..., dict[str, Any]]:
 
     found: Callable[..., dict[str, Any]] = import_module(f"sddcli.analyses.curves.{measure.replace('-', '_')}").judge
     return found
-
-
-def analyze(store: Store, measure: str, ids: Collection[str]) -> list[str]:
-    """Measures, in this process, those of the runs with these ids that were not measured yet.
-
-    Returns a line for each run that could not be, the rest being measured all the same.
-    """
-    todo = [run for run, _ in store.manifests() if run.id in ids and measure not in store.measures(run)]
-    if not todo:
-        return []
-    import torch
-
-    from sddcli.recipes.measuring import measured
-
-    torch.set_num_threads(1)
-    failures = []
-    for run in todo:
-        try:
-            measured(store, measure, run)
-        except StoreError as error:
-            failures.append(str(error))
-    return failures

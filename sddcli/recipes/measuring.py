@@ -1,16 +1,81 @@
-"""Measuring: an analysis of one finished run, from the store and back to it."""
+"""Measuring: analyses of one finished run, from the store and back to it."""
 
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 
-from sddcli.core.types import Trained
+from sddcli import stages
+from sddcli.core import seeds
+from sddcli.core.models import Model
+from sddcli.core.retraining import masks_of
+from sddcli.core.types import Data, Found, Subject, Tensors, Trained
+from sddcli.core.words import pick
+from sddcli.datasets.load import load
+from sddcli.recipes.starting import start
 from sddcli.spec import Run
-from sddcli.store import Store
+from sddcli.store import Store, StoreError
 
 
-def measured(store: Store, measure: str, run: Run) -> dict[str, float]:
-    """Lets analysis `measure` look at `run` and keeps what it found. Raises StoreError for missing files."""
-    analysis = import_module(f"sddcli.analyses.{measure.replace('-', '_')}")
-    final, masks = store.weights(run)
-    values: dict[str, float] = analysis.measure(Trained(store.initial(run), final, masks))
-    store.save_measure(run, measure, values)
-    return values
+def check(word: str) -> Callable[[Subject], Found]:
+    """The analysis that `word` means, with its parameters. Raises ValueError for unknown parameters."""
+    name = word.split(":")[0]
+    measure: Callable[[Subject], Found] = import_module(f"sddcli.analyses.{name.replace('-', '_')}").measure
+    return pick("measure", word, {name: measure})
+
+
+def found(word: str, subject: Subject) -> Found:
+    """What that analysis finds."""
+    return check(word)(subject)
+
+
+def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> Subject:
+    """`run`, with these weights, as analyses see it; what few of them need is read when it is asked for."""
+
+    def here(tensors: Tensors) -> Tensors:
+        return stages.moved(tensors, data.train.y.device)
+
+    def parent() -> Trained | None:
+        return Trained(net.initial, *map(here, store.weights(masks_of(run).run))) if run.level else None
+
+    return Subject(
+        net,
+        stages.forward_of(model, data),
+        data,
+        stages.noisy_labels(run, data),
+        partial(seeds.stream, run.seed, "analysis", run.level),
+        lambda: here(start(store, run, model, data)),
+        parent,
+    )
+
+
+def measured(
+    store: Store, words: Sequence[str], run: Run, device: str = "cpu"
+) -> Iterator[tuple[str, Exception | None]]:
+    """Lets analyses look at `run` and keeps what they find: each word, and why it could not be done, if so."""
+    try:
+        seen = _seen(store, run, device)
+    except (StoreError, ValueError, OSError) as error:
+        yield from ((word, error) for word in words)
+        return
+    for word in words:
+        try:
+            store.save_measure(run, word, found(word, seen))
+            yield word, None
+        except (StoreError, ValueError, ArithmeticError) as error:
+            yield word, error
+
+
+def _seen(store: Store, run: Run, device: str) -> Subject:
+    stored = Trained(store.initial(run), *store.weights(run))
+    if wrong := [name for name, w in stored.final.items() if not w.isfinite().all()]:
+        raise ValueError(f"{store.folder(run)} cannot be measured: its {wrong[0]} is not finite")
+    data = load(run.dataset, run.train_size, run.validation, device)
+    manifest = store.manifest(run)
+    if manifest and manifest["data"]["sha256"] != data.sha256:
+        raise StoreError(f"{store.folder(run)} was made from other {run.dataset} data: its hash differs")
+    model = stages.model_of(run, data)
+    net = (
+        stages.moved({name: part[name] for name in model.weights if name in part}, data.train.y.device)
+        for part in stored
+    )
+    return subject(store, run, Trained(*net), model, data)

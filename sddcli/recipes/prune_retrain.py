@@ -5,6 +5,7 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from math import isfinite, prod
 from statistics import mean
 from typing import Any, NamedTuple
@@ -12,19 +13,22 @@ from typing import Any, NamedTuple
 import torch
 
 from sddcli import stages
-from sddcli.analyses import learning_distance
 from sddcli.core import masks
 from sddcli.core.models import Model
-from sddcli.core.retraining import masks_of, rewind_steps, start_of
+from sddcli.core.retraining import masks_of
 from sddcli.core.types import Begun, Data, Tensors, Trained
 from sddcli.core.words import unknown
 from sddcli.datasets.files import Tell
 from sddcli.datasets.load import load, outline, silent
 from sddcli.events import Advanced, Busy, Cost, Failed, Report, Saved
+from sddcli.recipes import measuring
+from sddcli.recipes.starting import start
 from sddcli.spec import Run
 from sddcli.store import Claim, Store, StoreError
 
 Row = dict[str, float | int | None]
+ALWAYS = ("learning-distance",)
+"""The analyses that are made of every run at once, while its weights are at hand."""
 
 
 def check(runs: Sequence[Run], tell: Tell = silent) -> None:
@@ -227,7 +231,7 @@ def _train_together(
             continue
         timed = {"seconds": round(each.seconds + spent, 3), "side_by_side": len(runs)}
         try:
-            _save(store, run, each.net._replace(final=final), data, histories[run], {**facts, **timed})
+            _save(store, run, each.net._replace(final=final), model, data, histories[run], {**facts, **timed})
         except StoreError as error:
             _fail(store, run, error, report)
             continue
@@ -256,8 +260,8 @@ def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[s
         return stages.moved(tensors, data.train.y.device)
 
     if run.level == 0:
-        start = here(stages.fresh(run, model))
-        return Trained(start, start, stages.full_masks(model, start))
+        fresh = here(stages.fresh(run, model))
+        return Trained(fresh, fresh, stages.full_masks(model, fresh))
     initial = here(store.initial(run))
     if (found := store.pruned(run)) is not None:
         return Trained(initial, *map(here, found))
@@ -274,28 +278,20 @@ def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[s
         metrics = _size(kept, data) | {f"pruned_{name}": value for name, value in _finite(after).items()}
     if how == "open":
         kept = stages.full_masks(model, final)
-    start = masks.apply(kept, here(_start(store, run, model, data)))
-    store.save_pruned(run, start, kept, {**facts, "metrics": metrics})
-    return Trained(initial, start, kept)
+    begin = masks.apply(kept, here(start(store, run, model, data)))
+    store.save_pruned(run, begin, kept, {**facts, "metrics": metrics})
+    return Trained(initial, begin, kept)
 
 
-def _start(store: Store, run: Run, model: Model, data: Data) -> Tensors:
-    source, moment = start_of(run)
-    if moment == "fresh":
-        return stages.fresh(run, model)
-    if moment == "final":
-        return store.weights(source)[0]
-    if moment == "initial":
-        return store.initial(source)
-    step = rewind_steps(run.rewind, -(-len(data.train.y) // run.batch_size))
-    found = store.step(source, step)
-    if found is None:
-        found = stages.replay(source, step, model, data, store.initial(source))
-        store.save_step(source, step, found)
-    return found
-
-
-def _save(store: Store, run: Run, net: Trained, data: Data, history: list[Row], facts: Mapping[str, Any]) -> None:
+def _save(
+    store: Store,
+    run: Run,
+    net: Trained,
+    model: Model,
+    data: Data,
+    history: list[Row],
+    facts: Mapping[str, Any],
+) -> None:
     """Measures a finished training and hands it to the store."""
     accuracies = [row["test_accuracy"] for row in history if row["test_accuracy"] is not None]
     last = {name: value for name, value in history[-1].items() if name != "epoch"}
@@ -306,7 +302,11 @@ def _save(store: Store, run: Run, net: Trained, data: Data, history: list[Row], 
         "best_test_accuracy": max(accuracies),
         **_chosen(history),
     }
-    measures = {"learning-distance": learning_distance.measure(net)}
+    seen = measuring.subject(store, run, net, model, data)
+    measures = {}
+    for word in ALWAYS:
+        with suppress(StoreError):  # a lost file that only a measure asks for costs no training
+            measures[word] = measuring.found(word, seen)
     initial = net.initial if run.level == 0 else None
     store.save_trained(run, net.final, net.masks, history, measures, {**facts, "metrics": metrics}, initial)
 

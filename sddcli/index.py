@@ -1,0 +1,222 @@
+"""Index: what the tables need of each run, kept beside the runs, so that only those that changed are read again.
+
+runs/.index.sqlite3 is a cache: whoever removes it loses nothing but time. Where there are few runs, or it cannot be
+written or is damaged, one in memory takes its place.
+"""
+
+import csv
+import io
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sddcli.spec import BRANCH, FIELDS, SUBSEEDS, Run
+from sddcli.store import Manifest, Store, StoreError
+
+VERSION = 1  # of these tables: another one is thrown away
+FEW = 500  # runs that are read in a second: no file for them
+OFTEN = 5000  # runs read between two savings, so that an interrupted reading goes on
+METRICS = (
+    "sparsity",
+    "density",
+    "weights",
+    "examples",
+    "train_accuracy",
+    "clean_accuracy",
+    "memorized",
+    "test_accuracy",
+    "best_test_accuracy",
+    "train_loss",
+    "test_loss",
+    "validation_accuracy",
+    "validation_loss",
+    "chosen_test_accuracy",
+    "pruned_train_accuracy",
+    "pruned_test_accuracy",
+)
+COLUMNS = (*FIELDS, "chain", "run", *METRICS)
+ORDER = (*(name for name in FIELDS if name != "level"), "chain", "level")
+
+
+class Index:
+    """The finished runs of a store as rows. Brought up to date when made; a context manager, which closes it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        path = store.root / ".index.sqlite3"
+        many = next(islice(store.stamps(), FEW, None), None) is not None
+        try:
+            self._open(path if many else ":memory:")
+        except sqlite3.Error as error:
+            if "locked" not in str(error):  # by another process, which may well take minutes to read everything
+                with suppress(OSError):
+                    path.unlink()
+            self._open(":memory:")
+
+    def _open(self, path: str | Path) -> None:
+        self._base = sqlite3.connect(path, timeout=20, isolation_level=None)
+        try:
+            self._base.execute("PRAGMA cache_size=-65536")  # 64 MiB, so that a saving is one piece of work
+            self._base.execute("BEGIN IMMEDIATE")
+            if self._base.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                self._make()
+            self._refresh()
+            self._base.execute("COMMIT")
+        except BaseException:
+            self._base.close()
+            raise
+
+    def __enter__(self) -> "Index":
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._base.close()
+        if isinstance(error, sqlite3.Error):
+            path = self.store.root / ".index.sqlite3"
+            raise StoreError(f"{path} is damaged ({error}); remove it, it is made again") from error
+
+    def _make(self) -> None:
+        for table in ("runs", "pieces"):
+            self._base.execute(f"DROP TABLE IF EXISTS {table}")
+        columns = ", ".join(f'"{name}"' for name in COLUMNS)
+        self._base.execute(f"CREATE TABLE runs (path TEXT PRIMARY KEY, stamp TEXT, slug, dense, {columns})")
+        self._base.execute("CREATE TABLE pieces (path, kind, header, text, PRIMARY KEY (path, kind)) WITHOUT ROWID")
+        self._base.execute("CREATE INDEX grown ON runs (dense)")
+        self._base.execute('CREATE INDEX found ON runs ("run")')
+        self._base.execute(f"PRAGMA user_version={VERSION}")
+
+    def _refresh(self) -> None:
+        """Reads the runs that are new or have changed, and forgets those that are gone."""
+        known = dict(self._base.execute("SELECT path, stamp FROM runs"))
+        self._known, read = {row[1] for row in self._base.execute("PRAGMA table_info(runs)")}, 0
+        for path, stamp in self.store.stamps():
+            if known.pop(path, None) == stamp:
+                continue
+            self._forget(path)
+            self._read(path, stamp)
+            read += 1
+            if read % OFTEN == 0:
+                self._base.execute("COMMIT")
+                self._base.execute("BEGIN IMMEDIATE")
+        for path in known:
+            self._forget(path)
+
+    def _forget(self, path: str) -> None:
+        self._base.execute("DELETE FROM runs WHERE path = ?", (path,))
+        self._base.execute("DELETE FROM pieces WHERE path = ?", (path,))
+
+    def _read(self, path: str, stamp: str) -> None:
+        found = self.store.read(self.store.root / path)
+        if found is None or found[1]["stage"] != "trained":  # nothing for a table yet; noted, as its stamp is
+            self._insert("runs", {"path": path, "stamp": stamp})
+            return
+        run, manifest = found
+        measures = self.store.measures(run)
+        row = _row(run, manifest) | {name: value for values in measures.values() for name, value in values.items()}
+        for name in row.keys() - self._known:
+            self._base.execute(f'ALTER TABLE runs ADD COLUMN "{name}"')
+            self._known.add(name)
+        dense = replace(run, level=0).id if run.level else None
+        self._insert("runs", {"path": path, "stamp": stamp, "slug": run.slug, "dense": dense, **row})
+        pieces = {"history": self.store.history(run, manifest)}
+        for stem, values in measures.items():
+            pieces[f"measures/{stem}"] = [{name: _cell(value) for name, value in values.items()}]
+            pieces[f"measures/{stem}-details"] = self.store.details(run, stem)
+        for kind, rows in pieces.items():
+            if rows:
+                header = json.dumps(list(rows[0]))
+                text = _lines([run.id, run.level, *each.values()] for each in rows)
+                self._insert("pieces", {"path": path, "kind": kind, "header": header, "text": text})
+
+    def _insert(self, table: str, row: Mapping[str, Any]) -> None:
+        names = ", ".join(f'"{name}"' for name in row)
+        values = [str(value) if isinstance(value, int) and abs(value) >= 2**63 else value for value in row.values()]
+        self._base.execute(f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(row))})", values)
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the results: fields, chain, run, metrics, and what analyses found, by its names."""
+        found = sorted(row[1] for row in self._base.execute("PRAGMA table_info(runs)"))
+        further = [name for name in found if name not in ("path", "stamp", "slug", "dense", *COLUMNS)]
+        used = 'SELECT EXISTS(SELECT 1 FROM runs WHERE "{}" IS NOT NULL)'
+        return [*COLUMNS, *(name for name in further if self._base.execute(used.format(name)).fetchone()[0])]
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """The results, a tuple of `columns` each, sorted; a dense run under each chain that grew from it."""
+        names = self.columns
+        plain = ", ".join(f'"{name}"' for name in names)
+        branch = {*BRANCH, "chain"}
+        under = ", ".join(f'{"grown" if name in branch else "runs"}."{name}"' for name in names)
+        chains = f"SELECT DISTINCT dense, chain, {', '.join(BRANCH)} FROM runs WHERE dense IS NOT NULL"
+        order = ", ".join(str(names.index(name) + 1) for name in ORDER)
+        yield from self._base.execute(
+            f"SELECT {plain} FROM runs WHERE dense IS NOT NULL"
+            f' UNION ALL SELECT {under} FROM ({chains}) AS grown JOIN runs ON runs."run" = grown.dense'
+            f' UNION ALL SELECT {plain} FROM runs WHERE dense IS NULL AND "run" IS NOT NULL'
+            f' AND "run" NOT IN (SELECT dense FROM runs WHERE dense IS NOT NULL) ORDER BY {order}'
+        )
+
+    def results(self) -> Iterator[str]:
+        """`rows` as CSV, its header first."""
+        yield _lines([self.columns])
+        rows = self.rows()
+        while piece := list(islice(rows, 1000)):
+            yield _lines(piece)
+
+    def runs(self, ids: Iterable[str]) -> Iterator[Run]:
+        """The runs with these ids, of those that are finished. Raises StoreError where one cannot be read."""
+        for id in ids:
+            for (path,) in self._base.execute('SELECT path FROM runs WHERE "run" = ?', (id,)):
+                found = self.store.read(self.store.root / path)
+                if found:
+                    yield found[0]
+
+    def tables(self) -> list[str]:
+        """The further tables that there are: "history", "measures/NAME", "measures/NAME-details"."""
+        return [kind for (kind,) in self._base.execute("SELECT DISTINCT kind FROM pieces ORDER BY kind")]
+
+    def lines(self, table: str) -> Iterator[str]:
+        """One of `tables` as CSV, its header first, then runs in the order of their names and levels."""
+        headers = [
+            json.loads(header)
+            for (header,) in self._base.execute(
+                "SELECT header FROM pieces WHERE kind = ? GROUP BY header ORDER BY MIN(path)", (table,)
+            )
+        ]
+        names = list(dict.fromkeys(name for header in headers for name in header))
+        yield _lines([["run", "level", *names]])
+        for header, text in self._base.execute(
+            'SELECT header, text FROM pieces JOIN runs USING (path) WHERE kind = ? ORDER BY slug, chain, "level"',
+            (table,),
+        ):
+            own = ["run", "level", *json.loads(header)]
+            yield text if own[2:] == names else _spread(text, own, ["run", "level", *names])
+
+
+def _row(run: Run, manifest: Manifest) -> dict[str, Any]:
+    fields = {name: getattr(run, name) for name in FIELDS}
+    fields |= {name: run.seed_of(name.removesuffix("_seed")) for name in SUBSEEDS}
+    metrics = {name: manifest["metrics"].get(name) for name in METRICS}
+    return {**fields, "chain": run.chain, "run": run.id, **metrics}
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else repr(value)
+
+
+def _lines(rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def _spread(text: str, own: Sequence[str], names: Sequence[str]) -> str:
+    """Lines with the columns `own`, as lines with the columns `names`; empty where they have none."""
+    with closing(io.StringIO(text)) as lines:
+        rows = [dict(zip(own, row, strict=True)) for row in csv.reader(lines)]
+    return _lines([row.get(name, "") for name in names] for row in rows)
