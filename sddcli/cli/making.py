@@ -82,7 +82,7 @@ def sweep(
     todo = [run for run in family if not store.finished(run)]
     count = min(workers or machine.crew(device), agenda.width(todo))
     if dry_run:
-        _estimate(store, len(family), todo, count, as_json)
+        _estimate(store, asked, len(family), todo, count, as_json)
         return
     display = Display(todo, Console(stderr=True))
     for run in set(family).difference(todo):
@@ -250,18 +250,38 @@ def _show(store: Store, asked: Sequence[Run], as_json: bool) -> None:
     print(f"See it: sdd plot double-descent {shlex.quote(str(store.root))}")
 
 
-def _estimate(store: Store, runs: int, todo: list[Run], workers: int, as_json: bool) -> None:
-    """What a sweep would do: its runs, epochs, disk, and time where runs of its kind were timed in this folder."""
+def _estimate(store: Store, asked: Sequence[Run], runs: int, todo: list[Run], workers: int, as_json: bool) -> None:
+    """What a sweep would do: its runs, epochs, disk, and where runs of its kind are in this folder time and power."""
     from sddcli.launchers import inline
 
     epochs, size, alone = inline.estimate(store, todo)
     seconds = None if alone is None else alone / workers
     if as_json:
         facts = {"runs": runs, "done": runs - len(todo), "to do": len(todo), "epochs": epochs, "bytes": size}
-        print(json.dumps(facts | {"seconds": seconds, "workers": workers}, indent=1))
+        dip, _ = _power(store, asked)
+        print(json.dumps(facts | {"seconds": seconds, "workers": workers, "detectable_dip": dip}, indent=1))
         return
     print(f"{runs} runs: {runs - len(todo)} done, {len(todo)} to do")
     print(f"epochs to train: {epochs}")
     print(f"disk: about {size / 1e6:.1f} MB in {store.root}")
     when = "unknown until runs of this kind are timed here" if seconds is None else f"about {spoken_time(seconds)}"
     print(f"time on {workers} workers: {when}")
+    dip, seeds = _power(store, asked)
+    found = "unknown until two seeds of this kind are here" if dip is None else f"a dip of {100 * dip:.1f} points"
+    print(f"{seeds} seeds detect, in 4 of 5 such sweeps: {found}")
+
+
+def _power(store: Store, asked: Sequence[Run]) -> tuple[float | None, int]:
+    """The dip that the sweep would detect, by the noise of runs of its data and model in the folder; its seeds."""
+    from sddcli import table
+    from sddcli.launchers import inline
+
+    seeds, levels = len({run.seed for run in asked}), len({run.level for run in asked})
+    try:
+        frame = table.grown(table.results(store))
+    except StoreError:
+        return None, seeds
+    kin = frame[
+        frame["dataset"].isin({run.dataset for run in asked}) & frame["model"].isin({run.model for run in asked})
+    ]
+    return inline.detectable([curves.test for curves in table.curves(kin)], seeds, levels), seeds

@@ -70,6 +70,17 @@ def test_dry_run_counts_and_writes_nothing(sdd: Sdd, trained: Path, tmp_path: Pa
     assert "unknown until runs of this kind" in sdd("sweep", *SMALL, "--dry-run", "--runs", tmp_path / "none").out
 
 
+def test_dry_run_says_what_dip_its_seeds_would_detect(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    dips = [
+        sdd("sweep", *SMALL, "--seeds", seeds, "--dry-run", "--json", "--runs", trained).json["detectable_dip"]
+        for seeds in ("0", "0-2", "0-8")
+    ]
+    assert dips[0] is None and 0 < dips[2] < dips[1] < 1
+    said = sdd("sweep", *SMALL, "--dry-run", "--runs", trained).out
+    assert f"3 seeds detect, in 4 of 5 such sweeps: a dip of {100 * dips[1]:.1f} points" in said
+    assert "unknown until two seeds" in sdd("sweep", *SMALL, "--dry-run", "--runs", tmp_path / "none").out
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [

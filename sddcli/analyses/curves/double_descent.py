@@ -22,6 +22,7 @@ FIT = 0.99  # train accuracy from which labels count as fitted
 MARGIN = 0.005  # the least difference in accuracy that phases distinguish (delta, delta')
 LEVEL = 0.05  # of the test
 SIMULATIONS = 1000
+POWER_SIMULATIONS = 100
 
 
 def judge(test: Curves, train: Curves) -> dict[str, Any]:
@@ -98,6 +99,24 @@ def p_value(test: Curves) -> float:
     null = _null(*test.shape, round(correlation * 20) / 20)
     observed = statistic(test.mean(0), len(test) / variance)
     return float((1 + (null >= observed).sum()) / (SIMULATIONS + 1))
+
+
+def detectable(variance: float, correlation: float, seeds: int, levels: int) -> float:
+    """The dip, in accuracy, that the test finds in 80 of 100 such sweeps: its power, before a run.
+
+    variance: of one chain's test accuracy at a level around the mean over seeds; correlation: of neighbouring
+    levels; both as `noise_of` gives them. The dip lies in the middle of a flat curve, and four levels on each
+    side lead into it, as in recorded curves; a sharper one needs to be deeper, a wider one less so.
+    """
+    shape = np.maximum(0, 1 - np.abs(np.arange(levels) - levels // 2) / 4)
+    draw = np.random.Generator(np.random.Philox(key=1977))  # the same noise at every depth: power only grows
+    noises = [sqrt(variance) * autoregressive(draw, seeds, levels, correlation) for _ in range(POWER_SIMULATIONS)]
+    low, high = 0.0, 64 * sqrt(variance)
+    while high - low > 0.02 * high:
+        dip = (low + high) / 2
+        found = sum(p_value(noise - dip * shape) < LEVEL for noise in noises)
+        low, high = (low, dip) if found >= 0.8 * POWER_SIMULATIONS else (dip, high)
+    return high
 
 
 def statistic(mean: Curves, weights: Curves) -> float:

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
-from sddcli.analyses.curves.double_descent import _errors, autoregressive, judge, noise_of, p_value, statistic
+from sddcli.analyses.curves.double_descent import (
+    _errors,
+    autoregressive,
+    detectable,
+    judge,
+    noise_of,
+    p_value,
+    statistic,
+)
 
 SEEDS, LEVELS, CURVES = 3, 20, 2000
 K = np.arange(LEVELS)
@@ -151,3 +159,15 @@ def test_one_seed_cannot_be_tested() -> None:
     test, train = curves()
     said = judge(test[:1], train[:1])
     assert said["p"] is None and said["found"] is None and said["dip_low"] is None and said["phases"] == []
+
+
+def test_the_dip_that_is_called_detectable_is_detected_so_often() -> None:
+    """On noise of other draws than those it was found with; more seeds find a smaller one."""
+    levels, correlation = 12, 0.3
+    dips = {seeds: detectable(0.01**2, correlation, seeds, levels) for seeds in (3, 6)}
+    assert 0.01 < dips[6] < 0.8 * dips[3]
+    shape = np.maximum(0, 1 - np.abs(np.arange(levels) - levels // 2) / 4)
+    draw = np.random.default_rng(3)
+    curves = (0.01 * autoregressive(draw, 3, levels, correlation) - dips[3] * shape for _ in range(200))
+    found = sum(p_value(test) < 0.05 for test in curves)
+    assert 0.65 < found / 200 < 0.95
