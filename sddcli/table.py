@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import t
 
 from sddcli.index import METRICS, Index
 from sddcli.spec import FIELDS, KINDS, SUBSEEDS, Run, Value
@@ -141,6 +142,31 @@ def summary(frame: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:
     groups = frame.groupby([*varied(frame), "level", *keys], sort=True)
     mean, std = groups[numbers].mean(), groups[numbers].std().add_suffix("_std")
     return pd.concat([mean, std, groups.size().rename("n")], axis=1).reset_index()
+
+
+def compared(frame: pd.DataFrame) -> pd.DataFrame:
+    """Second setting minus first, paired by seed, where there are two: varied fields of the second, level, `pairs`.
+
+    Of each number: NAME_difference, its mean over the pairs, and NAME_low and NAME_high, the ends of its 95 %
+    t-interval at that level, NaN for one pair. Pairs agree in all seeds and in level, and in sparsity to half a point.
+    """
+    names = varied(frame)
+    settings = [rows for _, rows in _settings(frame, names)]
+    numbers = [name for name in frame.columns if name not in (*FIELDS, "chain", "run", "sparsity", "density")]
+    if len(settings) != 2:
+        return pd.DataFrame(columns=[*names, "level"])
+    keys = ["level", *(name for name in REPLICATE if name not in names)]
+    first, second = settings
+    pairs = second.merge(first, on=keys, suffixes=("", "_first"))
+    pairs = pairs[(pairs["sparsity"] - pairs["sparsity_first"]).abs() < 0.005]
+    found = pairs[[*names, "level"]].copy()
+    for name in numbers:
+        found[name] = pairs[name] - pairs[f"{name}_first"]
+    groups = found.groupby([*names, "level"], sort=True)
+    n, mean = groups.size().rename("pairs"), groups[numbers].mean()
+    half = groups[numbers].sem().mul(t.ppf(0.975, (n - 1).clip(lower=1)), axis=0)
+    ends = [(mean - half).add_suffix("_low"), (mean + half).add_suffix("_high")]
+    return pd.concat([mean.add_suffix("_difference"), *ends, n], axis=1).reset_index()
 
 
 def title(frame: pd.DataFrame) -> str:

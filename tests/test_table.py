@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy.stats import ttest_rel
 
 from sddcli import table
 from sddcli.spec import FIELDS
@@ -103,3 +104,29 @@ def test_errors(tmp_path: Path, trained: Path) -> None:
         table.read(tmp_path / "results.csv")
     with pytest.raises(StoreError, match="no finished runs"):
         table.results(Store(tmp_path))
+
+
+def test_two_settings_are_compared_by_pairs_of_seeds() -> None:
+    rows = [
+        {**dict.fromkeys(FIELDS, 0), "noise": noise, "seed": seed, "level": level, "chain": f"{noise}{seed}"}
+        | {"run": f"{noise}{seed}{level}", "sparsity": level / 10, "density": 1 - level / 10, "test_accuracy": accuracy}
+        for noise, shift in ((0.2, 0.0), (0.4, 0.1))
+        for level in (0, 1)
+        for seed, accuracy in ((0, 0.5 + shift), (1, 0.8 + 2 * shift), (2 + 9 * int(noise * 5), 0.1))
+    ]
+    found = table.compared(pd.DataFrame(rows))
+    assert found["noise"].tolist() == [0.4, 0.4] and found["level"].tolist() == [0, 1]
+    assert found["pairs"].tolist() == [2, 2], "seeds that only one of them has are in no pair"
+    ends = ttest_rel([0.6, 1.0], [0.5, 0.8]).confidence_interval(0.95)
+    for _, row in found.iterrows():
+        assert row["test_accuracy_difference"] == pytest.approx(0.15)
+        assert (row["test_accuracy_low"], row["test_accuracy_high"]) == pytest.approx(tuple(ends))
+    assert table.compared(pd.DataFrame(rows).query("noise == 0.2")).empty
+
+
+def test_rank_correlation_with_test_accuracy_along_chains(trained: Path) -> None:
+    frame = table.results(Store(trained))
+    values = frame[["run", "level"]].assign(up=frame["test_accuracy"] ** 3, down=-frame["test_accuracy"], same=1.0)
+    found = table.correlations(frame, values).set_index("measure")
+    assert found.loc["up", ["mean", "std", "n"]].tolist() == pytest.approx([1, 0, 3])
+    assert found.loc["down", "mean"] == pytest.approx(-1) and "same" not in found.index

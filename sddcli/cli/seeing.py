@@ -166,6 +166,7 @@ def plot(
     frame = table.grown(table.select(table.read(runs), where_of(where)))
     drawn = import_module(f"sddcli.plots.{name.replace('-', '_')}")
     summary = table.summary(frame).merge(table.phases(frame, inline.judge("double-descent")), how="left")
+    summary = summary.merge(table.compared(frame), how="left")
     if missing := [name for name in drawn.NEEDS if name not in summary]:
         raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {figure} {runs}")
     if x != "sparsity" and frame[["weights", "examples"]].isna().any(axis=None):

@@ -173,14 +173,17 @@ def accuracies(
     One setting has its phases shaded and a colour a line; of several, each has a colour.
     """
     summary = placed(summary, x)
-    with panels(height=3.3) as (figure, (ax,)):
+    paired = f"{lines[0][0]}_difference" in summary
+    with panels(rows=1 + paired, height=2.5 if paired else 3.3) as (figure, (ax, *below)):
         entries = []
         for name, colour, curve in curves(summary, varied):
             for index, (column, _, line) in enumerate(lines):
                 dots = {"marker": "o", "markersize": 2.5} if index == 0 else {}
                 band(ax, curve, column, color=colour if varied else COLOURS[index], linestyle=line, **dots)
             entries.append((name, colour, "-"))
-        x_axis(ax, summary, x)
+        for under in below:
+            differences(under, summary, varied, lines)
+        x_axis([ax, *below][-1], summary, x)
         percent_axis(ax, label)
         entries += [(said, GREY if varied else COLOURS[index], line) for index, (_, said, line) in enumerate(lines)]
         legend(figure, entries)
@@ -188,6 +191,25 @@ def accuracies(
             shaded(ax, summary)
         headline(ax, title, summary, pad=None if varied else 14)
     return figure
+
+
+def differences(ax: Axes, summary: pd.DataFrame, varied: Sequence[str], lines: Sequence[tuple[str, str, Any]]) -> None:
+    """Second curve minus first, paired by seed, with the 95 % t-intervals of `table.compared`, level by level."""
+    (first, _, _), (second, colour, _) = curves(summary, varied)
+    told = summary.dropna(subset=f"{lines[0][0]}_difference").sort_values("level")
+    for name, _, line in lines:
+        ax.plot(told["x"], told[f"{name}_difference"], color=colour, linestyle=line)
+        ax.fill_between(told["x"], told[f"{name}_low"], told[f"{name}_high"], color=colour, alpha=0.18, linewidth=0)
+    ax.axhline(0, color=GREY, linewidth=0.8)
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:+.4g}" if share else "0"))
+    ax.set_ylabel("difference (points)")
+    pairs = sorted({int(n) for n in told["pairs"]})
+    seeds = " to ".join(str(n) for n in dict.fromkeys((pairs[0], pairs[-1])))
+    ax.set_title(
+        f"{second} minus {first}, paired by seed ({seeds}),\nwith 95 % t-intervals of each level by itself",
+        fontsize=7,
+        loc="left",
+    )
 
 
 def headline(ax: Axes, title: str, summary: pd.DataFrame, pad: float | None = None) -> None:

@@ -1,5 +1,7 @@
 """Looking at runs: analyze and plot."""
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sddcli.cli.options import members, names_in
-from sddcli.store import Store
+from sddcli.store import Store, pack
 from tests.conftest import SMALL, Sdd
 
 
@@ -138,3 +140,36 @@ def test_one_seed_is_not_tested_and_says_so(sdd: Sdd, trained: Path, tmp_path: P
     assert said.code == 0 and "not tested: 1 seed" in said.out
     assert "fewer than 3 are too few to trust" in sdd("analyze", "double-descent", root, "--where", "seed=0,1").out
     assert [run.seed for run, _ in Store(root).manifests()].count(1) == 4
+
+
+def test_two_curves_are_compared_and_three_are_not(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(trained / "results.csv", keep_default_na=False)
+    for settings in (1, 2, 3):
+        several = [frame.assign(noise=noise, test_accuracy=frame["test_accuracy"] - noise) for noise in (0.2, 0.4, 0.6)]
+        pd.concat(several[:settings]).to_csv(tmp_path / "results.csv", index=False)
+        assert sdd("plot", "double-descent", tmp_path / "results.csv", "-o", tmp_path / "a.svg").code == 0
+        drawn = (tmp_path / "a.svg").read_text()
+        assert ("noise 0.4 minus noise 0.2, paired by seed (3)" in drawn) == (settings == 2)
+
+
+def test_a_measure_with_parameters_lies_beside_the_usual_one(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    said = sdd("analyze", "learning-distance:per=layer", trained)
+    assert said.code == 2 and "takes no parameters" in said.err
+
+
+def test_a_run_that_is_not_finite_is_named_and_the_rest_is_measured(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    for path in root.rglob("measures/*"):
+        path.unlink()
+    store = Store(root)
+    run = next(run for run, _ in store.manifests() if run.level == 2)
+    weights, masks = store.weights(run)
+    weights["output.bias"][0] = float("nan")
+    manifest = store.manifest(run) or {}
+    content = pack(weights, masks)
+    (store.folder(run) / "weights.safetensors").write_bytes(content)
+    manifest["files"]["weights.safetensors"] = hashlib.sha256(content).hexdigest()
+    (store.folder(run) / "manifest.json").write_text(json.dumps(manifest))
+    said = sdd("analyze", "learning-distance", root)
+    assert said.code == 3 and "is not finite" in said.err and said.err.count("\n") == 1
+    assert len(pd.read_csv(root / "measures" / "learning-distance.csv")) == 11
