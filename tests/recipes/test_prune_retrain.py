@@ -18,7 +18,7 @@ from sddcli.core.retraining import RETRAININGS
 from sddcli.core.types import Tensors
 from sddcli.datasets.load import load
 from sddcli.events import Advanced, Busy, Event, Failed, Saved
-from sddcli.recipes import prune_retrain
+from sddcli.recipes import measuring, prune_retrain
 from sddcli.spec import Run, with_parents
 from sddcli.store import Store, StoreError
 
@@ -27,6 +27,7 @@ RUN = Run(
     epochs=2, batch_size=200, momentum=0.9, milestones="0.5", seed=1,
 )  # fmt: skip
 DATA = load("digits")
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 MODEL = stages.model_of(RUN, DATA)
 
 
@@ -369,3 +370,23 @@ def test_memory_and_open_files_do_not_grow_with_the_number_of_runs(tmp_path: Pat
     (memory, handles) = used()
     assert handles == before[1] and memory < before[0] + 10e6, f"{memory - before[0]} bytes more"
     assert len(list(store.manifests())) == 200
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("model", ["lenet-32", "convnet:width=4"])
+def test_a_chain_on_every_device_at_hand(tmp_path: Path, device: str, model: str) -> None:
+    """Trained, paused, gone on with, pruned by gradient, rewound, measured; the same files, near numbers."""
+    run = tiny(model=model, criterion="gradient", rate=0.5, level=1, retraining="lottery", rewind="3it", epochs=6)
+    found = {}
+    for where in dict.fromkeys(("cpu", device)):
+        store, events = Store(tmp_path / where), list[Event]()
+        for each in with_parents([run]):
+            prune_retrain.work(store, [each], {}, where, events.append, prune_retrain.Pace(0.0, After(3)))
+            prune_retrain.work(store, [each], {}, where, events.append)
+        assert not [event for event in events if isinstance(event, Failed)] and store.finished(run)
+        assert not [error for _, error in measuring.measured(store, ["learning-distance"], run, where) if error]
+        final, kept = store.weights(run)
+        assert all(not final[name][~mask].any() and not mask.is_cuda for name, mask in kept.items())
+        found[where] = (store.manifest(run) or {})["metrics"]
+    assert found[device]["weights"] == found["cpu"]["weights"]
+    assert found[device]["test_accuracy"] == pytest.approx(found["cpu"]["test_accuracy"], abs=0.1)
