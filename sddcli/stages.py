@@ -15,14 +15,14 @@ from sddcli.core.criteria import CRITERIA
 from sddcli.core.evaluate import chunk, evaluate
 from sddcli.core.images import AUGMENTATIONS, Augmentation
 from sddcli.core.inits import INITS
-from sddcli.core.losses import LOSSES
+from sddcli.core.losses import LOSSES, cross_entropy
 from sddcli.core.models import Model
 from sddcli.core.noise import NOISES, Classes
 from sddcli.core.optimizers import MEMORY, OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
 from sddcli.core.retraining import origin, rewind_steps
 from sddcli.core.schedules import piecewise
-from sddcli.core.types import Begun, Data, Examples, Forward, Net, State, Tensors, Trained
+from sddcli.core.types import Begun, Data, Examples, Forward, Net, Slopes, State, Tensors, Trained, Write
 from sddcli.core.words import pick
 from sddcli.spec import Run
 
@@ -98,6 +98,21 @@ def forward_of(model: Model, data: Data) -> Forward:
     return lambda weights, x, training: model.forward(
         weights, images.normalized(x, data.mean, data.deviation), training
     )
+
+
+def slopes_of(run: Run, model: Model, data: Data) -> Slopes | None:
+    """The gradient written out where the network has it: that of plain cross-entropy, in single precision."""
+    if pick("loss", run.loss, LOSSES) is not cross_entropy or run.precision == "bf16":
+        return None
+    if not model.slopes or not data.mean:
+        return model.slopes
+    slopes = model.slopes
+
+    def normalizing(weights: Tensors, into: Tensors) -> Write:
+        write = slopes(weights, into)
+        return lambda x, y: write(images.normalized(x, data.mean, data.deviation), y)
+
+    return normalizing
 
 
 def fresh(run: Run, model: Model) -> Tensors:
@@ -253,6 +268,7 @@ def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float])
         augment=augment.apply if augment else None,
         apart=model.apart,
         computing=partial(PRECISIONS[run.precision], device.type),
+        slopes=slopes_of(run, model, data),
     )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sddcli.core.losses import Loss, cross_entropy
 from sddcli.core.optimizers import Rule, Step, sgd
-from sddcli.core.types import STATISTICS, Epoch, Forward, State, Tensors
+from sddcli.core.types import STATISTICS, Epoch, Forward, Slopes, State, Tensors, Write
 
 ALIGNMENT = 16  # floats in a 64-byte cache line
 Augment = Callable[[Tensor, Tensor], Tensor]
@@ -31,6 +31,7 @@ class Plan:
     lr: one learning rate for each step from 0 on, all epochs one after another. rule: the optimizer, and
     `memory` the names of what it keeps. draws(epoch) -> (M, N, K): what `augment` makes of each example in
     that epoch. apart: models are computed one after the other. computing(): what passes are computed within.
+    slopes: the gradient of `loss` written out, where that is faster than autograd through `forward`.
     """
 
     forward: Forward
@@ -46,6 +47,7 @@ class Plan:
     augment: Augment | None = None
     apart: bool = False
     computing: Callable[[], AbstractContextManager[None]] = nullcontext
+    slopes: Slopes | None = None
 
 
 def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
@@ -68,8 +70,8 @@ def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
     for buffer in (weights, *memory.values()):
         buffer.mul_(keep)
     statistics = {name: w.clone() for name, w in state.weights.items() if name.endswith(STATISTICS)}
-    groups = [_group(views, statistics, slice(m, m + 1)) for m in range(models)] if plan.apart else []
-    groups = groups or [_group(views, statistics, slice(None))]
+    together = [slice(m, m + 1) for m in range(models)] if plan.apart else [slice(models)]
+    groups = [(rows, _write(plan, *(_of(rows, each) for each in (views, gradients, statistics)))) for rows in together]
     since = state.since if state.memory else state.step
     kept = {name: blocks for name, (_, blocks) in stacks.items()}
     named = views | statistics
@@ -82,18 +84,14 @@ def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
         labels = y.gather(1, order)
         for start in batches[first : first + len(plan.lr) - now.step]:
             end = start + plan.batch_size
-            for rows, leaves, inner in groups:
+            for rows, write in groups:
                 chosen = order[rows, start:end]  # (models of the group, B)
                 inputs = x.index_select(0, chosen.reshape(-1))
                 if plan.augment and draws is not None:
                     own = draws[rows].gather(1, chosen.unsqueeze(2).expand(-1, -1, draws.shape[2]))
                     inputs = plan.augment(inputs, own.flatten(0, 1))
                 with plan.computing():
-                    logits = plan.forward(leaves | inner, inputs.view(*chosen.shape, *inputs.shape[1:]), True)
-                    loss = plan.loss(logits.float(), labels[rows, start:end], leaves)
-                    grads = torch.autograd.grad(loss, list(leaves.values()))
-                for block, grad in zip(gradients.values(), grads, strict=True):
-                    block[rows].copy_(grad)
+                    write(inputs.view(*chosen.shape, *inputs.shape[1:]), labels[rows, start:end])
             with torch.no_grad():
                 slopes.mul_(keep)
                 number = now.step - since + 1
@@ -103,10 +101,24 @@ def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
         yield Epoch(epoch + 1, now)
 
 
-def _group(views: Tensors, statistics: Tensors, rows: slice) -> tuple[slice, Tensors, Tensors]:
-    """The models that are computed together: which, their parameters as leaves of autograd, their statistics."""
-    leaves = {name: view[rows].detach().requires_grad_() for name, view in views.items()}
-    return rows, leaves, {name: w[rows] for name, w in statistics.items()}
+def _of(rows: slice, tensors: Tensors) -> Tensors:
+    return {name: tensor[rows] for name, tensor in tensors.items()}
+
+
+def _write(plan: Plan, weights: Tensors, gradients: Tensors, statistics: Tensors) -> Write:
+    """What writes the gradients of the models that are computed together: the plan's own slopes, or autograd's."""
+    if plan.slopes:
+        return plan.slopes(weights, gradients)
+    leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
+
+    def write(inputs: Tensor, labels: Tensor) -> None:
+        logits = plan.forward(leaves | statistics, inputs, True)
+        loss = plan.loss(logits.float(), labels, leaves)
+        found = torch.autograd.grad(loss, list(leaves.values()))
+        for gradient, each in zip(gradients.values(), found, strict=True):
+            gradient.copy_(each)
+
+    return write
 
 
 def _stack(tensors: Tensors) -> tuple[Tensor, Tensors]:

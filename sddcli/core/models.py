@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sddcli.core.types import STATISTICS, Forward, Tensors
+from sddcli.core import dense
+from sddcli.core.types import STATISTICS, Forward, Slopes, Tensors
 from sddcli.core.words import pick
 
 Shape = tuple[int, ...]
@@ -25,7 +26,8 @@ class Model:
     """An architecture: `shapes` of one model's parameters in order, the `prunable` ones, and `forward`.
 
     statistics: the shapes of its BatchNorm statistics. apart: M models are computed one after the other, so
-    that nothing is gained by holding the inner values of all of them at once.
+    that nothing is gained by holding the inner values of all of them at once. slopes: the gradient of the mean
+    cross-entropy, written out, for a network that is faster without autograd.
     """
 
     shapes: dict[str, Shape]
@@ -33,6 +35,7 @@ class Model:
     forward: Forward
     statistics: dict[str, Shape] = field(default_factory=dict)
     apart: bool = False
+    slopes: Slopes | None = None
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -57,16 +60,8 @@ def mlp(widths: tuple[int, ...], features: Shape, classes: int) -> Model:
     shapes: dict[str, Shape] = {}
     for layer, n_in, n_out in zip(layers, sizes, sizes[1:], strict=False):
         shapes |= {f"{layer}.weight": (n_out, n_in), f"{layer}.bias": (n_out,)}
-
-    def forward(weights: Tensors, x: Tensor, training: bool) -> Tensor:
-        h = x.flatten(2)  # (M, B, features)
-        for layer in layers:
-            weight, bias = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
-            h = torch.baddbmm(bias.unsqueeze(1), h, weight.transpose(1, 2))  # (M, B, out)
-            h = h if layer == "output" else h.relu()
-        return h
-
-    return Model(shapes, tuple(f"{layer}.weight" for layer in layers[:-1]), forward)
+    prunable = tuple(f"{layer}.weight" for layer in layers[:-1])
+    return Model(shapes, prunable, partial(dense.forward, layers), slopes=partial(dense.slopes, layers))
 
 
 def lenet_300_100(features: Shape, classes: int) -> Model:

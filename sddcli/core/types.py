@@ -16,6 +16,14 @@ Forward = Callable[[Tensors, Tensor, bool], Tensor]
 Weights are parameters and, of a network with BatchNorm, its running statistics: those are used in evaluation,
 and written to in training.
 """
+Write = Callable[[Tensor, Tensor], None]
+"""(inputs (M, B, *features), labels (M, B)) -> None: writes the gradients of M models where they belong."""
+
+Slopes = Callable[[Tensors, Tensors], Write]
+"""(weights of M models, tensors for their gradients) -> what writes those of each model's mean cross-entropy.
+
+Weights are looked at anew with each batch: both are views of what training goes on with.
+"""
 STATISTICS = ("running_mean", "running_var")
 """How the names of such statistics end: weights that training measures instead of learning them."""
 
