@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from sddcli.core import engine, images, masks
 from sddcli.core.inits import fresh
-from sddcli.core.losses import LOSSES
+from sddcli.core.losses import LOSSES, cross_entropy
 from sddcli.core.models import Model, ResNet, architecture, mlp
 from sddcli.core.optimizers import MEMORY, OPTIMIZERS
 from sddcli.core.seeds import stream
@@ -68,6 +68,7 @@ def plan_of(
     rates = [(0.1 if optimizer == "sgd" else 0.01) * 0.5 ** (step // steps) for step in range(epochs * steps)]
     rule = {"rule": OPTIMIZERS[optimizer], "memory": MEMORY[optimizer]}
     plan = engine.Plan(model.forward, order, batch_size, rates, momentum=0.9, weight_decay=1e-3, apart=model.apart)
+    plan = replace(plan, slopes=model.slopes if more.get("loss", cross_entropy) is cross_entropy else None)
     return replace(plan, **rule, **more)  # type: ignore[arg-type]
 
 
