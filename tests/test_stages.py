@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from sddcli import stages
 from sddcli.core import masks
 from sddcli.core.criteria import CRITERIA
+from sddcli.core.images import normalized
 from sddcli.core.seeds import stream
-from sddcli.core.types import Tensors, Trained
+from sddcli.core.types import Data, Examples, Tensors, Trained
 from sddcli.datasets.load import load
 from sddcli.spec import Run
 
@@ -150,6 +151,35 @@ def test_models_take_images_as_they_are() -> None:
     x = torch.randn(3, 5, 1, 8, 8)
     weights = {name: torch.randn(3, *shape) * 0.05 for name, shape in MODEL.shapes.items()}
     assert torch.equal(MODEL.forward(weights, x, True), MODEL.forward(weights, x.flatten(2), False))
+
+
+@pytest.mark.parametrize(
+    "change", [{"precision": "bf16"}, {"loss": "mse"}, {"loss": "cross-entropy:smoothing=0.1"}, {"model": "convnet"}]
+)
+def test_gradients_are_written_out_for_mlps_plain_cross_entropy_and_single_precision(change: dict[str, str]) -> None:
+    assert stages.slopes_of(DENSE, MODEL, DATA) is MODEL.slopes is not None
+    other = replace(DENSE, **change)  # type: ignore[arg-type]
+    assert stages.slopes_of(other, stages.model_of(other, DATA), DATA) is None
+
+
+@pytest.mark.parametrize("change", [{}, {"precision": "bf16"}, {"loss": "mse"}])
+def test_an_mlp_learns_images_in_bytes_normalized(change: dict[str, str]) -> None:
+    """As it does the same images normalized beforehand: whether its gradient is written out or autograd's."""
+    run = replace(DENSE, noise=0, epochs=1, **change)  # type: ignore[arg-type]
+    images = torch.from_numpy(stream(0, "images").integers(256, size=(200, 3, 4, 4), dtype="uint8"))
+    mean, deviation = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)
+    floats = normalized(images, mean, deviation)
+    ends = []
+    for x, more in ((images, (mean, deviation)), (floats, ((), ()))):
+        part = Examples(x, DATA.train.y[:200])
+        data = Data(part, part, 10, "", (), *more)
+        model = stages.model_of(run, data)
+        start = stages.fresh(run, model)
+        begun, kept = stages.beginning(run, data, start), stages.full_masks(model, start)
+        *_, last = stages.train([run], model, data, [begun], [kept])
+        ends.append(last.state.weights)
+    for name, w in ends[0].items():
+        assert torch.equal(w, ends[1][name]) and not torch.equal(w[0], start[name])
 
 
 def test_noise_is_that_of_the_seed_and_leaves_the_data_alone() -> None:

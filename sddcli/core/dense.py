@@ -19,7 +19,7 @@ def forward(layers: Sequence[str], weights: Tensors, x: Tensor, training: bool) 
     for layer in layers:
         weight, bias = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
         h = torch.baddbmm(bias.unsqueeze(1), h, weight.transpose(1, 2))  # (M, B, out)
-        h = h if layer == layers[-1] else h.relu()
+        h = h if layer == layers[-1] else h.relu_()
     return h
 
 

@@ -18,26 +18,30 @@ from sddcli.core.optimizers import MEMORY, OPTIMIZERS
 from sddcli.core.seeds import stream
 from sddcli.core.types import State, Tensors, learned
 
-N, CLASSES, MODELS = 97, 7, 8
+N, CLASSES, MODELS = 97, 7, 16
 Y = torch.from_numpy(stream(0, "y").integers(CLASSES, size=(MODELS, N)))
 
 
 class Case(NamedTuple):
-    """A network and inputs for it; odd sizes, so that few rows of the stacked storage are aligned."""
+    """A network and inputs for it; odd sizes, so that few rows of the stacked storage are aligned.
+
+    LeNet-300-100 beside the small MLP, since torch multiplies small matrices otherwise than large ones.
+    """
 
     model: Model
     x: Tensor
 
 
 def case_of(name: str) -> Case:
-    shape = {"mlp": (33,), "convnet": (2, 9, 11), "resnet": (3, 16, 16)}[name]
+    shape = {"mlp": (33,), "lenet": (33,), "convnet": (2, 9, 11), "resnet": (3, 16, 16)}[name]
     x = torch.from_numpy(stream(0, "x").standard_normal((N, *shape), dtype="float32"))
     if name == "mlp":
         return Case(mlp((31, 17), shape, CLASSES), x)
-    return Case(architecture({"convnet": "convnet:width=3", "resnet": "resnet18:width=3"}[name], shape, CLASSES), x)
+    words = {"lenet": "lenet-300-100", "convnet": "convnet:width=3", "resnet": "resnet18:width=3"}
+    return Case(architecture(words[name], shape, CLASSES), x)
 
 
-CASES = {name: case_of(name) for name in ("mlp", "convnet", "resnet")}
+CASES = {name: case_of(name) for name in ("mlp", "lenet", "convnet", "resnet")}
 MLP = CASES["mlp"]
 
 
@@ -170,6 +174,17 @@ def test_an_epoch_of_a_resnet_is_plain_torchs_batch_statistics_included(augmente
 @pytest.mark.parametrize("chosen", [(0,), (4, 1), (7, 0, 3), (0, 1, 2, 3, 4, 5, 6, 7)], ids=len)
 def test_bits_do_not_depend_on_company(chosen: tuple[int, ...], batch_size: int, name: str) -> None:
     epochs = 3 if name == "mlp" else 1
+    as_alone(name, chosen, batch_size, epochs)
+
+
+@pytest.mark.parametrize("batch_size", [48, 64])  # a last batch of 1, and one of 33
+@pytest.mark.parametrize("chosen", [(9, 2, 4, 0, 12), tuple(range(16))], ids=len)
+def test_bits_of_mlps_do_not_depend_on_many(chosen: tuple[int, ...], batch_size: int) -> None:
+    as_alone("lenet", chosen, batch_size, epochs=2)
+
+
+def as_alone(name: str, chosen: tuple[int, ...], batch_size: int, epochs: int) -> None:
+    """That models together have the bits that each has alone."""
     together = trained(name, chosen, batch_size, epochs)
     for place, m in enumerate(chosen):
         alone = trained(name, (m,), batch_size, epochs)
@@ -178,7 +193,7 @@ def test_bits_do_not_depend_on_company(chosen: tuple[int, ...], batch_size: int,
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("name", ["mlp", "convnet"])
+@pytest.mark.parametrize("name", ["mlp", "lenet", "convnet"])
 @pytest.mark.parametrize("chosen", [(0,), (4, 1), (7, 0, 3)], ids=len)
 def test_bits_do_not_depend_on_interruption(chosen: tuple[int, ...], name: str, optimizer: str) -> None:
     plan, labels, x = plan_of(name, chosen, 48, optimizer=optimizer), Y[list(chosen)], CASES[name].x
@@ -209,6 +224,18 @@ def test_pruned_weights_and_what_the_optimizer_keeps_of_them_are_zero(name: str,
             assert not any(kept[key][~mask].any() for kept in now.state.memory.values())
             assert now.state.weights[key][mask].all()
     assert steps == 5
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet"])
+def test_slopes_written_out_train_as_autograd_does(name: str) -> None:
+    """But for what the last bit becomes in 18 steps."""
+    ends = []
+    for slopes in (CASES[name].model.slopes, None):
+        plan = plan_of(name, (0, 5), 17, slopes=slopes)
+        *_, last = engine.train(state_of(name, (0, 5)), CASES[name].x, Y[:2], plan)
+        ends.append(last.state.weights)
+    for key, w in ends[0].items():
+        torch.testing.assert_close(w, ends[1][key], rtol=1e-3, atol=1e-5)
 
 
 def test_stale_values_under_the_mask_do_not_count() -> None:
