@@ -7,6 +7,7 @@ import torch
 # Multiply and add counted as two; training is forward and twice that backward, but for the first layer's inputs.
 FLOPS = {
     "lenet-300-100": 2 * (3 * (784 * 300 + 300 * 100 + 100 * 10) - 784 * 300),
+    "digits": 2 * (3 * (64 * 300 + 300 * 100 + 100 * 10) - 64 * 300),
     "resnet18": 3.33e9,
 }
 """Per training example."""

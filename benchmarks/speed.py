@@ -1,11 +1,17 @@
 """How fast: our engine beside the conventional loop and the machine's limits, all measured in one run.
 
     uv run python benchmarks/speed.py --models lenet-300-100 --data-dir DIR --json benchmarks/results/FILE.json
+    uv run python benchmarks/speed.py --models digits --side-by-side 1,2,4,8,16 --epochs 60 --json FILE
+    uv run python benchmarks/speed.py --models lenet-300-100 --processes 2 --data-dir DIR --json FILE
     uv run python benchmarks/speed.py --models resnet18 --photographs DIR --device cuda --precision bf16 --json FILE
 
-DIR holds MNIST in torchvision's layout, or images as train/CLASS and test/CLASS. Ratios are the claim, not seconds:
+DIR holds MNIST in torchvision's layout, or images as train/CLASS and test/CLASS; `digits` are LeNet-300-100 on the
+digits that ship with scikit-learn, which have no conventional loop beside them. Ratios are the claim, not seconds:
 `ratio_to_reference` with accuracies on training and test set after each epoch on both sides, `ratio_training_only`
-without, `share_of_floor` of the measured rate of a large matrix product. All are per model-epoch.
+without, `share_of_floor` of the measured rate of a large matrix product, `ratio_to_one_by_one` of the first M of
+--side-by-side, 1 if not said otherwise, to this one. All are per model-epoch: with --processes P, each with M models of
+its own, one takes a P * M-th of the slowest process's epoch, and the matrix rate is the sum of P measured at once.
+Everything is measured --repeats times, one thing after the other; the shortest times count.
 """
 
 import argparse
@@ -14,7 +20,9 @@ import os
 import resource
 import sys
 import time
-from itertools import pairwise
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -27,36 +35,42 @@ import reference
 from sddcli import stages
 from sddcli.datasets.load import load
 from sddcli.launchers.machine import describe
-from sddcli.spec import Run
+from sddcli.spec import Run, to_dict
+
+Meet = Callable[[], object]
+"""Waits until all processes are here."""
 
 
-def engine_seconds(run: Run, models: int, device: str) -> tuple[float, float]:
-    """Seconds of one epoch of `models` models side by side, each: training alone, and with both evaluations."""
+def engine_seconds(run: Run, models: int, device: str, meet: Meet) -> tuple[list[float], int]:
+    """Seconds of each epoch of `models` models side by side, then of both evaluations; the most bytes used."""
     data = load(run.dataset, run.train_size, 0.0, device)
     model = stages.model_of(run, data)
-    runs = [Run(**{**vars_of(run), "seed": seed}) for seed in range(models)]
+    runs = [Run(**{**to_dict(run), "seed": seed}) for seed in range(models)]
     starts = [stages.fresh(each, model) for each in runs]
     begun = [stages.beginning(each, data, start) for each, start in zip(runs, starts, strict=True)]
-    kept = [stages.full_masks(model, start) for start in starts]
-    marks = []
-    began = time.perf_counter()
-    for now in stages.train(runs, model, data, begun, kept):
+    epochs = stages.train(runs, model, data, begun, [stages.full_masks(model, start) for start in starts])
+    seconds = []
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+    for _ in range(run.epochs - 1):  # the last one would be evaluated
+        meet()
+        began = time.perf_counter()
+        now = next(epochs)
         wait(device)
-        marks.append(time.perf_counter() - began)
-        state = now.state
-    # Epoch 1 warms up and is not evaluated; what lies between two yields is one epoch.
-    trained = min(later - earlier for earlier, later in pairwise(marks))
+        seconds.append(time.perf_counter() - began)
+    meet()
     began = time.perf_counter()
-    stages.metrics(runs, model, state.weights, data)
+    stages.metrics(runs, model, now.state.weights, data)
     wait(device)
-    return trained / models, (trained + time.perf_counter() - began) / models
+    seconds.append(time.perf_counter() - began)
+    peak = torch.cuda.max_memory_allocated() if device != "cpu" else 0
+    return seconds, peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def vars_of(run: Run) -> dict[str, Any]:
-    """The fields of a run."""
-    from sddcli.spec import to_dict
-
-    return to_dict(run)
+def matrix_rate(device: str, precision: str, meet: Meet) -> float:
+    """FLOP per second of a large matrix product."""
+    meet()
+    return floor.rate(device, precision)
 
 
 def wait(device: str) -> None:
@@ -65,74 +79,111 @@ def wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
+def quiet(threads: int) -> None:
+    """Settings of a process that computes."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+
+
+def at_once(processes: int, threads: int, work: Callable[..., Any], *words: object) -> list[Any]:
+    """What `work(*words, meet)` gives in each of so many processes; in this one if it is to be alone."""
+    quiet(threads)
+    if processes == 1:
+        return [work(*words, lambda: None)]
+    context = get_context("spawn")
+    with (
+        context.Manager() as manager,
+        ProcessPoolExecutor(processes, context, initializer=quiet, initargs=(threads,)) as pool,
+    ):
+        meet = manager.Barrier(processes, timeout=600).wait
+        return [job.result() for job in [pool.submit(work, *words, meet) for _ in range(processes)]]
+
+
+def epoch_seconds(found: list[tuple[list[float], int]], models: int) -> tuple[float, float]:
+    """Seconds of a model-epoch: training alone, and with both evaluations. The first epoch warms up."""
+    slowest = [max(each) for each in zip(*(seconds for seconds, _ in found), strict=True)]
+    trained = min(slowest[1:-1])
+    return trained / models / len(found), (trained + slowest[-1]) / models / len(found)
+
+
+def run_of(name: str, asked: argparse.Namespace) -> Run:
+    """What is trained under the name of a network, or `digits`."""
+    common: dict[str, Any] = {"noise": 0.2, "train_size": asked.train_size, "precision": asked.precision}
+    common |= {"epochs": asked.epochs + 1, "eval_every": asked.epochs + 1}
+    if name == "digits":
+        return Run("digits", "lenet-300-100", batch_size=64, momentum=0.9, **common)
+    if name == "lenet-300-100":
+        return Run("mnist", name, **common)
+    photographs = f"folder:{asked.photographs}"
+    return Run(photographs, name, momentum=0.9, weight_decay=1e-4, augment="crop-flip", **common)
+
+
+def measured(name: str, asked: argparse.Namespace, threads: int) -> list[dict[str, Any]]:
+    """A row for each number of models side by side."""
+    run, sides = run_of(name, asked), [int(models) for models in asked.side_by_side.split(",")]
+    n = len(load(run.dataset, run.train_size).train.y)
+    matrix, theirs = 0.0, []
+    ours: dict[int, list[tuple[float, float]]] = {models: [] for models in sides}
+    peaks = dict.fromkeys(sides, 0)
+    for _ in range(asked.repeats):
+        rates = at_once(asked.processes, asked.threads, matrix_rate, asked.device, asked.precision)
+        matrix = max(matrix, sum(rates))
+        if name in reference.CASES:
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(False)
+            folder = asked.data_dir if name == "lenet-300-100" else asked.photographs
+            theirs.append(reference.epoch_seconds(name, folder, asked.device, asked.train_size))
+        for models in sides:
+            found = at_once(asked.processes, asked.threads, engine_seconds, run, models, asked.device)
+            ours[models].append(epoch_seconds(found, models))
+            peaks[models] = max(peaks[models], sum(peak for _, peak in found))
+    best = {models: tuple(map(min, zip(*times, strict=True))) for models, times in ours.items()}
+    rows = []
+    for models, (trained, whole) in best.items():
+        row = {"model": name, "M": models, "processes": asked.processes}
+        row |= {"seconds_per_epoch": whole, "seconds_training_only": trained}
+        if theirs:
+            plain, evaluated = map(min, zip(*theirs, strict=True))
+            row |= {"ratio_to_reference": evaluated / whole, "ratio_training_only": plain / trained}
+        row["ratio_to_one_by_one"] = best[sides[0]][1] / whole
+        row["share_of_floor"] = floor.FLOPS[name] * n / trained / matrix
+        rows.append(row | {"matrix_flops": matrix, "peak_bytes": peaks[models]})
+    return rows
+
+
 def main() -> None:
     """Measures and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default="lenet-300-100", help="of: lenet-300-100, resnet18")
+    parser.add_argument("--models", default="lenet-300-100", help="of: lenet-300-100, digits, resnet18")
     parser.add_argument("--data-dir", type=Path, default=Path(os.environ.get("SDD_DATA", "data")))
     parser.add_argument("--photographs", type=Path, help="for resnet18")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", type=int, default=1, help="of our engine; the reference has torch's own number")
+    parser.add_argument("--processes", type=int, default=1, help="of our engine at once")
     parser.add_argument("--side-by-side", default="1,2,4,8")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=4, help="2 or more: the first is not counted")
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--train-size", type=int, default=0)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     os.environ["SDD_DATA"] = str(asked.data_dir.absolute())
     threads = torch.get_num_threads()
-    torch.set_num_threads(asked.threads)
-    matrix = floor.rate(asked.device, asked.precision)
-    copy = floor.bandwidth(asked.device)
-    print(f"matrix product {matrix / 1e9:.0f} GFLOP/s, copy {copy / 1e9:.1f} GB/s")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in asked.models.split(","):
-        photographs = name != "lenet-300-100"
-        torch.set_num_threads(threads)
-        trained, whole = reference.epoch_seconds(
-            name, asked.photographs if photographs else asked.data_dir, asked.device, asked.train_size
-        )
-        print(f"{name}: reference {whole:.2f} s an epoch, {trained:.2f} s of it training")
-        torch.set_num_threads(asked.threads)
-        torch.set_flush_denormal(True)
-        for models in map(int, asked.side_by_side.split(",")):
-            run = Run(
-                f"folder:{asked.photographs}" if photographs else "mnist",
-                name,
-                noise=0.2,
-                train_size=asked.train_size,
-                epochs=asked.epochs,
-                eval_every=asked.epochs,
-                momentum=0.9 if photographs else 0.0,
-                weight_decay=1e-4 if photographs else 0.0,
-                augment="crop-flip" if photographs else "none",
-                precision=asked.precision,
-            )
-            if asked.device != "cpu":
-                torch.cuda.reset_peak_memory_stats()
-            alone, evaluated = engine_seconds(run, models, asked.device)
-            n = len(load(run.dataset, run.train_size).train.y)
-            usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-            rows.append(
-                {
-                    "model": name,
-                    "M": models,
-                    "seconds_per_epoch": evaluated,
-                    "seconds_training_only": alone,
-                    "ratio_to_reference": whole / evaluated,
-                    "ratio_training_only": trained / alone,
-                    "share_of_floor": floor.FLOPS[name] * n / alone / matrix,
-                    "peak_bytes": usage if asked.device == "cpu" else torch.cuda.max_memory_allocated(),
-                }
-            )
-            shown = rows[-1]
+        for row in measured(name, asked, threads):
+            beside = f"{row['ratio_to_reference']:.1f}x the reference, " if "ratio_to_reference" in row else ""
             print(
-                f"M = {models:2d}: {evaluated:.3f} s a model-epoch, {shown['ratio_to_reference']:.1f}x the reference, "
-                f"{shown['ratio_training_only']:.1f}x in training, {shown['share_of_floor']:.0%} of the matrix rate"
+                f"{name}, M = {row['M']:2d}: {row['seconds_per_epoch']:.4f} s a model-epoch, {beside}"
+                f"{row['ratio_to_one_by_one']:.2f}x one by one, "
+                f"{row['share_of_floor']:.0%} of {row['matrix_flops'] / 1e9:.0f} GFLOP/s",
+                flush=True,
             )
+            rows.append(row)
     machine = describe(" ".join(["python", *sys.argv]))
     device = torch.cuda.get_device_name() if asked.device != "cpu" else "cpu"
-    machine |= {"device": device, "threads": asked.threads, "matrix_flops": matrix, "copy_bytes": copy}
+    machine |= {"device": device, "threads": asked.threads, "processes": asked.processes}
+    machine |= {"matrix_flops": max(row["matrix_flops"] for row in rows), "copy_bytes": floor.bandwidth(asked.device)}
     if asked.json:
         asked.json.parent.mkdir(parents=True, exist_ok=True)
         asked.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
