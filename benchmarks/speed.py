@@ -21,7 +21,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -91,12 +90,20 @@ def at_once(processes: int, threads: int, work: Callable[..., Any], *words: obje
     if processes == 1:
         return [work(*words, lambda: None)]
     context = get_context("spawn")
-    with (
-        context.Manager() as manager,
-        ProcessPoolExecutor(processes, context, initializer=quiet, initargs=(threads,)) as pool,
-    ):
-        meet = manager.Barrier(processes, timeout=600).wait
-        return [job.result() for job in [pool.submit(work, *words, meet) for _ in range(processes)]]
+    barrier, found = context.Barrier(processes, timeout=600), context.Queue()
+    jobs = [context.Process(target=apart, args=(found, barrier, threads, work, words)) for _ in range(processes)]
+    for job in jobs:
+        job.start()
+    results = [found.get(timeout=3600) for _ in jobs]
+    for job in jobs:
+        job.join()
+    return results
+
+
+def apart(found: Any, barrier: Any, threads: int, work: Callable[..., Any], words: tuple[object, ...]) -> None:
+    """One of several processes: works, and says what it found."""
+    quiet(threads)
+    found.put(work(*words, barrier.wait))
 
 
 def epoch_seconds(found: list[tuple[list[float], int]], models: int) -> tuple[float, float]:
