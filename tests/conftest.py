@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("sdd", deadline=None)  # how long a case takes says how busy the machine is, and no more
+settings.load_profile("sdd")
 
 SMALL = ["--levels", "0-3", "--seeds", "0-2", "--epochs", "3", "--set", "eval_every=2"]
 
