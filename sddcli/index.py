@@ -18,7 +18,7 @@ from typing import Any
 from sddcli.spec import BRANCH, FIELDS, SUBSEEDS, Run
 from sddcli.store import Manifest, Store, StoreError
 
-VERSION = 1  # of these tables: another one is thrown away
+VERSION = 2  # of these tables: another one is thrown away
 FEW = 500  # runs that are read in a second: no file for them
 OFTEN = 5000  # runs read between two savings, so that an interrupted reading goes on
 METRICS = (
@@ -85,7 +85,9 @@ class Index:
             self._base.execute(f"DROP TABLE IF EXISTS {table}")
         columns = ", ".join(f'"{name}"' for name in COLUMNS)
         self._base.execute(f"CREATE TABLE runs (path TEXT PRIMARY KEY, stamp TEXT, slug, dense, {columns})")
-        self._base.execute("CREATE TABLE pieces (path, kind, header, text, PRIMARY KEY (path, kind)) WITHOUT ROWID")
+        self._base.execute("CREATE TABLE pieces (of INTEGER, kind, header, text)")
+        self._base.execute("CREATE INDEX whose ON pieces (of, kind)")
+        self._base.execute("CREATE INDEX headers ON pieces (kind, header)")
         self._base.execute("CREATE INDEX grown ON runs (dense)")
         self._base.execute('CREATE INDEX found ON runs ("run")')
         self._base.execute(f"PRAGMA user_version={VERSION}")
@@ -107,8 +109,8 @@ class Index:
             self._forget(path)
 
     def _forget(self, path: str) -> None:
+        self._base.execute("DELETE FROM pieces WHERE of = (SELECT rowid FROM runs WHERE path = ?)", (path,))
         self._base.execute("DELETE FROM runs WHERE path = ?", (path,))
-        self._base.execute("DELETE FROM pieces WHERE path = ?", (path,))
 
     def _read(self, path: str, stamp: str) -> None:
         found = self.store.read(self.store.root / path)
@@ -122,7 +124,7 @@ class Index:
             self._base.execute(f'ALTER TABLE runs ADD COLUMN "{name}"')
             self._known.add(name)
         dense = replace(run, level=0).id if run.level else None
-        self._insert("runs", {"path": path, "stamp": stamp, "slug": run.slug, "dense": dense, **row})
+        place = self._insert("runs", {"path": path, "stamp": stamp, "slug": run.slug, "dense": dense, **row})
         pieces = {"history": self.store.history(run, manifest)}
         for stem, values in measures.items():
             pieces[f"measures/{stem}"] = [{name: _cell(value) for name, value in values.items()}]
@@ -131,12 +133,13 @@ class Index:
             if rows:
                 header = json.dumps(list(rows[0]))
                 text = _lines([run.id, run.level, *each.values()] for each in rows)
-                self._insert("pieces", {"path": path, "kind": kind, "header": header, "text": text})
+                self._insert("pieces", {"of": place, "kind": kind, "header": header, "text": text})
 
-    def _insert(self, table: str, row: Mapping[str, Any]) -> None:
+    def _insert(self, table: str, row: Mapping[str, Any]) -> int | None:
         names = ", ".join(f'"{name}"' for name in row)
         values = [str(value) if isinstance(value, int) and abs(value) >= 2**63 else value for value in row.values()]
-        self._base.execute(f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(row))})", values)
+        said = f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(row))})"
+        return self._base.execute(said, values).lastrowid
 
     @property
     def columns(self) -> list[str]:
@@ -182,20 +185,16 @@ class Index:
 
     def lines(self, table: str) -> Iterator[str]:
         """One of `tables` as CSV, its header first, then runs in the order of their names and levels."""
-        headers = [
-            json.loads(header)
-            for (header,) in self._base.execute(
-                "SELECT header FROM pieces WHERE kind = ? GROUP BY header ORDER BY MIN(path)", (table,)
-            )
-        ]
+        found = self._base.execute("SELECT DISTINCT header FROM pieces WHERE kind = ?", (table,))
+        headers = sorted((json.loads(header) for (header,) in found), key=lambda names: (-len(names), names))
         names = list(dict.fromkeys(name for header in headers for name in header))
         yield _lines([["run", "level", *names]])
-        for header, text in self._base.execute(
-            'SELECT header, text FROM pieces JOIN runs USING (path) WHERE kind = ? ORDER BY slug, chain, "level"',
-            (table,),
-        ):
-            own = ["run", "level", *json.loads(header)]
-            yield text if own[2:] == names else _spread(text, own, ["run", "level", *names])
+        # Sorted without their texts, of which there may be more than memory holds.
+        for (place,) in self._base.execute('SELECT rowid FROM runs ORDER BY slug, chain, "level"'):
+            pieces = self._base.execute("SELECT header, text FROM pieces WHERE of = ? AND kind = ?", (place, table))
+            for header, text in pieces:
+                own = json.loads(header)
+                yield text if own == names else _spread(text, ["run", "level", *own], ["run", "level", *names])
 
 
 def _row(run: Run, manifest: Manifest) -> dict[str, Any]:
