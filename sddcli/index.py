@@ -44,10 +44,14 @@ ORDER = (*(name for name in FIELDS if name != "level"), "chain", "level")
 
 
 class Index:
-    """The finished runs of a store as rows. Brought up to date when made; a context manager, which closes it."""
+    """The finished runs of a store as rows. Brought up to date when made; a context manager, which closes it.
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    damaged: a list that takes what is wrong with runs that cannot be read, which are left out; without one, that
+    is raised.
+    """
+
+    def __init__(self, store: Store, damaged: list[StoreError] | None = None) -> None:
+        self.store, self._damaged = store, damaged
         path = store.root / ".index.sqlite3"
         many = next(islice(store.stamps(), FEW, None), None) is not None
         try:
@@ -100,7 +104,13 @@ class Index:
             if known.pop(path, None) == stamp:
                 continue
             self._forget(path)
-            self._read(path, stamp)
+            try:
+                self._read(path, stamp)
+            except StoreError as error:
+                if self._damaged is None:
+                    raise
+                self._forget(path)
+                self._damaged.append(error)
             read += 1
             if read % OFTEN == 0:
                 self._base.execute("COMMIT")

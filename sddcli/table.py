@@ -21,15 +21,16 @@ PIECE = 20_000  # rows at a time
 REPLICATE = ("seed", *SUBSEEDS)  # what makes replicates of a setting, not settings
 
 
-def results(store: Store, ids: Collection[str] | None = None) -> pd.DataFrame:
+def results(store: Store, ids: Collection[str] | None = None, damaged: list[StoreError] | None = None) -> pd.DataFrame:
     """One row per (chain, level) of all finished runs, sorted: the fields, `chain`, `run`, metrics, measures.
 
     A dense run is repeated under each chain that grew from it, with that chain's criterion, rate and
-    retraining; `run` tells its id. ids: only the rows of these runs. Nothing in it depends on when or where the
-    runs were made. Raises StoreError where there is none.
+    retraining; `run` tells its id. ids: only the rows of these runs. damaged: takes what is wrong with runs that
+    cannot be read, which is raised otherwise. Nothing in the rows depends on when or where the runs were made.
+    Raises StoreError where there is none.
     """
     store.must_exist()
-    with Index(store) as index:
+    with Index(store, damaged) as index:
         return _frame(index, ids)
 
 
@@ -51,6 +52,11 @@ def _frame(index: Index, ids: Collection[str] | None) -> pd.DataFrame:
 
 def _numbers(names: Iterable[str]) -> list[str]:
     return [name for name in names if name not in FIELDS and name not in WORDS]
+
+
+def further(frame: pd.DataFrame) -> list[str]:
+    """The columns that analyses added to the metrics of training."""
+    return [name for name in _numbers(frame.columns) if name not in METRICS]
 
 
 def export(store: Store, ids: Collection[str] | None = None) -> pd.DataFrame:

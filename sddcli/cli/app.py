@@ -9,6 +9,7 @@ import typer
 
 from sddcli.cli.inspection import gc, list_runs, logs, status, verify
 from sddcli.cli.making import prune, retrain, sweep, train_dense
+from sddcli.cli.reporting import report
 from sddcli.cli.seeing import analyze, plot
 from sddcli.launchers import machine
 from sddcli.store import StoreError
@@ -38,6 +39,7 @@ app.command("prune")(prune)
 app.command("retrain")(retrain)
 app.command("analyze")(analyze)
 app.command("plot")(plot)
+app.command("report")(report)
 app.command("list")(list_runs)
 app.command("status")(status)
 app.command("logs")(logs)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from math import floor, log10
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -39,13 +40,13 @@ def curves(summary: "pd.DataFrame", varied: Sequence[str], title: str, columns: 
         if "test_accuracy" in columns:
             table.add_column("test curve", no_wrap=True)
         for _, row in curve.iterrows():
-            cells = [_cell(row[name], row[f"{name}_std"], name.endswith(SHARES)) for name in columns]
+            cells = [cell(row[name], row[f"{name}_std"], name.endswith(SHARES)) for name in columns]
             bar = [_bar((row["test_accuracy"] - low) / ((high - low) or 1))] if "test_accuracy" in columns else []
             table.add_row(f"{row['level']:.0f}", f"{row['sparsity']:.2%}", *cells, f"{row['n']:.0f}", *bar)
         out.print(table)
 
 
-def _cell(mean: float, std: float, share: bool) -> str:
+def cell(mean: float, std: float, share: bool) -> str:
     """A mean and its spread: shares in percent, other numbers to three digits."""
     if mean != mean:
         return "-"
@@ -109,11 +110,13 @@ def verdicts(found: "pd.DataFrame", varied: Sequence[str], title: str) -> None:
     for _, row in found.iterrows():
         label = ", ".join(f"{name} {row[name]}" for name in varied)
         out.print(f"{title}: {label}" if label else title, style="bold", soft_wrap=True)
-        for line in _words(row):
-            out.print(f"  {line}", soft_wrap=True, highlight=False)
+        for sentence in verdict(row):
+            told = fill(sentence, 78, initial_indent="  ", subsequent_indent="    ")
+            out.print(told, soft_wrap=True, highlight=False)
 
 
-def _words(row: "pd.Series[Any]") -> Iterator[str]:
+def verdict(row: "pd.Series[Any]") -> Iterator[str]:
+    """What is said of double descent in one setting, sentence by sentence; row: one of `table.judged`."""
     n = f"{row['n']} seeds" if row["n"] > 1 else "1 seed"
     if row["p"] is None or row["p"] != row["p"]:
         yield f"not tested: {n}, and noise is estimated from two or more at four or more levels"
@@ -126,10 +129,9 @@ def _words(row: "pd.Series[Any]") -> Iterator[str]:
     else:
         yield "train accuracy is below 99% at every level"
     if row["valley"] != row["peak"]:
-        yield f"valley at level {row['valley']} ({row['valley_sparsity']:.2%}),"
-        yield f"  {_points(row, 'dip')} below the best before it"
-        yield f"peak at level {row['peak']} ({row['peak_sparsity']:.2%}), {_points(row, 'rise')} above the valley,"
-        yield f"  {_points(row, 'gain')} above the dense network"
+        valley, peak = (f"{at} at level {row[at]} ({row[f'{at}_sparsity']:.2%})" for at in ("valley", "peak"))
+        yield f"{valley}, {_points(row, 'dip')} below the best before it"
+        yield f"{peak}, {_points(row, 'rise')} above the valley, {_points(row, 'gain')} above the dense network"
     if row["phases"]:
         yield f"phases: {row['phases']}"
 

@@ -32,7 +32,10 @@ from sddcli.spec import FIELDS, Value
 from sddcli.store import Store, StoreError, stem_of
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import pandas as pd
+    from matplotlib.figure import Figure
 
 MEASURES = sorted([*members("analyses"), *members("analyses/curves")])
 X_AXES = names_in("plots.style.X_AXES")
@@ -160,19 +163,39 @@ def plot(
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise ValueError(f"cannot draw {path}: a figure ends in .png, .pdf or .svg")
     from sddcli import table
-    from sddcli.launchers import inline, machine
+    from sddcli.launchers import machine
     from sddcli.plots import style
 
     frame = table.grown(table.select(table.read(runs), where_of(where)))
-    drawn = import_module(f"sddcli.plots.{name.replace('-', '_')}")
-    summary = table.summary(frame).merge(table.phases(frame, inline.judge("double-descent")), how="left")
-    summary = summary.merge(table.compared(frame), how="left")
-    if missing := [name for name in drawn.NEEDS if name not in summary]:
-        raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {figure} {runs}")
     if x != "sparsity" and frame[["weights", "examples"]].isna().any(axis=None):
         raise StoreError(f"{runs} does not say how many weights some runs kept: an older sdd wrote them")
-    rows = (table.details(runs, figure, frame, drawn.KEYS),) if hasattr(drawn, "KEYS") else ()
-    picture = drawn.draw(summary, table.varied(frame), table.title(frame), x, *rows)
+    picture = drawn(runs, frame, summarized(frame), figure, x)
     evidence = {"runs": list(frame["run"].unique()), **machine.describe(shlex.join(["sdd", *sys.argv[1:]]))}
     style.save(picture, path, evidence)
     print(path)
+
+
+def summarized(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """What figures are drawn from: means over seeds, the phase of each level, and the difference of two settings."""
+    from sddcli import table
+    from sddcli.launchers import inline
+
+    found = table.summary(frame).merge(table.phases(frame, inline.judge("double-descent")), how="left")
+    return found.merge(table.compared(frame), how="left")
+
+
+def module_of(figure: str) -> "ModuleType":
+    """The room of a figure, by its word."""
+    return import_module(f"sddcli.plots.{figure.split(':')[0].replace('-', '_')}")
+
+
+def drawn(runs: Path, frame: "pd.DataFrame", summary: "pd.DataFrame", figure: str, x: str = "sparsity") -> "Figure":
+    """A figure of the rows of `frame`, which `summary` summarizes. Raises StoreError for what it needs and lacks."""
+    from sddcli import table
+
+    module = module_of(figure)
+    if missing := [name for name in module.NEEDS if name not in summary]:
+        raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {figure} {runs}")
+    rows = (table.details(runs, figure, frame, module.KEYS),) if hasattr(module, "KEYS") else ()
+    picture: Figure = module.draw(summary, table.varied(frame), table.title(frame), x, *rows)
+    return picture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from itertools import pairwise
 from math import ceil, floor, log, log10
 from pathlib import Path
@@ -227,12 +228,19 @@ def replicates(frame: pd.DataFrame) -> str:
 
 def save(figure: Figure, path: Path, evidence: Mapping[str, Any]) -> None:
     """Writes a figure, .png, .pdf or .svg by its name, with its evidence in the metadata and no date."""
-    said = json.dumps(evidence)
+    content = rendered(figure, path.suffix, evidence)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def rendered(figure: Figure, ending: str, evidence: Mapping[str, Any]) -> bytes:
+    """The content of such a file: the same bytes for the same figure and evidence."""
+    said, content = json.dumps(evidence), BytesIO()
     metadata = {
         ".png": {"Software": "sdd", "Description": said},
         ".pdf": {"Creator": "sdd", "Subject": said, "CreationDate": None},
         ".svg": {"Creator": "sdd", "Description": said, "Date": None},
     }
     with plt.rc_context(LOOK):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata=metadata[path.suffix])
+        figure.savefig(content, format=ending[1:], metadata=metadata[ending])
+    return content.getvalue()

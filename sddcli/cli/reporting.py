@@ -1,0 +1,212 @@
+"""The command that writes what a folder of runs holds onto one page: report."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from inspect import getdoc
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from sddcli.cli import page, screen
+from sddcli.cli.inspection import Folder
+from sddcli.cli.options import DEFAULT_RUNS, Debug, Where, members, where_of
+from sddcli.cli.page import Html, Section, tag
+from sddcli.cli.progress import spoken_time
+from sddcli.cli.seeing import drawn, module_of, summarized
+from sddcli.spec import Run, unfold, with_parents
+from sddcli.store import Store, StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The page: .html.")]
+RESULTS = (
+    "test_accuracy",
+    "best_test_accuracy",
+    "chosen_test_accuracy",
+    "validation_accuracy",
+    "train_accuracy",
+    "clean_accuracy",
+    "memorized",
+    "test_loss",
+    "train_loss",
+)
+WIDTH = 6  # numbers with their spreads fit beside each other on paper
+
+
+def report(
+    runs: Folder = DEFAULT_RUNS, where: Where = [], output: Output = Path("report.html"), debug: Debug = False
+) -> None:
+    """Write one page of all that is known of finished runs: verdicts, figures, tables, what was asked for, and where
+    they were made. It needs no network and no other file.
+
+    Example: sdd report runs/ -o report.html
+    """
+    if output.suffix != ".html":
+        raise ValueError(f"cannot write {output}: a report ends in .html")
+    from sddcli import table
+    from sddcli.store import write
+
+    store, damaged = Store(runs), list[StoreError]()
+    try:
+        frame = table.grown(table.select(table.results(store, damaged=damaged), where_of(where)))
+    except StoreError as error:
+        raise (damaged[0] if damaged else error) from None
+    for wrong in damaged:
+        print(f"sdd: {wrong}", file=sys.stderr)
+    write(output, _page(store, frame, where, damaged, output).encode())
+    print(output)
+    if damaged:
+        raise SystemExit(4)
+
+
+def _page(store: Store, frame: "pd.DataFrame", where: Sequence[str], damaged: Sequence[StoreError], to: Path) -> str:
+    from sddcli import table
+
+    summary, ids = summarized(frame), set(frame["run"])
+    manifests = {run: manifest for run, manifest in _manifests(store) if manifest["stage"] == "trained"}
+    seeds = len(set(frame["chain"]))
+    lead = f"{len(ids)} runs in {seeds} chains of {table.title(frame)}" + (
+        f"; only {', '.join(where)}" if where else ""
+    )
+    wrong = [tag("p", "These are damaged and left out:"), page.bullets(map(str, damaged))]
+    sections = [
+        *([Section("damaged", "Damaged runs", [tag("div", *wrong, class_="wrong")])] if damaged else []),
+        Section("verdict", "Is there double descent?", list(_verdicts(frame))),
+        Section("figures", "Figures", list(_figures(store.root, frame, summary))),
+        Section("results", "Results by level", list(_tables(frame, summary))),
+        Section("plan", "What was asked for", list(_plan(store, manifests))),
+        Section("origin", "Where it was made", list(_origin([m for run, m in manifests.items() if run.id in ids]))),
+        Section("files", "Files", list(_files(store.root, to.parent))),
+    ]
+    return page.page(f"Sparse double descent: {table.title(frame)}", lead, sections, "Made by sdd report.")
+
+
+def _manifests(store: Store) -> Iterator[tuple[Run, dict[str, Any]]]:
+    for _, found in store.survey():
+        if not isinstance(found, StoreError):
+            yield found
+
+
+def _verdicts(frame: "pd.DataFrame") -> Iterator[Html]:
+    """What the curves of each setting say, in words."""
+    from sddcli import table
+    from sddcli.launchers import inline
+
+    varied = table.varied(frame)
+    for _, row in table.judged(frame, inline.judge("double-descent")).iterrows():
+        if varied:
+            yield tag("h3", _label(row, varied))
+        yield page.bullets(screen.verdict(row))
+
+
+def _label(row: "Mapping[str, Any] | pd.Series[Any]", varied: Sequence[str]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {row[name]}" for name in varied)
+
+
+def _figures(root: Path, frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iterator[Html]:
+    """Every figure that these runs allow, that of the phenomenon first, then those that they do not."""
+    from sddcli import table
+    from sddcli.plots import style
+
+    shown, missing = [], []
+    of_what = f"{table.title(frame)}; {style.replicates(summary)}."
+    for name in sorted(members("plots"), key=lambda name: (name != "double-descent", name)):
+        module = module_of(name)
+        if unknown := [need for need in module.NEEDS if need in summary and summary[need].isna().all()]:
+            missing.append(tag("li", f"{name}: no run here has a number for {unknown[0].replace('_', ' ')}"))
+            continue
+        try:
+            picture = drawn(root, frame, summary, name)
+        except StoreError:
+            missing.append(tag("li", f"{name}: first ", tag("code", f"sdd analyze {name} {root}")))
+            continue
+        content = style.rendered(picture, ".svg", {"runs": list(frame["run"].unique())})
+        about, lines = (getdoc(module) or "").split("\n")[0], (getdoc(module.draw) or "").split("\n\n")[1:]
+        shown.append(page.figure(content, f"{about} {of_what}", " ".join([about, *lines])))
+    yield tag("div", *shown, class_="figures")
+    if missing:
+        yield tag("p", "Not drawn:")
+        yield tag("ul", *missing)
+
+
+def _tables(frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iterator[Html]:
+    """Means and spreads over seeds by level, a table for each setting, then what analyses found, some at a time."""
+    from sddcli import table
+
+    varied = table.varied(frame)
+    found = [name for name in table.further(frame) if summary[name].notna().any()]
+    kinds = [
+        ("results", [name for name in RESULTS if summary[name].notna().any()]),
+        *(("analyses", found[first : first + WIDTH]) for first in range(0, len(found), WIDTH)),
+    ]
+    for place, (values, curve) in enumerate(summary.groupby(varied, sort=True) if varied else [((), summary)]):
+        label = _label(dict(zip(varied, values, strict=True)), varied)
+        if label:
+            yield tag("h3", label)
+        for part, (kind, names) in enumerate(kinds):
+            about = "Accuracies in %, losses" if kind == "results" else "What analyses found"
+            caption = f"{about}: mean ± standard deviation over n seeds"
+            yield page.table(f"table-{place}-{part}", f"{label}. {caption}" if label else caption, *_rows(curve, names))
+
+
+def _rows(curve: "pd.DataFrame", names: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """The columns and cells of a curve's table."""
+    heads = [name.replace("_accuracy", "").replace("_", " ") for name in names]
+    rows = []
+    for _, row in curve.sort_values("level").iterrows():
+        cells = [screen.cell(row[name], row[f"{name}_std"], name.endswith(screen.SHARES)) for name in names]
+        kept = "-" if row["weights"] != row["weights"] else f"{row['weights']:,.0f}"
+        rows.append([f"{row['level']:.0f}", f"{row['sparsity']:.2%}", kept, *cells, f"{row['n']:.0f}"])
+    return ["level", "sparsity", "weights kept", *heads, "n"], rows
+
+
+def _plan(store: Store, manifests: Mapping[Run, Mapping[str, Any]]) -> Iterator[Html]:
+    """The sweeps that were asked for, and how many of their runs are done."""
+    rows = []
+    for plan in store.plans():
+        asked = with_parents([run for fields in plan["tables"] for run in unfold(fields)])
+        left = [run for run in asked if run not in manifests]
+        failed = sum(store.failure(run) is not None for run in left)
+        counts = len(asked), len(asked) - len(left), failed, len(left) - failed
+        rows.append([tag("code", plan["command"]), *map(str, counts)])
+    columns = ["sweep", "runs with those they grow from", "done", "failed", "to do"]
+    if rows:
+        yield tag("div", page.table("sweeps", "Sweeps of this folder", columns, rows), class_="words")
+    else:
+        yield tag("p", f"No sweep is recorded; {len(manifests)} runs were made one by one.")
+
+
+def _origin(manifests: Sequence[Mapping[str, Any]]) -> Iterator[Html]:
+    """Versions, commits, machines and devices, and how long training took there; the data and their hashes."""
+    runs, seconds, data = Counter[tuple[str, ...]](), Counter[tuple[str, ...]](), Counter[tuple[str, str]]()
+    for manifest in manifests:
+        versions = manifest.get("versions") or {}
+        of_code = [versions.get("sdd"), (manifest.get("commit") or "unknown")[:12]]
+        libraries = [versions.get(name) for name in ("python", "torch", "numpy")]
+        place = tuple(
+            str(each or "unknown") for each in (manifest.get("machine"), manifest.get("device"), *of_code, *libraries)
+        )
+        runs[place] += 1
+        seconds[place] += manifest["seconds"]
+        data[str(manifest["data"].get("name")), manifest["data"]["sha256"]] += 1
+    columns = ["machine", "device", "sdd", "commit", "python", "torch", "numpy", "runs", "training, added up"]
+    rows = [[*place, str(runs[place]), spoken_time(seconds[place])] for place in sorted(runs)]
+    yield tag("div", page.table("machines", "Machines, devices and versions", columns, rows), class_="words")
+    rows = [[*which, str(data[which])] for which in sorted(data)]
+    yield tag("div", page.table("data", "Data", ["data set", "SHA-256 of its content", "runs"], rows), class_="words")
+
+
+def _files(root: Path, beside: Path) -> Iterator[Html]:
+    """Links to the tables that lie in the folder of runs."""
+    found = [path for path in (root / "results.csv", root / "history.csv") if path.exists()]
+    found += sorted((root / "measures").glob("*.csv"))
+    links = [
+        tag("a", path.relative_to(root).as_posix(), href=quote(Path(os.path.relpath(path, beside)).as_posix()))
+        for path in found
+    ]
+    yield page.bullets(links) if links else tag("p", "There are no tables beside the runs.")
