@@ -69,16 +69,18 @@ def _page(store: Store, frame: "pd.DataFrame", where: Sequence[str], damaged: Se
 
     summary, ids = summarized(frame), set(frame["run"])
     manifests = {run: manifest for run, manifest in _manifests(store) if manifest["stage"] == "trained"}
-    seeds = len(set(frame["chain"]))
-    lead = f"{len(ids)} runs in {seeds} chains of {table.title(frame)}" + (
-        f"; only {', '.join(where)}" if where else ""
-    )
+    low, high = int(frame["level"].min()), int(frame["level"].max())
+    levels = f"level {low}" if low == high else f"levels {low} to {high}"
+    lead = f"{len(ids)} runs in {frame['chain'].nunique()} chains, {levels}, {frame['seed'].nunique()} seeds"
+    lead += f"; only those with {', '.join(where)}" if where else ""
+    related = list(_correlations(frame))
     wrong = [tag("p", "These are damaged and left out:"), page.bullets(map(str, damaged))]
     sections = [
         *([Section("damaged", "Damaged runs", [tag("div", *wrong, class_="wrong")])] if damaged else []),
         Section("verdict", "Is there double descent?", list(_verdicts(frame))),
         Section("figures", "Figures", list(_figures(store.root, frame, summary))),
         Section("results", "Results by level", list(_tables(frame, summary))),
+        *([Section("correlations", "What goes with test accuracy", related)] if related else []),
         Section("plan", "What was asked for", list(_plan(store, manifests))),
         Section("origin", "Where it was made", list(_origin([m for run, m in manifests.items() if run.id in ids]))),
         Section("files", "Files", list(_files(store.root, to.parent))),
@@ -160,9 +162,28 @@ def _rows(curve: "pd.DataFrame", names: Sequence[str]) -> tuple[list[str], list[
     rows = []
     for _, row in curve.sort_values("level").iterrows():
         cells = [screen.cell(row[name], row[f"{name}_std"], name.endswith(screen.SHARES)) for name in names]
-        kept = "-" if row["weights"] != row["weights"] else f"{row['weights']:,.0f}"
-        rows.append([f"{row['level']:.0f}", f"{row['sparsity']:.2%}", kept, *cells, f"{row['n']:.0f}"])
-    return ["level", "sparsity", "weights kept", *heads, "n"], rows
+        rows.append([f"{row['level']:.0f}", f"{row['sparsity']:.2%}", *cells, f"{row['n']:.0f}"])
+    return ["level", "sparsity", *heads, "n"], rows
+
+
+def _correlations(frame: "pd.DataFrame") -> Iterator[Html]:
+    """How what analyses found goes with test accuracy along chains."""
+    from sddcli import table
+
+    names, varied = table.further(frame), table.varied(frame)
+    found = table.correlations(frame, frame[["run", "level", *names]].drop_duplicates())
+    rows = [
+        [row["measure"].replace("_", " "), *(str(row[name]) for name in varied), _correlation(row), f"{row['n']:.0f}"]
+        for _, row in found.iterrows()
+    ]
+    if rows:
+        caption = "Spearman's rank correlation along a chain: mean ± standard deviation over n chains"
+        columns = ["number", *(name.replace("_", " ") for name in varied), "correlation", "n"]
+        yield page.table("table-correlations", caption, columns, rows)
+
+
+def _correlation(row: "pd.Series[Any]") -> str:
+    return f"{row['mean']:+.2f}" + ("" if row["std"] != row["std"] else f" ±{row['std']:.2f}")
 
 
 def _plan(store: Store, manifests: Mapping[Run, Mapping[str, Any]]) -> Iterator[Html]:

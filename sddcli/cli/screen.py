@@ -121,9 +121,10 @@ def verdict(row: "pd.Series[Any]") -> Iterator[str]:
     if row["p"] is None or row["p"] != row["p"]:
         yield f"not tested: {n}, and noise is estimated from two or more at four or more levels"
     else:
-        verdict = "double descent" if row["found"] else "no double descent: the dip could be chance"
-        few = "; fewer than 3 are too few to trust" if row["n"] < 3 else ""
-        yield f"{verdict} (p = {row['p']:.2g}, {n}{few})"
+        found = "double descent" if row["found"] else "no double descent: the dip could be chance"
+        yield f"{found} (p = {row['p']:.2g}, {n})"
+        if row["n"] < 3:
+            yield "fewer than 3 seeds are too few to trust"
     if row["fitted"] == row["fitted"] and row["fitted"] is not None:
         yield f"train accuracy is at least 99% up to level {row['fitted']:.0f} ({row['fitted_sparsity']:.2%} sparse)"
     else:

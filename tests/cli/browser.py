@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import subprocess
 import tempfile
 from pathlib import Path
@@ -9,16 +10,23 @@ from types import TracebackType
 from typing import Any
 
 ASKED = ("Network.requestWillBeSent", "Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled")
+SECONDS = 120  # a browser that takes longer hangs
 
 
 class Browser:
     """One page of a new browser; `events` holds what the page asked for and complained of. A context manager."""
 
     def __init__(self, program: str) -> None:
-        self._home = tempfile.TemporaryDirectory()
+        self._home = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_read, to_write = os.pipe()
         back_read, back_write = os.pipe()
-        flags = [f"--user-data-dir={self._home.name}", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
+        flags = [
+            f"--user-data-dir={self._home.name}",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--remote-debugging-pipe",
+        ]
         # It reads its file 3 and writes its file 4.
         shell = ["bash", "-c", f'exec "$@" 3<&{to_read} 4>&{back_write}', "bash"]
         self._process = subprocess.Popen(
@@ -33,16 +41,15 @@ class Browser:
         self.events: list[dict[str, Any]] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Network", "Log", "Runtime", "DOM", "Accessibility"):
+        for domain in ("Page", "Network", "Log", "Runtime"):
             self.call(f"{domain}.enable")
 
     def __enter__(self) -> "Browser":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._out.close()
+        self._out.close()  # upon which it ends
+        self._process.wait(SECONDS)
         self._in.close()
         self._home.cleanup()
 
@@ -60,6 +67,8 @@ class Browser:
 
     def _heard(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            if not select.select([self._in], [], [], SECONDS)[0]:
+                raise RuntimeError("the browser says nothing")
             piece = os.read(self._in.fileno(), 1 << 20)
             if not piece:
                 raise RuntimeError("the browser ended")

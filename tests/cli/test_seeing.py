@@ -138,7 +138,9 @@ def test_one_seed_is_not_tested_and_says_so(sdd: Sdd, trained: Path, tmp_path: P
     root = shutil.copytree(trained, tmp_path / "runs")
     said = sdd("analyze", "double-descent", root, "--where", "seed=1")
     assert said.code == 0 and "not tested: 1 seed" in said.out
-    assert "fewer than 3 are too few to trust" in sdd("analyze", "double-descent", root, "--where", "seed=0,1").out
+    assert (
+        "fewer than 3 seeds are too few to trust" in sdd("analyze", "double-descent", root, "--where", "seed=0,1").out
+    )
     assert [run.seed for run, _ in Store(root).manifests()].count(1) == 4
 
 
