@@ -1,0 +1,16 @@
+"""sdd in a notebook: sddcli.load("runs/RUN/level-07") is one run, sddcli.table("runs/") has a row for each."""
+
+TYPE_CHECKING = False  # as type checkers read it; typing itself would be loaded for nothing
+if TYPE_CHECKING:
+    from sddcli.notebook import load as load
+else:
+
+    def __getattr__(name: str) -> object:
+        # Only when asked for: every room waits for what is imported here.
+        from importlib import import_module
+
+        if name == "load":
+            return import_module("sddcli.notebook").load
+        if name == "table":
+            return import_module("sddcli.table")
+        raise AttributeError(f"module 'sddcli' has no attribute {name!r}")

@@ -1,8 +1,10 @@
 """Table: manifests -> results.csv, history.csv, measures/NAME.csv; what differs in it, and means over seeds."""
 
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -302,3 +304,14 @@ def chains(frame: pd.DataFrame) -> pd.DataFrame:
         tests = {"first_test_accuracy": first["test_accuracy"], "last_test_accuracy": last["test_accuracy"]}
         rows.append({"chain": chain, **fields, **ends, **tests})
     return pd.DataFrame(rows).sort_values([name for name in FIELDS if name != "level"], ignore_index=True)
+
+
+class _Room(ModuleType):
+    """This room, which can be called by what it gives: sddcli.table("runs/"), beside sddcli.table.summary."""
+
+    def __call__(self, path: str | Path) -> pd.DataFrame:
+        """See `read`."""
+        return read(Path(path))
+
+
+sys.modules[__name__].__class__ = _Room

@@ -12,10 +12,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -61,14 +58,10 @@ TICKS = (0, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0
 @contextmanager
 def panels(rows: int = 1, height: float = 2.9, width: float = 4.6) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure of `rows` panels above each other that share the x axis; sizes in inches, per panel."""
-    with plt.rc_context(LOOK):
-        figure, grid = plt.subplots(
-            rows, 1, sharex=True, figsize=(width, height * rows), layout="constrained", squeeze=False
-        )
-        try:
-            yield figure, list(grid[:, 0])
-        finally:
-            plt.close(figure)
+    # Without pyplot, whose figures live on in it and belong to the screen of whoever imports us.
+    with rc_context(LOOK):
+        figure = Figure(figsize=(width, height * rows), layout="constrained")
+        yield figure, list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
 
 
 def placed(summary: pd.DataFrame, x: str) -> pd.DataFrame:
@@ -241,6 +234,6 @@ def rendered(figure: Figure, ending: str, evidence: Mapping[str, Any]) -> bytes:
         ".pdf": {"Creator": "sdd", "Subject": said, "CreationDate": None},
         ".svg": {"Creator": "sdd", "Description": said, "Date": None},
     }
-    with plt.rc_context(LOOK):
+    with rc_context(LOOK):
         figure.savefig(content, format=ending[1:], metadata=metadata[ending])
     return content.getvalue()

@@ -69,13 +69,19 @@ def _seen(store: Store, run: Run, device: str) -> Subject:
     stored = Trained(store.initial(run), *store.weights(run))
     if wrong := [name for name, w in stored.final.items() if not w.isfinite().all()]:
         raise ValueError(f"{store.folder(run)} cannot be measured: its {wrong[0]} is not finite")
-    data = load(run.dataset, run.train_size, run.validation, device)
-    manifest = store.manifest(run)
-    if manifest and manifest["data"]["sha256"] != data.sha256:
-        raise StoreError(f"{store.folder(run)} was made from other {run.dataset} data: its hash differs")
+    data = data_of(store, run, device)
     model = stages.model_of(run, data)
     net = (
         stages.moved({name: part[name] for name in model.weights if name in part}, data.train.y.device)
         for part in stored
     )
     return subject(store, run, Trained(*net), model, data)
+
+
+def data_of(store: Store, run: Run, device: str = "cpu") -> Data:
+    """The data of `run`. Raises StoreError where they are no longer those that it was made from."""
+    data = load(run.dataset, run.train_size, run.validation, device)
+    manifest = store.manifest(run)
+    if manifest and manifest["data"]["sha256"] != data.sha256:
+        raise StoreError(f"{store.folder(run)} was made from other {run.dataset} data: its hash differs")
+    return data
