@@ -1,5 +1,6 @@
 """README and examples: every command is documented, and what is documented is a command."""
 
+import json
 import re
 from pathlib import Path
 
@@ -49,6 +50,21 @@ def test_every_option_of_the_readme_is_one() -> None:
 def test_every_example_carries_its_command_and_resolves(path: Path) -> None:
     assert f"uv run sdd sweep examples/{path.name}" in path.read_text()
     assert len(runs({}, [], path)) > 90
+
+
+def test_the_notebook_runs_and_shows_what_it_says(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = ROOT / "examples" / "notebook.ipynb"
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert path.stat().st_size < 300_000 and all(cell["outputs"] for cell in cells)
+    assert not re.search(r"/(tmp|home|root|work|Users)/", path.read_text()), "no machine's paths"
+    (tmp_path / "runs").symlink_to(trained)
+    monkeypatch.chdir(tmp_path)
+    known: dict[str, object] = {}
+    for cell in cells:
+        exec("".join(line for line in cell["source"] if not line.startswith("%")), known)
+    assert isinstance(known["accuracy"], float) and "image/png" in json.dumps(cells)
 
 
 def test_the_picture_is_there() -> None:

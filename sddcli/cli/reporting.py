@@ -115,17 +115,17 @@ def _figures(root: Path, frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iter
     from sddcli import table
     from sddcli.plots import style
 
-    shown, missing = [], []
+    shown, missing = list[Html](), list[str]()
     of_what = f"{table.title(frame)}; {style.replicates(summary)}."
     for name in sorted(members("plots"), key=lambda name: (name != "double-descent", name)):
         module = module_of(name)
         if unknown := [need for need in module.NEEDS if need in summary and summary[need].isna().all()]:
-            missing.append(tag("li", f"{name}: no run here has a number for {unknown[0].replace('_', ' ')}"))
+            missing.append(f"{name}: no run here has a number for {unknown[0].replace('_', ' ')}")
             continue
         try:
             picture = drawn(root, frame, summary, name)
-        except StoreError:
-            missing.append(tag("li", f"{name}: first ", tag("code", f"sdd analyze {name} {root}")))
+        except (StoreError, ValueError) as error:  # it says what it lacks, and what makes that
+            missing.append(f"{name}: {error}")
             continue
         content = style.rendered(picture, ".svg", {"runs": list(frame["run"].unique())})
         about, lines = (getdoc(module) or "").split("\n")[0], (getdoc(module.draw) or "").split("\n\n")[1:]
@@ -133,7 +133,7 @@ def _figures(root: Path, frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iter
     yield tag("div", *shown, class_="figures")
     if missing:
         yield tag("p", "Not drawn:")
-        yield tag("ul", *missing)
+        yield page.bullets(missing)
 
 
 def _tables(frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iterator[Html]:

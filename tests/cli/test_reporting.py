@@ -88,7 +88,7 @@ def test_every_figure_is_drawn_or_named_with_its_command(sdd: Sdd, trained: Path
         shutil.rmtree(path)
     assert sdd("report", root, "-o", tmp_path / "a.html").code == 0
     bare = Outline((tmp_path / "a.html").read_text())
-    assert f"learning-distance: first sdd analyze learning-distance {root}" in bare.text
+    assert f"first: sdd analyze learning-distance {root}" in bare.text
     assert sdd("analyze", "all", root).code == 0
     assert sdd("report", root, "-o", tmp_path / "b.html").code == 0
     full = Outline((tmp_path / "b.html").read_text())
