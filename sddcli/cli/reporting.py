@@ -116,6 +116,7 @@ def _figures(root: Path, frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iter
     from sddcli.plots import style
 
     shown, missing = list[Html](), list[str]()
+    evidence = {"runs": list(frame["run"].unique())}
     of_what = f"{table.title(frame)}; {style.replicates(summary)}."
     for name in sorted(members("plots"), key=lambda name: (name != "double-descent", name)):
         module = module_of(name)
@@ -123,13 +124,12 @@ def _figures(root: Path, frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iter
             missing.append(f"{name}: no run here has a number for {unknown[0].replace('_', ' ')}")
             continue
         try:
-            picture = drawn(root, frame, summary, name)
+            picture = style.rendered(drawn(root, frame, summary, name), ".svg", evidence)
         except (StoreError, ValueError) as error:  # it says what it lacks, and what makes that
             missing.append(f"{name}: {error}")
             continue
-        content = style.rendered(picture, ".svg", {"runs": list(frame["run"].unique())})
         about, lines = (getdoc(module) or "").split("\n")[0], (getdoc(module.draw) or "").split("\n\n")[1:]
-        shown.append(page.figure(content, f"{about} {of_what}", " ".join([about, *lines])))
+        shown.append(page.figure(picture, f"{about} {of_what}", " ".join([about, *lines])))
     yield tag("div", *shown, class_="figures")
     if missing:
         yield tag("p", "Not drawn:")

@@ -107,7 +107,12 @@ def curves(frame: pd.DataFrame, varied: Sequence[str]) -> Iterator[tuple[str, st
     groups = frame.groupby(list(varied), sort=True) if varied else [((), frame)]
     for index, (values, curve) in enumerate(groups):
         label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True))
-        yield label, COLOURS[index % len(COLOURS)], curve.sort_values("level")
+        yield plain(label), COLOURS[index % len(COLOURS)], curve.sort_values("level")
+
+
+def plain(text: str) -> str:
+    """A text in which a dollar is one, and starts no formula: a folder of images may be called anything."""
+    return text.replace("$", r"\$")
 
 
 def legend(figure: Figure, entries: Iterable[tuple[str, str, Any]]) -> None:
@@ -208,7 +213,7 @@ def differences(ax: Axes, summary: pd.DataFrame, varied: Sequence[str], lines: S
 
 def headline(ax: Axes, title: str, summary: pd.DataFrame, pad: float | None = None) -> None:
     """What is shown, in lines that the figure has room for, and what lines and bands are."""
-    ax.set_title(f"{fill(title, 68)}\n{replicates(summary)}", fontsize=8, loc="left", pad=pad)
+    ax.set_title(f"{plain(fill(title, 68))}\n{replicates(summary)}", fontsize=8, loc="left", pad=pad)
 
 
 def replicates(frame: pd.DataFrame) -> str:

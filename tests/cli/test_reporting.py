@@ -5,7 +5,8 @@ import re
 import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from itertools import pairwise
+from importlib.resources import files
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.cli.browser import Browser
 from tests.conftest import Sdd
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-EVIL = "<script>alert(1)<b>\"'&amp;"  # a folder's name has no slash
+EVIL = "<script>alert(1)<b>\"'&amp;$^$"  # a folder's name has no slash
 
 
 class Outline(HTMLParser):
@@ -102,8 +103,8 @@ def test_the_same_runs_are_the_same_bytes_and_links_lead_to_the_tables(
     assert sdd("report", trained, "-o", tmp_path / "again.html").code == 0
     assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
     links = [link["href"] or "" for link in Outline(page.read_text()).all("a")]
-    files = [tmp_path / link for link in links if link.endswith(".csv")]
-    assert len(files) >= 3 and all(file.exists() for file in files) and files[0].samefile(trained / "results.csv")
+    tables = [tmp_path / link for link in links if link.endswith(".csv")]
+    assert len(tables) >= 3 and all(path.exists() for path in tables) and tables[0].samefile(trained / "results.csv")
 
 
 def test_a_damaged_run_is_named_and_the_rest_reported(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
@@ -175,6 +176,25 @@ def test_names_are_harmless(sdd: Sdd, evil: Path) -> None:
     assert not found.all("script") and not found.all("b") and not found.all("i")
     assert f"folder:{evil / 'data' / EVIL}" in found.text, "shown as it is called"
     assert "memorization: no run here has a number for memorized" in found.text
+    assert len(found.all("img")) == 3, "nor is it taken for a formula"
+
+
+def test_text_is_readable_in_light_and_dark_and_print() -> None:
+    """Contrast of at least 4.5 to 1 with each ground (WCAG 2, 1.4.3)."""
+    style = (files("sddcli.cli") / "page.css").read_text()
+    schemes = [dict(re.findall(r"--(\w+): #(\w+)", block)) for block in re.findall(r":root \{(.*?)\}", style, re.S)]
+    assert len(schemes) == 3
+    for colours in schemes:
+        for text, ground in product(("text", "soft", "link"), ("ground", "tint")):
+            low, high = sorted(map(luminance, (colours[text], colours[ground])))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (text, ground)
+
+
+def luminance(colour: str) -> float:
+    whole = colour if len(colour) == 6 else "".join(2 * digit for digit in colour)
+    parts = [int(whole[k : k + 2], 16) / 255 for k in (0, 2, 4)]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 @pytest.fixture(scope="session")
