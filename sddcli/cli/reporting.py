@@ -35,6 +35,7 @@ RESULTS = (
     "test_loss",
     "train_loss",
 )
+COUNTED = ("run", "chain", "seed")
 WIDTH = 6  # numbers with their spreads fit beside each other on paper
 
 
@@ -71,7 +72,9 @@ def _page(store: Store, frame: "pd.DataFrame", where: Sequence[str], damaged: Se
     manifests = {run: manifest for run, manifest in _manifests(store) if manifest["stage"] == "trained"}
     low, high = int(frame["level"].min()), int(frame["level"].max())
     levels = f"level {low}" if low == high else f"levels {low} to {high}"
-    lead = f"{len(ids)} runs in {frame['chain'].nunique()} chains, {levels}, {frame['seed'].nunique()} seeds"
+    counts = len(ids), frame["chain"].nunique(), frame["seed"].nunique()
+    runs, chains, seeds = (f"{n} {noun}{'s' * (n != 1)}" for n, noun in zip(counts, COUNTED, strict=True))
+    lead = f"{runs} in {chains}, {levels}, {seeds}"
     lead += f"; only those with {', '.join(where)}" if where else ""
     related = list(_correlations(frame))
     wrong = [tag("p", "These are damaged and left out:"), page.bullets(map(str, damaged))]
@@ -104,6 +107,7 @@ def _verdicts(frame: "pd.DataFrame") -> Iterator[Html]:
         if varied:
             yield tag("h3", _label(row, varied))
         yield page.bullets(screen.verdict(row))
+    yield tag("p", "In brackets: 95% intervals over seeds (Student's t).")
 
 
 def _label(row: "Mapping[str, Any] | pd.Series[Any]", varied: Sequence[str]) -> str:
@@ -188,18 +192,22 @@ def _correlation(row: "pd.Series[Any]") -> str:
 
 def _plan(store: Store, manifests: Mapping[Run, Mapping[str, Any]]) -> Iterator[Html]:
     """The sweeps that were asked for, and how many of their runs are done."""
-    rows = []
+    rows, failures = [], dict[Run, str]()
     for plan in store.plans():
         asked = with_parents([run for fields in plan["tables"] for run in unfold(fields)])
         left = [run for run in asked if run not in manifests]
-        failed = sum(store.failure(run) is not None for run in left)
-        counts = len(asked), len(asked) - len(left), failed, len(left) - failed
+        failed = {run: said["reason"] for run in left if (said := store.failure(run))}
+        counts = len(asked), len(asked) - len(left), len(failed), len(left) - len(failed)
         rows.append([tag("code", plan["command"]), *map(str, counts)])
+        failures |= failed
     columns = ["sweep", "runs with those they grow from", "done", "failed", "to do"]
     if rows:
         yield tag("div", page.table("sweeps", "Sweeps of this folder", columns, rows), class_="words")
     else:
         yield tag("p", f"No sweep is recorded; {len(manifests)} runs were made one by one.")
+    if failures:
+        yield tag("p", "Failed:")
+        yield page.bullets(f"{run.slug} level {run.level}: {reason}" for run, reason in failures.items())
 
 
 def _origin(manifests: Sequence[Mapping[str, Any]]) -> Iterator[Html]:

@@ -123,6 +123,26 @@ def test_a_damaged_run_is_named_and_the_rest_reported(sdd: Sdd, trained: Path, t
     assert not (tmp_path / "b.html").exists()
 
 
+def test_what_failed_and_what_is_left_to_do_is_said(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    store = Store(root)
+    last = [run for run, _ in store.manifests() if run.level == 3]
+    for run in last[:2]:
+        shutil.rmtree(store.folder(run))
+    store.save_failure(last[0], "it diverged at step 3 < 4", "")
+    assert sdd("report", root, "-o", tmp_path / "a.html").code == 0
+    found = Outline((tmp_path / "a.html").read_text())
+    assert "it diverged at step 3 < 4" in found.text and "121011" in found.text  # asked, done; failed, to do
+    shutil.rmtree(root / "sweeps")
+    assert sdd("report", root, "-o", tmp_path / "a.html", "--where", "seed=2").code == 0
+    text = Outline((tmp_path / "a.html").read_text()).text
+    assert (
+        "No sweep is recorded; 10 runs" in text
+        and "4 runs in 1 chain, levels 0 to 3, 1 seed;" in text
+        and "only those with seed=2" in text
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
