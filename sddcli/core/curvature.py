@@ -1,0 +1,161 @@
+"""Curvature: a loss around a point by its gradient and Hessian, through products with vectors only.
+
+Vectors are (D,): the entries of the parameters that are directions, one after the other. Nothing of size D x D is
+ever held.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sddcli.core.types import Tensors
+
+Loss = Callable[[Tensors], Tensor]
+"""Parameters (*shape) -> (): a share of the loss, e.g. that of some of the examples. Shares add up."""
+Operator = Callable[[Tensor], Tensor]
+"""v: (D,) -> H v: (D,), symmetric."""
+TWICE = 2
+"""Gram-Schmidt done twice is enough (Giraud et al. 2005)."""
+
+
+class Tridiagonal(NamedTuple):
+    """T = Q'HQ in the Krylov space of a start vector: diagonal (K,), `beside` it (K,), the last one leads out of T.
+
+    Float64; rounding: that of the products it was made from, relative.
+    """
+
+    diagonal: Tensor
+    beside: Tensor
+    rounding: float
+
+
+class Ritz(NamedTuple):
+    """Eigenvalues of T, (K,) ascending, float64: `values`, their `weights` in the start vector, which sum to 1, and
+    `errors`: an eigenvalue of H lies at most that far from each value.
+    """
+
+    values: Tensor
+    weights: Tensor
+    errors: Tensor
+
+
+def vector(tensors: Tensors, directions: Tensors) -> Tensor:
+    """The entries of `tensors` where `directions`, bool (*shape), are True, in the order of their names: (D,)."""
+    return torch.cat([tensors[name][where] for name, where in directions.items()])
+
+
+def tensors(vector: Tensor, directions: Tensors) -> Tensors:
+    """The tensors that have these entries, and 0 where there is no direction: the adjoint of `vector`."""
+    parts = vector.split([int(where.sum()) for where in directions.values()])
+    return {
+        name: torch.zeros(where.shape, dtype=vector.dtype, device=vector.device).masked_scatter(where, part)
+        for (name, where), part in zip(directions.items(), parts, strict=True)
+    }
+
+
+def moved(at: Tensors, directions: Tensors, step: Tensor) -> Tensors:
+    """w + step, (D,) along the directions."""
+    along = tensors(step, directions)
+    return at | {name: at[name] + along[name] for name in directions}
+
+
+@torch.no_grad()
+def value(losses: Sequence[Loss], at: Tensors) -> float:
+    """L at w, the sum of `losses`."""
+    return sum(float(loss(at)) for loss in losses)
+
+
+def value_and_gradient(losses: Sequence[Loss], at: Tensors, directions: Tensors) -> tuple[float, Tensor]:
+    """L and dL/dw at w, (D,), of the loss L that is the sum of `losses`."""
+    found, total = 0.0, torch.zeros_like(vector(at, directions))
+    for loss in losses:
+        leaves = _leaves(at, directions)
+        share = loss(at | leaves)
+        slopes = torch.autograd.grad(share, list(leaves.values()))
+        found += float(share.detach())
+        total += vector(dict(zip(leaves, slopes, strict=True)), directions)
+    return found, total
+
+
+def hessian(losses: Sequence[Loss], at: Tensors, directions: Tensors) -> Operator:
+    """H v = d/dw <dL/dw, v> at w, by double backward (Pearlmutter 1994), one of `losses` after the other.
+
+    Of a ReLU network it is the Hessian where the loss is smooth: kinks have no part in it. Holds the graph of one
+    of the losses at a time, or that of the only one from product to product.
+    """
+
+    def slopes(loss: Loss) -> tuple[Tensors, Sequence[Tensor]]:
+        leaves = _leaves(at, directions)
+        return leaves, torch.autograd.grad(loss(at | leaves), list(leaves.values()), create_graph=True)
+
+    graph = slopes(losses[0]) if len(losses) == 1 else None
+
+    def product(v: Tensor) -> Tensor:
+        total, along = torch.zeros_like(v), list(tensors(v, directions).values())
+        for loss in losses:
+            leaves, first = graph or slopes(loss)
+            second = torch.autograd.grad(first, list(leaves.values()), along, retain_graph=graph is not None)
+            total += vector(dict(zip(leaves, second, strict=True)), directions)
+        return total
+
+    return product
+
+
+def _leaves(at: Tensors, directions: Tensors) -> Tensors:
+    return {name: at[name].detach().requires_grad_() for name in directions}
+
+
+def lanczos(operator: Operator, start: Tensor, steps: int) -> Tridiagonal:
+    """beta_k q_k+1 = H q_k - alpha_k q_k - beta_k-1 q_k-1 from q_1 = start / |start| (Lanczos 1950).
+
+    With full reorthogonalization: without it, rounding makes copies of eigenvalues. Holds `steps` vectors. Ends
+    early where the Krylov space does.
+    """
+    steps = min(steps, len(start))
+    basis = torch.zeros(steps, len(start), dtype=start.dtype, device=start.device)
+    diagonal, beside, q = [], [], start / start.norm()
+    rounding = 10 * torch.finfo(start.dtype).eps
+    for k in range(steps):
+        basis[k] = q
+        w = operator(q)
+        size = float(w.norm())
+        diagonal.append(float(q @ w))
+        for _ in range(TWICE):
+            w = w - (basis[: k + 1] @ w) @ basis[: k + 1]
+        beside.append(float(w.norm()))
+        if beside[-1] <= rounding * size:
+            break
+        q = w / beside[-1]
+    alpha, beta = torch.tensor(diagonal, dtype=torch.float64), torch.tensor(beside, dtype=torch.float64)
+    return Tridiagonal(alpha, beta, rounding)
+
+
+def ritz(found: Tridiagonal) -> Ritz:
+    """T = S diag(theta) S': values theta, weights S_1k^2, errors beta_K |S_Kk| (Parlett 1980) and rounding."""
+    inner = found.beside[:-1]
+    values, S = torch.linalg.eigh(torch.diag(found.diagonal) + torch.diag(inner, 1) + torch.diag(inner, -1))
+    return Ritz(values, S[0].square(), found.beside[-1] * S[-1].abs() + found.rounding * values.abs().max())
+
+
+def spectral_density(found: Sequence[Ritz], edges: Tensor) -> Tensor:
+    """Share of the eigenvalues of H in each of the bins between `edges` (B + 1,): (B,), by Lanczos quadrature.
+
+    (1/D) #{k: lambda_k in bin} = E[sum of the weights of Ritz values in bin] over random start vectors (Ghorbani,
+    Krishnan & Xiao 2019; Yao et al. 2020, PyHessian). What lies outside all bins is counted in the outermost.
+    """
+    total = torch.zeros(len(edges) - 1, dtype=torch.float64)
+    for one in found:
+        place = torch.bucketize(one.values, edges[1:-1].double())
+        total.index_add_(0, place, one.weights)
+    return total / len(found)
+
+
+def hutchinson(samples: Tensor) -> tuple[float, float]:
+    """tr H = E[v'Hv] over v of independent signs (Hutchinson 1990), and its standard error.
+
+    samples: (n,) values of v'Hv, n > 1.
+    """
+    samples = samples.double()
+    return float(samples.mean()), float(samples.std() / len(samples) ** 0.5)
