@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from sddcli.analyses import sharpness
 from sddcli.core.inits import fresh
-from sddcli.core.models import Model, architecture
+from sddcli.core.models import Model, architecture, of_module
 from sddcli.core.seeds import stream
 from sddcli.core.types import Data, Examples, Subject, Tensors, Trained
+
+MLP = architecture("lenet-6-5", (4,), 3)
+CONVOLUTIONAL = of_module(
+    lambda: nn.Sequential(
+        nn.Conv2d(1, 3, 2), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 3)
+    ),
+    (1, 5, 5),
+)
 
 
 def subject(model: Model, features: tuple[int, ...], share: float, n: int = 50) -> Subject:
@@ -45,13 +53,13 @@ def full(of: Subject, directions: str) -> Tensor:
 
 
 @pytest.mark.parametrize("directions", ["unmasked", "all"])
-@pytest.mark.parametrize("word", ["lenet-6-5", "convnet:width=2"])
-def test_against_the_full_matrix(word: str, directions: str) -> None:
-    features = (1, 8, 8) if word != "lenet-6-5" else (4,)
-    of = subject(architecture(word, features, 3), features, 0.4)
+@pytest.mark.parametrize(("model", "features"), [(MLP, (4,)), (CONVOLUTIONAL, (1, 5, 5))], ids=["mlp", "convolutional"])
+def test_against_the_full_matrix(model: Model, features: tuple[int, ...], directions: str) -> None:
+    of = subject(model, features, 0.4)
     found = sharpness.measure(of, directions=directions, probes=60)
     matrix = full(of, directions)
     exact = torch.linalg.eigvalsh(matrix).flip(0)
+    assert found.values["hessian_size"] == len(matrix)
     assert found.values["hessian_top"] == pytest.approx(float(exact[0]), rel=1e-3)
     assert found.values["hessian_top_error"] < 1e-3 * float(exact[0])
     assert abs(found.values["hessian_trace"] - float(matrix.trace())) < 3 * found.values["hessian_trace_error"]
@@ -60,17 +68,8 @@ def test_against_the_full_matrix(word: str, directions: str) -> None:
     assert sum(row["value"] for row in found.rows if row["part"] == "density") == pytest.approx(1)
 
 
-def test_pruned_weights_are_no_directions() -> None:
-    of = subject(architecture("lenet-6-5", (4,), 3), (4,), 0.4)
-    moved = of.net.final | {name: of.net.final[name] for name in of.net.masks}
-    assert sharpness.measure(of).values == sharpness.measure(of._replace(net=of.net._replace(final=moved))).values
-    assert (
-        sharpness.measure(of).values["hessian_trace"] < sharpness.measure(of, directions="all").values["hessian_trace"]
-    )
-
-
 def test_examples_in_pieces_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    of = subject(architecture("lenet-6-5", (4,), 3), (4,), 0.4)
+    of = subject(MLP, (4,), 0.4)
     whole = sharpness.measure(of).values
     monkeypatch.setattr(sharpness, "ROOM", 4 * 7)
     for name, value in sharpness.measure(of).values.items():
@@ -103,16 +102,22 @@ def test_the_box_of_keskar_on_a_quadratic() -> None:
         assert sharpness.box([quadratic], W, ways, 0.1) == pytest.approx(100 * (there - here) / (1 + here), rel=1e-5)
 
 
-def test_a_loss_of_nearly_0_is_climbed_all_the_same() -> None:
-    tiny = [lambda weights: 1e-9 * quadratic(weights)]
-    assert sharpness.box(tiny, W, EVERY, 0.1) == pytest.approx(
-        1e-9 * 100 * (3 * 0.44 / 2 + 1.29 / 2 + 0.5 * 4.25 / 2), rel=1e-3
-    )
+def test_the_box_goes_on_to_higher_corners() -> None:
+    """The first slope points to (1, 1), but (1, -1) is the highest corner of this convex loss."""
+    matrix, slope = torch.tensor([[9.0, -4.0], [-4.0, 2.0]]), torch.tensor([0.2, 0.01])
+
+    def convex(weights: Tensors) -> Tensor:
+        return slope @ weights["w"] + weights["w"] @ matrix @ weights["w"] / 2
+
+    start, ways = {"w": torch.zeros(2)}, {"w": torch.ones(2, dtype=torch.bool)}
+    corners = [float(convex({"w": torch.tensor([a, b])})) for a in (-1.0, 1.0) for b in (-1.0, 1.0)]
+    assert corners[2] == max(corners) > corners[3]
+    assert sharpness.box([convex], start, ways, 1.0) == pytest.approx(100 * corners[2])
 
 
 def test_what_it_cannot_be_asked() -> None:
-    of = subject(architecture("lenet-6-5", (4,), 3), (4,), 0.4)
+    of = subject(MLP, (4,), 0.4)
     with pytest.raises(ValueError, match="unknown directions 'masked'; did you mean 'unmasked'"):
         sharpness.measure(of, directions="masked")
-    with pytest.raises(ValueError, match="starts=3, probes=2"):
+    with pytest.raises(ValueError, match="probes from 2 and from starts"):
         sharpness.measure(of, starts=3, probes=2)
