@@ -37,11 +37,11 @@ def measure(
 
     On so many training examples, the same for each run of a data set. Directions are all learned parameters but
     pruned weights, or with directions=all these too; `hessian_size` is their number. `hessian_top` is the largest
-    eigenvalue of the Hessian by `steps` of Lanczos, an eigenvalue lies within `hessian_top_error` of it;
-    `hessian_trace` is Hutchinson's from so many probes, `hessian_trace_error` its standard error. `sam_sharpness`
-    and `epsilon_sharpness` are `sam` and `box` below. Rows: part `eigenvalue`: the `top` largest, `at` 1, 2, ...;
-    part `density`: the share of eigenvalues in the bin around `at`, by Lanczos quadrature from `starts` of the
-    probes. Holds `steps` vectors of `hessian_size`, and the graph of a few examples (see ROOM).
+    eigenvalue of the Hessian by `steps` of Lanczos, `hessian_trace` Hutchinson's from so many probes and
+    `hessian_trace_error` its standard error; `sam_sharpness` and `epsilon_sharpness` are `sam` and `box` below.
+    Rows: part `eigenvalue`: the `top` largest, `at` 1, 2, ...; part `eigenvalue error`: an eigenvalue is at most so
+    far from that; part `density`: the share of eigenvalues in the bin around `at`, by Lanczos quadrature from
+    `starts` of the probes. Holds `steps` vectors of `hessian_size`, and the graph of a few examples (see ROOM).
     """
     if directions not in ("unmasked", "all"):
         raise unknown("directions", directions, ("unmasked", "all"))
@@ -57,12 +57,11 @@ def measure(
     trace, error = curvature.hutchinson(torch.tensor(samples))
     values = {
         "hessian_top": float(ritz[0].values[-1]),
-        "hessian_top_error": float(ritz[0].errors[-1]),
         "hessian_trace": trace,
-        "hessian_trace_error": error,
-        "hessian_size": float(len(signs[0])),
         "sam_sharpness": sam(losses, at, ways, rho),
         "epsilon_sharpness": box(losses, at, ways, epsilon),
+        "hessian_trace_error": error,
+        "hessian_size": float(len(signs[0])),
     }
     return Found(values, _rows(ritz, top))
 
@@ -121,12 +120,16 @@ def _signs(subject: Subject, probes: int, size: int) -> list[Tensor]:
 
 
 def _rows(ritz: Sequence[Ritz], top: int) -> list[dict[str, object]]:
-    largest = ritz[0].values.flip(0)[:top].tolist()
+    found = ("eigenvalue", ritz[0].values), ("eigenvalue error", ritz[0].errors)
     shares = curvature.spectral_density(ritz, torch.from_numpy(EDGES)).tolist()
     lows, highs = EDGES[:-1], EDGES[1:]
     middles = np.where(lows * highs > 0, np.sign(lows) * np.sqrt(np.abs(lows * highs)), 0.0)
     places = [float(f"{middle:.3g}") for middle in middles]
     return [
-        *({"part": "eigenvalue", "at": float(k), "value": value} for k, value in enumerate(largest, 1)),
+        *(
+            {"part": part, "at": float(k), "value": value}
+            for part, values in found
+            for k, value in enumerate(values.flip(0)[:top].tolist(), 1)
+        ),
         *({"part": "density", "at": at, "value": share} for at, share in zip(places, shares, strict=True)),
     ]

@@ -56,12 +56,18 @@ TICKS = (0, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0
 
 
 @contextmanager
-def panels(rows: int = 1, height: float = 2.9, width: float = 4.6) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure of `rows` panels above each other that share the x axis; sizes in inches, per panel."""
+def panels(
+    rows: int = 1, height: float = 2.9, width: float = 4.6, apart: int = 0
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure of `rows` panels above each other that share the x axis, but the last `apart` ones; inches per panel."""
     # Without pyplot, whose figures live on in it and belong to the screen of whoever imports us.
     with rc_context(LOOK):
         figure = Figure(figsize=(width, height * rows), layout="constrained")
-        yield figure, list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
+        grid = figure.subplots(rows, 1, sharex=not apart, squeeze=False)[:, 0]
+        for ax in grid[: rows - apart - 1] if apart else ():
+            ax.sharex(grid[rows - apart - 1])
+            ax.tick_params(labelbottom=False)
+        yield figure, list(grid)
 
 
 def placed(summary: pd.DataFrame, x: str) -> pd.DataFrame:
@@ -124,6 +130,12 @@ def legend(figure: Figure, entries: Iterable[tuple[str, str, Any]]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
+def key(ax: Axes, entries: Iterable[tuple[str, str, Any]]) -> None:
+    """A line on top of one panel that says what its own lines are: (label, colour, line style) each."""
+    handles = [Line2D([], [], label=label, color=colour, linestyle=line) for label, colour, line in entries]
+    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=7, borderaxespad=0.2)
+
+
 def _columns(lengths: Sequence[int], room: int = 72) -> int:
     """The most columns in which labels of these lengths, and their lines, fit into `room` letters' width."""
     for columns in (3, 2):
@@ -157,6 +169,20 @@ def shaded(ax: Axes, summary: pd.DataFrame) -> None:
             ax.text(
                 (low + high) / 2, 1.0, phase, transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=7
             )
+
+
+def landmarks(curve: pd.DataFrame) -> dict[int, str]:
+    """Level -> what it is, of one setting: the four that He et al. (2022) look at, as far as it has them.
+
+    Dense, the worst test accuracy of the critical phase, the best of the sweet one, and the last level.
+    """
+    found = {int(curve["level"].max()): "last", int(curve["level"].min()): "dense"}
+    phase = curve["phase"] if "phase" in curve else curve["level"].map(lambda level: "")
+    for name, said, sign in (("critical", "valley", -1), ("sweet", "peak", 1)):
+        test = sign * curve["test_accuracy"][phase == name]
+        if len(test):
+            found[int(curve.loc[test.idxmax(), "level"])] = said
+    return dict(sorted(found.items()))
 
 
 def accuracies(

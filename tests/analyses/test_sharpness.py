@@ -61,7 +61,7 @@ def test_against_the_full_matrix(model: Model, features: tuple[int, ...], direct
     exact = torch.linalg.eigvalsh(matrix).flip(0)
     assert found.values["hessian_size"] == len(matrix)
     assert found.values["hessian_top"] == pytest.approx(float(exact[0]), rel=1e-3)
-    assert found.values["hessian_top_error"] < 1e-3 * float(exact[0])
+    assert all(row["value"] < 1e-3 for row in found.rows if row["part"] == "eigenvalue error")
     assert abs(found.values["hessian_trace"] - float(matrix.trace())) < 3 * found.values["hessian_trace_error"]
     top = [row["value"] for row in found.rows if row["part"] == "eigenvalue"]
     np.testing.assert_allclose(top, exact[:5], rtol=1e-3)
