@@ -176,12 +176,13 @@ def landmarks(curve: pd.DataFrame) -> dict[int, str]:
 
     Dense, the worst test accuracy of the critical phase, the best of the sweet one, and the last level.
     """
-    found = {int(curve["level"].max()): "last", int(curve["level"].min()): "dense"}
+    levels = curve["level"].astype(int)
+    found = {int(levels.max()): "last", int(levels.min()): "dense"}
     phase = curve["phase"] if "phase" in curve else curve["level"].map(lambda level: "")
     for name, said, sign in (("critical", "valley", -1), ("sweet", "peak", 1)):
-        test = sign * curve["test_accuracy"][phase == name]
-        if len(test):
-            found[int(curve.loc[test.idxmax(), "level"])] = said
+        test = sign * curve["test_accuracy"].where(phase == name)
+        if test.notna().any():
+            found[int(levels[test == test.max()].iloc[0])] = said
     return dict(sorted(found.items()))
 
 

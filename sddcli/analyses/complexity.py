@@ -1,0 +1,105 @@
+"""Complexity: how much of a network is in use: the rank of its layers, its dead units, the entropy of the others."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from sddcli.core.evaluate import chunk
+from sddcli.core.types import Found, Subject, Tensors
+
+RELUS = (F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
+UNKNOWN = float("nan")
+
+
+def measure(subject: Subject) -> Found:
+    """Of the final weights, and of every ReLU on all training examples in evaluation mode.
+
+    `effective_rank` is the mean over prunable layers of exp(H(p)), p = singular values / their sum (Roy & Vetterli
+    2007), 0 of an empty layer; convolutions as matrices (out, fan-in). `dead_units` is the share of units that no
+    training example activates; a channel is one unit, wherever in the image. `activation_entropy` is the mean
+    over units of the entropy, in bits, of being active, p = share of examples with a preactivation above 0
+    (Quétu & Tartaglione 2024, DSD2); here each position of a channel counts as a unit, as there. Rows: each layer of
+    weights, from `depth` 1, its density too; a ReLU belongs to the first layer since the ReLU before it, so that
+    a shortcut and the output have none.
+    """
+    net, active = subject.net, _active(subject)
+    if not active:
+        raise ValueError("complexity counts active ReLUs, and this network has none")
+    layers = [name for name, w in subject.net.final.items() if w.dim() > 1]
+    layers += [name for name in active if name not in layers]
+    ranks = {name: effective_rank(net.final[name].flatten(1)) for name in layers if name in net.final}
+    densities = {name: float(mask.double().mean()) for name, mask in net.masks.items()}
+    dead = {name: (share == 0).all(1).double() for name, share in active.items()}  # (channels,)
+    bits = {name: entropy(share.flatten()) for name, share in active.items()}
+    values = {
+        "effective_rank": sum(ranks[name] for name in net.masks) / max(1, len(net.masks)),
+        "dead_units": float(torch.cat(list(dead.values())).mean()),
+        "activation_entropy": float(torch.cat(list(bits.values())).mean()),
+    }
+    rows = [
+        {
+            "layer": name,
+            "depth": depth,
+            "density": densities.get(name, 1.0 if name in ranks else UNKNOWN),
+            "effective_rank": ranks.get(name, UNKNOWN),
+            "units": float(len(dead[name])) if name in dead else UNKNOWN,
+            "dead_units": float(dead[name].mean()) if name in dead else UNKNOWN,
+            "activation_entropy": float(bits[name].mean()) if name in bits else UNKNOWN,
+        }
+        for depth, name in enumerate(layers, 1)
+    ]
+    return Found(values, rows)
+
+
+def effective_rank(matrix: Tensor) -> float:
+    """exp(-sum p log p), p = singular values / their sum; 0 of a matrix of zeros."""
+    values = torch.linalg.svdvals(matrix.double())
+    p = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
+    return float((-torch.xlogy(p, p).sum()).exp()) if values.any() else 0.0
+
+
+def entropy(p: Tensor) -> Tensor:
+    """-p log2 p - (1 - p) log2 (1 - p), elementwise, 0 at 0 and 1."""
+    return -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)) / torch.log(torch.tensor(2.0))
+
+
+@torch.no_grad()
+def _active(subject: Subject) -> Tensors:
+    """The layer of each ReLU -> in which share of the training examples it is active: (channels, places)."""
+    weights = {name: w.unsqueeze(0) for name, w in subject.net.final.items()}
+    x, total = subject.data.train.x, Tensors()
+    for piece in x.split(chunk(x)):
+        with _Watch({w.data_ptr(): name for name, w in weights.items() if w.dim() > 2}) as seen:
+            subject.forward(weights, piece.unsqueeze(0), False)
+        total = {name: total.get(name, 0) + count for name, count in seen.counts.items()}
+    return {name: count.double() / len(x) for name, count in total.items()}
+
+
+class _Watch(TorchFunctionMode):
+    """Counts in how many examples each place of each ReLU is active: counts, (channels, places).
+
+    names: where a layer's weights lie in memory -> its name. So no network has to say where its ReLUs are.
+    """
+
+    def __init__(self, names: dict[int, str]) -> None:
+        super().__init__()
+        self.names, self.counts, self.layer = names, Tensors(), ""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Lets every operation happen, and looks at those that apply weights or are ReLUs."""
+        result = func(*args, **(kwargs or {}))
+        for argument in args[1:]:  # weights that come first are only viewed
+            if isinstance(argument, Tensor) and not self.layer:
+                self.layer = self.names.get(argument.data_ptr(), "")
+        if func in RELUS:
+            outputs = result[0] if result.dim() == 3 else result  # of M = 1 stacked models
+            name = self.layer or f"relu{len(self.counts) + 1}"
+            self.counts[name] = (outputs > 0).sum(0).reshape(outputs.shape[1], -1)
+            self.layer = ""
+        return result
