@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib import colormaps
 
@@ -37,7 +37,6 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, detai
             entries.append((label, colour, "--"))
         for ax, said in zip(axes, ("test accuracy", "", "dead units"), strict=False):
             percent_axis(ax, said)
-        figure.align_ylabels()
         axes[1].yaxis.set_major_formatter("{x:g}")
         axes[1].set_ylabel("activation\nentropy (bits)")
         axes[3].set_ylabel("effective rank")
@@ -52,15 +51,13 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, detai
     return figure
 
 
-def _layers(details: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+def _layers(details: pd.DataFrame) -> list[tuple[str, Any, pd.DataFrame]]:
     """(label, colour, rows by level) of each layer from the input on; of many, only the first and last have a label."""
     order = details.groupby("layer")["depth"].mean().sort_values().index
     few, shades = len(order) < len(COLOURS), colormaps["viridis"].resampled(max(2, len(order)))
-    return [
-        (
-            str(name).removesuffix(".weight") if few or k in (0, len(order) - 1) else "",
-            COLOURS[k + 1] if few else shades(k),
-            details[details["layer"] == name].sort_values("level"),
-        )
-        for k, name in enumerate(order)
-    ]
+    found: list[tuple[str, Any, pd.DataFrame]] = []
+    for k, name in enumerate(order):
+        label = str(name).removesuffix(".weight") if few or k in (0, len(order) - 1) else ""
+        colour = COLOURS[k + 1] if few else shades(k)
+        found.append((label, colour, details[details["layer"] == name].sort_values("level")))
+    return found

@@ -39,8 +39,8 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, detai
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
     x: one of style.X_AXES; details: means over seeds of the rows of the analysis.
 
-    Lowest, the spectrum at the levels that style.landmarks names: lines by Lanczos quadrature, dots the largest
-    eigenvalues themselves.
+    Lowest, how many eigenvalues are greater than each, at the levels that style.landmarks names: lines by Lanczos
+    quadrature, which knows the small ones only together, dots the largest themselves.
     """
     summary = placed(summary, x)
     with panels(rows=4, height=1.95, apart=1) as (figure, (top, *pairs, spectrum)):
@@ -58,15 +58,24 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, detai
             ax.set_ylabel(said)
             key(ax, [(name, GREY if varied else COLOURS[0], line) for _, name, line in pair])
         x_axis(pairs[-1], summary, x)
-        shown = {said for _, _, curve in curves(summary, varied) for said in landmarks(curve).values()}
-        colours = {said: GREY if varied else COLOURS[k] for k, said in enumerate(MARKS)}
-        key(spectrum, [(said, colours[said], MARKS[said]) for said in MARKS if said in shown])
+        key(spectrum, _said(summary, varied))
         if varied:
             legend(figure, entries)
         elif "phase" in summary:
             shaded(top, summary)
         headline(top, title, summary, pad=None if varied else 14)
     return figure
+
+
+def _said(summary: pd.DataFrame, varied: Sequence[str]) -> list[tuple[str, str, Any]]:
+    """What the lines of the spectra mean; of one setting, at which sparsity."""
+    found = {}
+    for _, _, curve in curves(summary, varied):
+        sparsity = dict(zip(curve["level"], curve["sparsity"], strict=True))
+        for level, said in landmarks(curve).items():
+            colour = GREY if varied else COLOURS[list(MARKS).index(said)]
+            found[said] = (said if varied else f"{said}, {100 * sparsity[level]:.4g}%", colour, MARKS[said])
+    return [found[said] for said in MARKS if said in found]
 
 
 def _spectrum(ax: Axes, curve: pd.DataFrame, rows: pd.DataFrame, colour: str) -> None:
@@ -81,4 +90,4 @@ def _spectrum(ax: Axes, curve: pd.DataFrame, rows: pd.DataFrame, colour: str) ->
         ax.plot(density["at"][positive], above[positive], **line)
         largest = here[here["part"] == "eigenvalue"]
         ax.plot(largest["value"], largest["at"], marker="o", markersize=2.5, **(line | {"linestyle": ""}))
-    ax.set(xscale="log", yscale="log", xlabel="eigenvalue of the Hessian", ylabel="eigenvalues greater")
+    ax.set(xscale="log", yscale="log", xlabel="eigenvalue of the Hessian", ylabel="number greater")
