@@ -44,14 +44,15 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, detai
     """
     summary = placed(summary, x)
     with panels(rows=4, height=1.95, apart=1) as (figure, (top, *pairs, spectrum)):
-        entries = []
-        for (label, colour, curve), (_, _, rows) in zip(curves(summary, varied), curves(details, varied), strict=True):
+        entries, found = [], {label: rows for label, _, rows in curves(details, varied)}
+        for label, colour, curve in curves(summary, varied):
             band(top, curve, "test_accuracy", color=colour, marker="o", markersize=2.5)
             for ax, pair in zip(pairs, PAIRS, strict=True):
                 for column, _, line in pair:
                     band(ax, curve, column, color=colour, linestyle=line)
             entries.append((label, colour, "-"))
-            _spectrum(spectrum, curve, rows, colour if varied else "")
+            if label in found:
+                _spectrum(spectrum, curve, found[label], colour if varied else "")
         percent_axis(top, "test accuracy")
         for ax, said, pair in zip(pairs, ("Hessian", "rise of the loss"), PAIRS, strict=True):
             ax.set_yscale("log")

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from sddcli.plots import best_epoch, double_descent, learning_distance, memorization
-from sddcli.plots.style import X_AXES, placed, replicates
+from sddcli.plots.style import X_AXES, landmarks, placed, replicates
 
 
 def summary(settings: int = 1, n: int = 3, top: float = 0.999) -> pd.DataFrame:
@@ -104,3 +104,12 @@ def test_ticks_say_how_many_weights_are_left() -> None:
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["100k", "10k", "1k"]
     for place, name in named.items():
         assert math.exp(-place) == pytest.approx(float(name.replace("k", "000"))) and left < place < right
+
+
+def test_landmarks_are_the_levels_that_the_paper_looks_at() -> None:
+    curve = pd.DataFrame({"level": [0, 1, 2, 3, 4, 5, 6], "test_accuracy": [0.5, 0.7, 0.3, 0.4, 0.8, 0.6, 0.1]})
+    assert landmarks(curve) == {0: "dense", 6: "last"}
+    phases = ["light", "light", "critical", "critical", "sweet", "sweet", "collapsed"]
+    assert landmarks(curve.assign(phase=phases)) == {0: "dense", 2: "valley", 4: "peak", 6: "last"}
+    assert landmarks(curve.assign(phase=None)) == {0: "dense", 6: "last"}
+    assert landmarks(curve[:5].assign(phase=phases[:5])) == {0: "dense", 2: "valley", 4: "peak"}
