@@ -133,7 +133,9 @@ def legend(figure: Figure, entries: Iterable[tuple[str, str, Any]]) -> None:
 def key(ax: Axes, entries: Iterable[tuple[str, str, Any]]) -> None:
     """A line on top of one panel that says what its own lines are: (label, colour, line style) each."""
     handles = [Line2D([], [], label=label, color=colour, linestyle=line) for label, colour, line in entries]
-    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=7, borderaxespad=0.2)
+    columns = 4 if sum(len(str(handle.get_label())) for handle in handles) <= 40 else 2
+    place: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+    ax.legend(handles=handles, ncols=columns, fontsize=7, **place)
 
 
 def _columns(lengths: Sequence[int], room: int = 72) -> int:
