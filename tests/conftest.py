@@ -54,3 +54,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trained") / "runs"
     subprocess.run([sys.executable, "-m", "sddcli", "sweep", *SMALL, "--runs", str(root)], check=True)
     return root
+
+
+@pytest.fixture(scope="session")
+def measured(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same sweep, after all analyses have looked at it. Not to be written to."""
+    import shutil
+    import subprocess
+    import sys
+
+    from sddcli.cli.options import members
+
+    root = shutil.copytree(trained, tmp_path_factory.mktemp("measured") / "runs")
+    words = ",".join(members("analyses"))
+    subprocess.run([sys.executable, "-m", "sddcli", "analyze", words, str(root)], check=True, capture_output=True)
+    return root

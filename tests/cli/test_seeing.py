@@ -3,8 +3,6 @@
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -48,28 +46,20 @@ def test_what_cannot_be_measured_is_named_and_the_rest_is(sdd: Sdd, trained: Pat
     assert len(pd.read_csv(root / "measures" / "learning-distance.csv")) == 11
 
 
-@pytest.fixture(scope="module")
-def analyzed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same sweep, with all that analyses find."""
-    root = shutil.copytree(trained, tmp_path_factory.mktemp("analyzed") / "runs")
-    subprocess.run([sys.executable, "-m", "sddcli", "analyze", "all", str(root), "--json"], check=True)
-    return root
-
-
 @pytest.mark.parametrize("figure", members("plots"))
 @pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
 def test_every_figure_from_runs_and_from_csv(
-    sdd: Sdd, analyzed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: str, ending: str
+    sdd: Sdd, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: str, ending: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert sdd("plot", figure, analyzed, "-o", f"a.{ending}").out == f"a.{ending}\n"
-    assert sdd("plot", figure, analyzed / "results.csv", "-o", f"b.{ending}").code == 0
+    assert sdd("plot", figure, measured, "-o", f"a.{ending}").out == f"a.{ending}\n"
+    assert sdd("plot", figure, measured / "results.csv", "-o", f"b.{ending}").code == 0
     content = (tmp_path / f"a.{ending}").read_bytes()
     assert len(content) > 5000
     if ending != "pdf":  # a PDF compresses its words
-        run = pd.read_csv(analyzed / "results.csv")["run"][0]
+        run = pd.read_csv(measured / "results.csv")["run"][0]
         assert run.encode() in content and b"sdd plot" in content, "a figure carries its evidence"
-    assert sdd("plot", figure, analyzed).out == f"{figure}.png\n"
+    assert sdd("plot", figure, measured).out == f"{figure}.png\n"
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from sddcli.plots import best_epoch, double_descent, learning_distance, memorization
+from sddcli.plots import best_epoch, double_descent, learning_distance, memorization, movement
 from sddcli.plots.style import X_AXES, landmarks, placed, replicates
+
+DRAWN = (best_epoch, double_descent, learning_distance, memorization, movement)
 
 
 def summary(settings: int = 1, n: int = 3, top: float = 0.999) -> pd.DataFrame:
@@ -17,7 +19,7 @@ def summary(settings: int = 1, n: int = 3, top: float = 0.999) -> pd.DataFrame:
         for level in range(31):
             row = {"noise": setting / 10, "level": level, "sparsity": top * (1 - 0.8**level), "n": n}
             row |= {"weights": 265_200 * (1 - row["sparsity"]), "examples": 1297}
-            for name in {*double_descent.NEEDS, *best_epoch.NEEDS, *learning_distance.NEEDS, *memorization.NEEDS}:
+            for name in {name for drawn in DRAWN for name in drawn.NEEDS}:
                 row |= {name: 0.5 + level / 100 + setting / 20, f"{name}_std": 0.02 if n > 1 else float("nan")}
             rows.append(row)
     return pd.DataFrame(rows)
@@ -37,9 +39,7 @@ def test_bands_say_what_they_are(low: int, high: int, said: str) -> None:
     assert said in replicates(pd.DataFrame({"n": [low, high]}))
 
 
-@pytest.mark.parametrize(
-    "drawn", [best_epoch, double_descent, learning_distance, memorization], ids=lambda module: module.__name__
-)
+@pytest.mark.parametrize("drawn", DRAWN, ids=lambda module: module.__name__)
 @pytest.mark.parametrize("settings", [1, 3])
 @pytest.mark.parametrize("n", [1, 4])
 def test_lines_bands_labels_and_title(drawn: object, settings: int, n: int) -> None:
