@@ -18,6 +18,12 @@ def chunk(x: Tensor) -> int:
 
 
 @torch.no_grad()
+def logits(forward: Forward, weights: Tensors, x: Tensor) -> Tensor:
+    """The logits (N, classes), float32, of one model, weights (1, *shape), in evaluation mode; x: (N, *features)."""
+    return torch.cat([forward(weights, piece.unsqueeze(0), False).squeeze(0).float() for piece in x.split(chunk(x))])
+
+
+@torch.no_grad()
 def answers(forward: Forward, weights: Tensors, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """x: (N, *features) shared; y: (M, N) labels. Returns (M, N) predicted classes and (M,) mean loss per example.
 
@@ -25,11 +31,9 @@ def answers(forward: Forward, weights: Tensors, x: Tensor, y: Tensor) -> tuple[T
     """
     predicted, losses = [], []
     for m in range(y.shape[0]):
-        alone = {name: w[m : m + 1] for name, w in weights.items()}
-        pieces = x.split(chunk(x))
-        logits = torch.cat([forward(alone, piece.unsqueeze(0), False).squeeze(0).float() for piece in pieces])
-        predicted.append(logits.argmax(1))
-        losses.append(F.cross_entropy(logits, y[m], reduction="none").double().mean())
+        said = logits(forward, {name: w[m : m + 1] for name, w in weights.items()}, x)
+        predicted.append(said.argmax(1))
+        losses.append(F.cross_entropy(said, y[m], reduction="none").double().mean())
     return torch.stack(predicted), torch.stack(losses)
 
 

@@ -157,6 +157,20 @@ def band(ax: Axes, curve: pd.DataFrame, name: str, **line: Any) -> None:
         ax.fill_between(x, mean - spread, mean + spread, color=drawn.get_color(), alpha=0.18, linewidth=0)
 
 
+def telling(summary: pd.DataFrame) -> list[tuple[int, str]]:
+    """The levels of one setting that tell its phases apart, and their names (He et al. 2022, four sparsities).
+
+    Dense, the worst of those before the peak, the peak, the last; the first and the last where no phases were found.
+    """
+    rows = summary.sort_values("level").set_index("level")
+    found = {rows.index[0]: "dense" if rows.index[0] == 0 else "first"}
+    if "phase" in rows and rows["phase"].notna().any():
+        peak = rows["test_accuracy"][rows["phase"] == "sweet"].idxmax()
+        found |= {rows["test_accuracy"].loc[:peak].idxmin(): "worst", peak: "best"}
+    found.setdefault(rows.index[-1], "last")
+    return [(int(level), f"{name}, {100 * rows['sparsity'][level]:.4g} % removed") for level, name in found.items()]
+
+
 def shaded(ax: Axes, summary: pd.DataFrame) -> None:
     """The phases of the one curve that is drawn, as grounds of the panel with their names on top."""
     found = summary.dropna(subset="phase").sort_values("level")

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from sddcli.plots import best_epoch, double_descent, learning_distance, memorization, movement
+from sddcli.plots import best_epoch, double_descent, learning_distance, memorization, movement, stability
 from sddcli.plots.style import X_AXES, landmarks, placed, replicates
 
-DRAWN = (best_epoch, double_descent, learning_distance, memorization, movement)
+DRAWN = (best_epoch, double_descent, learning_distance, memorization, movement, stability)
 
 
 def summary(settings: int = 1, n: int = 3, top: float = 0.999) -> pd.DataFrame:
