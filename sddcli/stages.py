@@ -36,12 +36,20 @@ WORDS: dict[str, Mapping[str, Callable[..., Any]]] = {
 """The fields that every run has a word in, and the tables that know them."""
 
 
+RECORDED = 100_000
+"""The number of training examples from which on it is not recorded which of them are fitted at each evaluation."""
+
+
 class Training(NamedTuple):
-    """After an epoch: its number, the metrics of each run where it was evaluated, and the state: see Epoch."""
+    """After an epoch: its number, the metrics of each run where it was evaluated, and the state: see Epoch.
+
+    fitted: (M, ceil(N / 8)) uint8, there too, which training labels each run fits, a bit each.
+    """
 
     epoch: int
     metrics: list[dict[str, float]] | None
     state: State
+    fitted: Tensor | None = None
 
 
 def model_of(run: Run, data: Data) -> Model:
@@ -195,8 +203,9 @@ def schedule(run: Run, n: int) -> tuple[list[float], int]:
 
 def beginning(run: Run, data: Data, start: Tensors) -> Begun:
     """`run` before its first step, from start weights (*shape)."""
-    first = schedule(run, len(data.train.y))[1]
-    return Begun(start, {}, first, first)
+    n = len(data.train.y)
+    first = schedule(run, n)[1]
+    return Begun(start, {}, first, first, torch.empty(0, -(-n // 8), dtype=torch.uint8) if n < RECORDED else None)
 
 
 def train(
@@ -211,8 +220,11 @@ def train(
     rates, _ = schedule(run, noisy.shape[1])
     state = _state(model, data, begun, kept)
     for epoch, now in engine.train(state, data.train.x, noisy, _plan(runs, model, data, rates)):
-        due = epoch % run.eval_every == 0 or epoch == run.epochs
-        yield Training(epoch, metrics(runs, model, now.weights, data) if due else None, now)
+        if epoch % run.eval_every and epoch != run.epochs:
+            yield Training(epoch, None, now)
+            continue
+        found, fitted = _evaluated(runs, model, now.weights, data)
+        yield Training(epoch, found, now, torch.from_numpy(np.packbits(fitted.cpu().numpy(), axis=1)))
 
 
 def replay(run: Run, step: int, model: Model, data: Data, start: Tensors) -> Tensors:
@@ -274,12 +286,18 @@ def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float])
 
 def metrics(runs: Sequence[Run], model: Model, weights: Tensors, data: Data) -> list[dict[str, float]]:
     """The accuracies and losses of M runs, one dictionary each; weights: (M, *shape)."""
+    return _evaluated(runs, model, weights, data)[0]
+
+
+def _evaluated(
+    runs: Sequence[Run], model: Model, weights: Tensors, data: Data
+) -> tuple[list[dict[str, float]], Tensor]:
     noisy = torch.stack([noisy_labels(run, data) for run in runs])
     held = [labels for run in runs if (labels := held_labels(run, data)) is not None]
     with PRECISIONS[runs[0].precision](noisy.device.type):
-        found = evaluate(forward_of(model, data), weights, data, noisy, torch.stack(held) if held else None)
+        found, fitted = evaluate(forward_of(model, data), weights, data, noisy, torch.stack(held) if held else None)
     columns = {name: values.tolist() for name, values in found.items()}
-    return [{name: column[m] for name, column in columns.items()} for m in range(len(runs))]
+    return [{name: column[m] for name, column in columns.items()} for m in range(len(runs))], fitted
 
 
 def moved(tensors: Tensors, device: torch.device) -> Tensors:

@@ -10,6 +10,7 @@ runs/<chain slug>-<hash>/level-07/ one level of a chain
     failed.json          why a run failed, and its traceback
     .lock                held by the process that works on the run
     history.csv          one row per evaluation
+    fitted.safetensors   which training labels were fitted at each evaluation; of runs that an older sdd made, none
     measures/NAME.json   what analyses found; NAME.csv their details, where they have any
 """
 
@@ -19,6 +20,7 @@ import io
 import json
 import os
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,8 +32,9 @@ from sddcli.spec import Run, from_dict, to_dict
 
 if TYPE_CHECKING:
     from filelock import FileLock
+    from torch import Tensor
 
-    from sddcli.core.types import Begun, Found, Tensors
+    from sddcli.core.types import Begun, Found, Record, Tensors
 
 SCHEMA = 1
 KEEPS = ("all", "masks", "last")
@@ -240,11 +243,17 @@ class Store:
         measures: "Mapping[str, Found]",
         facts: Mapping[str, Any],
         initial: "Tensors | None" = None,
+        fitted: "Tensor | None" = None,
     ) -> None:
-        """Writes `run` as trained. `facts` go into the manifest; `initial`, of a dense run, is kept for ever."""
+        """Writes `run` as trained. `facts` go into the manifest; `initial`, of a dense run, is kept for ever.
+
+        fitted: (E, ceil(N / 8)) uint8, at each evaluation of `history` the examples it fitted, a bit each.
+        """
         files = {"weights.safetensors": pack(weights, masks), "history.csv": rows_to_csv(history)}
         if initial is not None:
             files["initial.safetensors"] = pack(initial, {})
+        if fitted is not None:
+            files["fitted.safetensors"] = pack_fitted(fitted)
         for word, found in measures.items():
             self.save_measure(run, word, found)
         self._save(run, "trained", files, facts)
@@ -268,6 +277,8 @@ class Store:
         arrays = {f"weights/{name}": w for name, w in begun.weights.items()}
         for kept, tensors in begun.memory.items():
             arrays |= {f"memory/{kept}/{name}": w for name, w in tensors.items()}
+        if begun.fitted is not None:
+            arrays["fitted"] = begun.fitted
         name, content = f"checkpoint-{begun.step}.safetensors", pack(arrays, {})
         write(self.folder(run) / name, content)
         said = {"schema": SCHEMA, "run": to_dict(run), "step": begun.step, "since": begun.since, **facts}
@@ -289,14 +300,16 @@ class Store:
                 return None
             weights: Tensors = {}
             memory: dict[str, Tensors] = {}
-            for name, tensor in unpack(content)[0].items():
+            arrays = unpack(content)[0]
+            fitted = arrays.pop("fitted", None)  # an older sdd did not record it
+            for name, tensor in arrays.items():
                 kind, _, rest = name.partition("/")
                 if kind == "weights":
                     weights[rest] = tensor
                 else:
                     kept, _, rest = rest.partition("/")
                     memory.setdefault(kept, {})[rest] = tensor
-            return Begun(weights, memory, said["step"], said["since"]), said
+            return Begun(weights, memory, said["step"], said["since"], fitted), said
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
@@ -486,6 +499,21 @@ class Store:
             raise StoreError(f"cannot read the details of {word} of {self.folder(run)}: {error}") from None
         return list(csv.DictReader(io.StringIO(text)))
 
+    def record(self, run: Run) -> "Record | None":
+        """What was recorded of the training of a finished run, or None where nothing was."""
+        import numpy as np
+        import torch
+
+        from sddcli.core.types import Record
+
+        manifest = self.manifest(run)
+        if manifest is None or "fitted.safetensors" not in manifest["files"]:
+            return None
+        epochs = [int(row["epoch"]) for row in self.history(run, manifest)]
+        bits = unpack_fitted(self._verified(run, "fitted.safetensors", manifest)).numpy()
+        fitted = np.unpackbits(bits, axis=1, count=manifest["metrics"]["examples"]).astype(bool)
+        return Record(torch.tensor(epochs), torch.from_numpy(fitted))
+
     def history(self, run: Run, manifest: Manifest | None = None) -> list[dict[str, str]]:
         """The rows of `run`'s history.csv, as words; `manifest`, where it was read before."""
         return list(csv.DictReader(io.StringIO(self._verified(run, "history.csv", manifest).decode())))
@@ -601,3 +629,26 @@ def unpack_masks(content: bytes) -> "Tensors":
         bits = np.unpackbits(arrays[f"{name}.mask"], count=int(np.prod(shape)))
         masks[name] = torch.from_numpy(bits.astype(bool).reshape(shape))
     return masks
+
+
+def pack_fitted(bits: "Tensor") -> bytes:
+    """(E, bytes) uint8 as safetensors: what changed from one row to the next, which is little, compressed."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    rows = bits.cpu().numpy()
+    changes = rows ^ np.concatenate([np.zeros_like(rows[:1]), rows[:-1]])
+    packed = np.frombuffer(zlib.compress(changes.tobytes(), 9), np.uint8)
+    return save({"changes": packed}, metadata={"shape": json.dumps(list(rows.shape))})
+
+
+def unpack_fitted(content: bytes) -> "Tensor":
+    """The bits that `pack_fitted` packed."""
+    import numpy as np
+    import torch
+    from safetensors.numpy import load
+
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    changes = np.frombuffer(zlib.decompress(load(content)["changes"].tobytes()), np.uint8)
+    rows = changes.reshape(json.loads(header["__metadata__"]["shape"]))
+    return torch.from_numpy(np.bitwise_xor.accumulate(rows, axis=0))

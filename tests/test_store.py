@@ -21,7 +21,7 @@ from sddcli.recipes import prune_retrain
 from sddcli.recipes.verifying import verified
 from sddcli.resolve import runs
 from sddcli.spec import Run
-from sddcli.store import Store, StoreError, pack, unpack, write
+from sddcli.store import Store, StoreError, pack, pack_fitted, unpack, unpack_fitted, write
 
 DENSE = Run("digits", "lenet-300-100", epochs=2)
 RUN = replace(DENSE, criterion="magnitude", retraining="lottery", rate=0.2, level=2)
@@ -52,6 +52,16 @@ def test_equal_weights_are_equal_bytes_in_any_order() -> None:
     masks = {name: torch.ones(2, dtype=torch.bool) for name in "abc"}
     weights = {name: torch.ones(2) for name in "abc"}
     assert pack(weights, masks) == pack(dict(reversed(weights.items())), dict(reversed(masks.items())))
+
+
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=9)))
+def test_what_was_fitted_is_found_bit_for_bit(bits: np.ndarray) -> None:
+    assert np.array_equal(unpack_fitted(pack_fitted(torch.from_numpy(bits))).numpy(), bits)
+
+
+def test_what_does_not_change_takes_no_room() -> None:
+    bits = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (1, 1000), np.uint8)).expand(50, -1)
+    assert len(pack_fitted(bits)) < 1000 + 500
 
 
 def test_only_kept_weights_take_room() -> None:

@@ -39,8 +39,10 @@ def answers(forward: Forward, weights: Tensors, x: Tensor, y: Tensor) -> tuple[T
 
 def evaluate(
     forward: Forward, weights: Tensors, data: Data, noisy: Tensor, held: Tensor | None = None
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], Tensor]:
     """All accuracies and losses of M models, each (M,) float64; noisy: (M, N) the labels they were trained on.
+
+    Also (M, N) bool, which of these labels they fit.
 
     `train_accuracy` counts against the noisy labels, `clean_accuracy` is that on the truly labelled examples,
     `memorized` the share of wrong labels that are fitted (NaN without wrong labels), `test_accuracy` counts
@@ -62,4 +64,4 @@ def evaluate(
     if data.held is not None and held is not None:
         guessed, held_loss = answers(forward, weights, data.held.x, held)
         found |= {"validation_accuracy": (guessed == held).double().mean(1), "validation_loss": held_loss}
-    return found
+    return found, fitted

@@ -77,13 +77,23 @@ class Trained(NamedTuple):
     masks: Tensors
 
 
+class Record(NamedTuple):
+    """What a model answered during its training. fitted: (E, N) bool, did it give example n the label it was
+    trained on; epochs: (E,) those after which it was asked.
+    """
+
+    epochs: Tensor
+    fitted: Tensor
+
+
 class Subject(NamedTuple):
     """One finished run as an analysis sees it; tensors (*shape) unless said otherwise.
 
     forward: of M models, on inputs as `data` holds them. labels: (N,) those it was trained on; the wrong ones are
     where they differ from the true. stream(*names): its random generator for what `names` names. start(): the
     weights that its own training started from, before its masks; parent(): the network that it was pruned from,
-    None of a dense run. Both are made when asked for, and raise StoreError where files are gone.
+    None of a dense run. Both are made when asked for, and raise StoreError where files are gone. record(): what
+    was recorded of its training, None where nothing was; dense(): the same of the dense run that it grew from.
     """
 
     net: Trained
@@ -93,6 +103,8 @@ class Subject(NamedTuple):
     stream: Callable[..., np.random.Generator]
     start: Callable[[], Tensors]
     parent: Callable[[], Trained | None]
+    record: Callable[[], Record | None] = lambda: None
+    dense: Callable[[], Record | None] = lambda: None
 
 
 class Found(NamedTuple):
@@ -118,12 +130,17 @@ class State:
 
 
 class Begun(NamedTuple):
-    """One model in the middle of its training, tensors (*shape): what is needed to go on to the bit. See State."""
+    """One model in the middle of its training, tensors (*shape): what is needed to go on to the bit. See State.
+
+    fitted: (E, ceil(N / 8)) uint8, at each evaluation so far the examples it fitted, a bit each; None where that is
+    not recorded.
+    """
 
     weights: Tensors
     memory: dict[str, Tensors]
     step: int
     since: int
+    fitted: Tensor | None = None
 
 
 class Epoch(NamedTuple):

@@ -168,7 +168,7 @@ def telling(summary: pd.DataFrame) -> list[tuple[int, str]]:
         peak = rows["test_accuracy"][rows["phase"] == "sweet"].idxmax()
         found |= {rows["test_accuracy"].loc[:peak].idxmin(): "worst", peak: "best"}
     found.setdefault(rows.index[-1], "last")
-    return [(int(level), f"{name}, {100 * rows['sparsity'][level]:.4g} % removed") for level, name in found.items()]
+    return [(int(level), f"{name}, {100 * rows['sparsity'][level]:.4g}% removed") for level, name in found.items()]
 
 
 def shaded(ax: Axes, summary: pd.DataFrame) -> None:

@@ -1,6 +1,7 @@
 """Measuring: analyses of one finished run, from the store and back to it."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 
@@ -8,7 +9,7 @@ from sddcli import stages
 from sddcli.core import seeds
 from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of
-from sddcli.core.types import Data, Found, Subject, Tensors, Trained
+from sddcli.core.types import Data, Found, Record, Subject, Tensors, Trained
 from sddcli.core.words import pick
 from sddcli.datasets.load import load
 from sddcli.recipes.starting import start
@@ -37,6 +38,10 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
     def parent() -> Trained | None:
         return Trained(net.initial, *map(here, store.weights(masks_of(run).run))) if run.level else None
 
+    def recorded(run: Run) -> Record | None:
+        found = store.record(run)
+        return found and Record(*(part.to(data.train.y.device) for part in found))
+
     return Subject(
         net,
         stages.forward_of(model, data),
@@ -45,6 +50,8 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
         partial(seeds.stream, run.seed, "analysis", run.level),
         lambda: here(start(store, run, model, data)),
         parent,
+        lambda: recorded(run),
+        lambda: recorded(replace(run, level=0)),
     )
 
 

@@ -11,6 +11,7 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from sddcli import stages
 from sddcli.core import masks
@@ -210,10 +211,15 @@ def _train_together(
 ) -> None:
     began = saved = time.perf_counter()
     histories = {run: list(each.history) for run, each in ready.items()}
+    # What an older sdd began has no record of its first evaluations, and gets none.
+    records = {run: each.begun.fitted for run, each in ready.items() if each.begun.fitted is not None}
     runs, kept = list(ready), [each.net.masks for each in ready.values()]
     for now in stages.train(runs, model, data, [each.begun for each in ready.values()], kept):
         for run, row in zip(runs, now.metrics or [], strict=False):
             histories[run].append({"epoch": now.epoch, **_finite(row)})
+        for m, run in enumerate(runs if now.fitted is not None else ()):
+            if now.fitted is not None and run in records:
+                records[run] = torch.cat([records[run], now.fitted[m : m + 1]])
         report(Advanced(tuple(runs), now.epoch, now.metrics))
         spent = (time.perf_counter() - began) / len(runs)
         stop = pace.stopping()
@@ -221,7 +227,8 @@ def _train_together(
             saved = time.perf_counter()
             for m, (run, each) in enumerate(ready.items()):
                 said = {"data": facts["data"], "seconds": each.seconds + spent, "history": histories[run]}
-                store.save_checkpoint(run, stages.paused(now.state, m), said)
+                begun = stages.paused(now.state, m)._replace(fitted=records.get(run))
+                store.save_checkpoint(run, begun, said)
             if stop:
                 return
     for m, (run, each) in enumerate(ready.items()):
@@ -231,7 +238,8 @@ def _train_together(
             continue
         timed = {"seconds": round(each.seconds + spent, 3), "side_by_side": len(runs)}
         try:
-            _save(store, run, each.net._replace(final=final), model, data, histories[run], {**facts, **timed})
+            net, said = each.net._replace(final=final), {**facts, **timed}
+            _save(store, run, net, model, data, histories[run], records.get(run), said)
         except StoreError as error:
             _fail(store, run, error, report)
             continue
@@ -290,6 +298,7 @@ def _save(
     model: Model,
     data: Data,
     history: list[Row],
+    fitted: Tensor | None,
     facts: Mapping[str, Any],
 ) -> None:
     """Measures a finished training and hands it to the store."""
@@ -308,7 +317,7 @@ def _save(
         with suppress(StoreError):  # a lost file that only a measure asks for costs no training
             measures[word] = measuring.found(word, seen)
     initial = net.initial if run.level == 0 else None
-    store.save_trained(run, net.final, net.masks, history, measures, {**facts, "metrics": metrics}, initial)
+    store.save_trained(run, net.final, net.masks, history, measures, {**facts, "metrics": metrics}, initial, fitted)
 
 
 def _chosen(history: Sequence[Row]) -> Row:

@@ -7,10 +7,18 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from sddcli.plots import best_epoch, double_descent, learning_distance, memorization, movement, stability
+from sddcli.plots import (
+    best_epoch,
+    double_descent,
+    learning_distance,
+    learning_order,
+    memorization,
+    movement,
+    stability,
+)
 from sddcli.plots.style import X_AXES, landmarks, placed, replicates
 
-DRAWN = (best_epoch, double_descent, learning_distance, memorization, movement, stability)
+DRAWN = (best_epoch, double_descent, learning_distance, learning_order, memorization, movement, stability)
 
 
 def summary(settings: int = 1, n: int = 3, top: float = 0.999) -> pd.DataFrame:

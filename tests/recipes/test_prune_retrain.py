@@ -197,6 +197,49 @@ def test_a_batch_stopped_in_its_middle_goes_on_to_the_same_bits(
         assert {path.name for path in store.folder(run).iterdir() if path.name[0] != "m"} == set(files(whole, run))
 
 
+@pytest.mark.parametrize("change", [{}, {**PRUNED, "rewind": "5it"}, {"train_size": 1297, "epochs": 2}])
+def test_what_is_fitted_at_each_evaluation_is_recorded(tmp_path: Path, change: dict[str, object]) -> None:
+    run, store, events = tiny(**change), Store(tmp_path), list[Event]()
+    for each in with_parents([run]):
+        prune_retrain.work(store, [each], {}, "cpu", events.append)
+    record, history = store.record(run), store.history(run)
+    data = load("digits", run.train_size)
+    wrong = stages.noisy_labels(run, data) != data.train.y
+    assert record and record.fitted.shape == (len(history), len(wrong))
+    for epoch, fitted, row in zip(record.epochs, record.fitted, history, strict=True):
+        assert int(epoch) == int(row["epoch"])
+        assert fitted.double().mean().item() == pytest.approx(float(row["train_accuracy"]))
+        assert fitted[wrong].double().mean().item() == pytest.approx(float(row["memorized"]))
+    forward = stages.forward_of(stages.model_of(run, data), data)
+    weights = {name: w.unsqueeze(0) for name, w in store.weights(run)[0].items()}
+    said = forward(weights, data.train.x.unsqueeze(0), False)[0].argmax(1)
+    assert torch.equal(record.fitted[-1], said == stages.noisy_labels(run, data))
+
+
+def test_what_an_older_sdd_began_is_finished_without_a_record(tmp_path: Path) -> None:
+    runs = [tiny(seed=seed) for seed in range(2)]
+    whole, store, events = Store(tmp_path / "whole"), Store(tmp_path / "older"), list[Event]()
+    prune_retrain.work(whole, runs, {}, "cpu", events.append)
+    prune_retrain.work(store, runs, {}, "cpu", events.append, prune_retrain.Pace(1e9, After(2)))
+    begun, said = store.checkpoint(runs[0]) or (None, {})
+    assert begun and begun.fitted is not None and begun.fitted.shape == (1, 13)
+    store.save_checkpoint(runs[0], begun._replace(fitted=None), said)
+    prune_retrain.work(store, runs, {}, "cpu", events.append)
+    assert store.record(runs[0]) is None and store.record(runs[1]) is not None
+    assert files(store, runs[1]) == files(whole, runs[1])
+    assert {*files(whole, runs[0]).items()} - {*files(store, runs[0]).items()} == {
+        ("fitted.safetensors", files(whole, runs[0])["fitted.safetensors"])
+    }
+
+
+def test_of_very_many_examples_nothing_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "RECORDED", 100)
+    store, fewer, as_many = Store(tmp_path), tiny(train_size=99), tiny()
+    for run in (fewer, as_many):
+        prune_retrain.work(store, [run], {}, "cpu", lambda event: None)
+    assert store.record(fewer) is not None and store.record(as_many) is None
+
+
 def test_runs_saved_at_different_steps_and_not_at_all_are_one_batch(tmp_path: Path) -> None:
     runs = [tiny(seed=seed) for seed in range(3)]
     whole, store, events = Store(tmp_path / "whole"), Store(tmp_path / "stopped"), list[Event]()
