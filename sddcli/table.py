@@ -188,8 +188,11 @@ def title(frame: pd.DataFrame) -> str:
 
 
 def measured(store: Store, measure: str, ids: Collection[str]) -> pd.DataFrame:
-    """What analysis `measure` found about the runs with these ids: run, level, and its numbers."""
-    frame = pd.read_csv(store.root / "measures" / f"{stem_of(measure)}.csv", dtype={"run": str})
+    """What analysis `measure` found about the runs with these ids: run, level, and its numbers; no rows for nothing."""
+    path = store.root / "measures" / f"{stem_of(measure)}.csv"
+    if not path.exists():
+        return pd.DataFrame({"run": [], "level": []})
+    frame = pd.read_csv(path, dtype={"run": str})
     return frame[frame["run"].isin(ids)]
 
 

@@ -71,9 +71,10 @@ def analyze(
     shown = {
         word: _judged(store, frame, word) if word not in of_runs else _measured(store, frame, word) for word in words
     }
+    shown = {word: values for word, values in shown.items() if not values.empty}
     if as_json:
         found = {word: json.loads(values.to_json(orient="records")) for word, values in shown.items()}
-        print(json.dumps(found if len(words) > 1 else found[words[0]], indent=1))
+        print(json.dumps(found if len(words) > 1 else found.get(words[0], []), indent=1))
     else:
         for word, values in shown.items():
             _show(store, frame, word, values)
@@ -109,7 +110,8 @@ def _measured(store: Store, frame: "pd.DataFrame", word: str) -> "pd.DataFrame":
     from sddcli import table
 
     values = table.measured(store, word, set(frame["run"]))
-    table.save(table.correlations(frame, values), store.root, f"{word}-correlations")
+    if not values.empty:
+        table.save(table.correlations(frame, values), store.root, f"{word}-correlations")
     return values
 
 

@@ -46,6 +46,28 @@ def test_what_cannot_be_measured_is_named_and_the_rest_is(sdd: Sdd, trained: Pat
     assert len(pd.read_csv(root / "measures" / "learning-distance.csv")) == 11
 
 
+def test_runs_of_an_older_version_were_not_recorded(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+
+    def forget(pattern: str) -> None:
+        for path in root.glob(pattern):
+            manifest = json.loads(path.read_text())
+            if manifest["files"].pop("fitted.safetensors", None):
+                path.write_text(json.dumps(manifest))
+                path.with_name("fitted.safetensors").unlink()
+
+    forget("*/level-02/manifest.json")
+    said = sdd("analyze", "memorization", root)
+    assert said.code == 3 and said.err.count("was not recorded") == said.err.count("\n") == 3
+    assert len(pd.read_csv(root / "measures" / "memorization.csv")) == 9
+    for path in root.rglob("measures/memorization*"):
+        path.unlink()
+    forget("**/manifest.json")
+    said = sdd("analyze", "memorization", root)
+    assert said.code == 3 and said.err.count("was not recorded") == said.err.count("\n") == 12 and not said.out
+    assert sdd("analyze", "memorization", root, "--json").json == [] and sdd("verify", root).code == 0
+
+
 @pytest.mark.parametrize("figure", members("plots"))
 @pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
 def test_every_figure_from_runs_and_from_csv(

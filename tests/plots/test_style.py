@@ -9,6 +9,7 @@ from matplotlib.colors import to_hex
 
 from sddcli.plots import (
     best_epoch,
+    calibration,
     double_descent,
     learning_distance,
     learning_order,
@@ -16,9 +17,9 @@ from sddcli.plots import (
     movement,
     stability,
 )
-from sddcli.plots.style import X_AXES, landmarks, placed, replicates
+from sddcli.plots.style import X_AXES, landmarks, placed, replicates, telling
 
-DRAWN = (best_epoch, double_descent, learning_distance, learning_order, memorization, movement, stability)
+DRAWN = (best_epoch, calibration, double_descent, learning_distance, learning_order, memorization, movement, stability)
 
 
 def summary(settings: int = 1, n: int = 3, top: float = 0.999) -> pd.DataFrame:
@@ -87,6 +88,27 @@ def test_phases_are_shaded_and_named() -> None:
     figure = double_descent.draw(summary().assign(phase=phases), [], "title")
     assert [text.get_text() for text in figure.axes[0].texts] == ["light", "critical", "sweet", "collapsed"]
     assert len(double_descent.draw(summary().assign(phase=None), [], "title").axes[0].texts) == 0
+
+
+def test_levels_that_tell_phases_apart() -> None:
+    phases = ["light"] * 10 + ["critical"] * 8 + ["sweet"] * 10 + ["collapsed"] * 3
+    test = [0.7] * 10 + [0.6, 0.5] + [0.6] * 6 + [0.8] * 5 + [0.9] + [0.8] * 4 + [0.3] * 3
+    found = telling(summary(top=1).assign(phase=phases, test_accuracy=test))
+    assert [level for level, _ in found] == [0, 11, 23, 30]
+    assert [name.split(",")[0] for _, name in found] == ["dense", "worst", "best", "last"]
+    assert found[1][1] == "worst, 91.41% removed"
+    assert [level for level, _ in telling(summary().assign(phase=None))] == [0, 30]
+
+
+def test_reliability_diagrams_of_one_setting_only() -> None:
+    rows = [
+        {"level": level, "bin": b, "confidence": b / 15, "accuracy": b / 15 if b > 2 else math.nan, "n": 3}
+        for level in (0, 30)
+        for b in range(1, 16)
+    ]
+    axes = calibration.draw(summary(), [], "title", "sparsity", pd.DataFrame(rows)).axes
+    assert len(axes) == 3 and [len(line.get_xdata()) for line in axes[2].lines] == [2, 13, 13]
+    assert len(calibration.draw(summary(3), ["noise"], "title", "sparsity", pd.DataFrame(rows)).axes) == 2
 
 
 @pytest.mark.parametrize("x", X_AXES)
