@@ -54,19 +54,21 @@ def draw(
         grey = GREY if varied else COLOURS[0]
         entries += [("test set", grey, "-"), ("correctly labelled", grey, "--"), ("wrongly labelled", grey, ":")]
         if one and details is not None:
-            _diagram(axes[2], summary, details)
+            entries += _diagram(axes[2], summary, details)
         legend(figure, entries)
         headline(axes[0], title, summary)
     return figure
 
 
-def _diagram(ax: Axes, summary: pd.DataFrame, details: pd.DataFrame) -> None:
-    """Accuracy against confidence, bin by bin, at a few levels; where they were equal is dotted."""
+def _diagram(ax: Axes, summary: pd.DataFrame, details: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Accuracy against confidence, bin by bin, at a few levels; where they were equal is dotted. Returns its legend."""
+    entries = []
     ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
     for colour, (level, name) in zip(COLOURS[1:], telling(summary), strict=False):
         rows = details[details["level"] == level].dropna(subset="accuracy").sort_values("bin")
-        ax.plot(rows["confidence"], rows["accuracy"], color=colour, marker="o", markersize=2.5, label=name)
+        ax.plot(rows["confidence"], rows["accuracy"], color=colour, marker="o", markersize=2.5)
+        entries.append((name, colour, "-"))
     percent_axis(ax, "accuracy, test set")
     ax.xaxis.set_major_formatter(ax.yaxis.get_major_formatter())
     ax.set_xlabel("confidence, test set")
-    ax.legend(loc="upper left", handlelength=1.2)
+    return entries
