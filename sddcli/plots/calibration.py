@@ -38,7 +38,7 @@ def draw(
     labelled training examples. Of one setting, a reliability diagram of the levels that tell its phases apart.
     """
     summary, one = placed(summary, x), not varied and details is not None
-    with panels(rows=3 if one else 2, height=2.2, shared=False) as (figure, axes):
+    with panels(rows=3 if one else 2, height=2.2, apart=1 if one else 0) as (figure, axes):
         entries = []
         for label, colour, curve in curves(summary, varied):
             band(axes[0], curve, "test_ece", color=colour, marker="o", markersize=2.5)
