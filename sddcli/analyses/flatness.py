@@ -1,0 +1,83 @@
+"""Flatness: loss and accuracy around a network, along random directions scaled like its filters (Li et al. 2018)."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from sddcli.core.evaluate import answers
+from sddcli.core.types import Found, Subject, Tensors, Trained
+
+Place = tuple[float, ...]
+"""How many steps from the network along each direction."""
+
+
+def measure(
+    subject: Subject, *, directions: int = 5, points: int = 11, reach: float = 0.5, plane: int = 0, masked: int = 1
+) -> Found:
+    """Loss and accuracy at w + step * d: d a random direction whose filters are as long as those of w.
+
+    d is Gaussian, each filter of it scaled to d * |w| / (|d| + 1e-10); biases and all of BatchNorm, its statistics
+    too, stay as they are (Li et al. 2018). masked=1: pruned weights stay 0; masked=0: they are moved as well.
+    Rows: means over so many `directions` at `points` steps from -reach to reach, against the labels trained on and,
+    of the test set, the true ones; with plane=21 one grid of 21 x 21 steps, `across` along a second direction.
+    Values: how much loss rises and accuracy is lost at distance `reach`, mean over both ways along each direction.
+    """
+    count, size = (2, plane) if plane else (directions, points)
+    if count < 1 or size < 3 or size % 2 == 0 or not reach > 0:
+        raise ValueError("flatness takes directions from 1, odd numbers of points from 3, and a reach above 0")
+    ways = [direction(subject.net, subject.stream, k, bool(masked)) for k in range(count)]
+    axis = [reach * k / (size // 2) for k in range(-(size // 2), size // 2 + 1)]
+
+    def along(step: float) -> list[Place]:
+        return [tuple(step if at == k else 0.0 for at in range(count)) for k in range(count)]
+
+    shown: dict[tuple[float, float], list[Place]] = {(step, 0.0): along(step) for step in axis}
+    if plane:
+        shown = {(step, across): [(step, across)] for across in axis for step in axis}
+    found = _looked(subject, ways, list(dict.fromkeys(place for places in shown.values() for place in places)))
+    rows, values = [], {}
+    for split in ("train", "test"):
+        for (step, across), places in shown.items():
+            loss, accuracy = np.mean([found[split, place] for place in places], axis=0).tolist()
+            rows.append({"split": split, "step": step, "across": across, "loss": loss, "accuracy": accuracy})
+        here = found[split, along(0.0)[0]]
+        there = np.mean([found[split, place] for place in along(-reach) + along(reach)], axis=0)
+        values[f"flatness_{split}_loss_rise"] = float(there[0] - here[0])
+        values[f"flatness_lost_{split}_accuracy"] = float(here[1] - there[1])
+    return Found(values, rows)
+
+
+def direction(net: Trained, stream: Callable[..., np.random.Generator], number: int, masked: bool) -> Tensors:
+    """A random direction (*shape) of each weight matrix and convolution, filters (rows) as long as those of `net`."""
+    found = {}
+    for name, w in net.final.items():
+        if w.ndim > 1:
+            drawn = stream("flatness", number, name).standard_normal(tuple(w.shape), dtype=np.float32)
+            d = torch.from_numpy(drawn).to(w.device)
+            d = d * net.masks[name] if masked and name in net.masks else d
+            found[name] = d * (_lengths(w) / (_lengths(d) + 1e-10))
+    return found
+
+
+def _lengths(w: torch.Tensor) -> torch.Tensor:
+    """The L2 norm of each filter, (out, 1, ...)."""
+    norms: torch.Tensor = w.flatten(1).norm(dim=1)
+    return norms.view(-1, *[1] * (w.ndim - 1))
+
+
+def _looked(
+    subject: Subject, ways: Sequence[Tensors], places: Sequence[Place]
+) -> dict[tuple[str, Place], tuple[float, float]]:
+    """(split, place) -> loss and accuracy there."""
+    splits = {"train": (subject.data.train.x, subject.labels), "test": subject.data.test}
+    found = {}
+    # One place after the other: side by side, MLPs were not faster, since their inner values leave the cache.
+    for place in places:
+        weights = {name: w.unsqueeze(0) for name, w in subject.net.final.items()}
+        for step, way in zip(place, ways, strict=True):
+            weights |= {name: weights[name] + step * d for name, d in way.items() if step}
+        for split, (x, y) in splits.items():
+            said, loss = answers(subject.forward, weights, x, y.unsqueeze(0))
+            found[split, place] = float(loss), float((said[0] == y).double().mean())
+    return found
