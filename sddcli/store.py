@@ -12,6 +12,9 @@ runs/<chain slug>-<hash>/level-07/ one level of a chain
     history.csv          one row per evaluation
     fitted.safetensors   which training labels were fitted at each evaluation; of runs that an older sdd made, none
     measures/NAME.json   what analyses found; NAME.csv their details, where they have any
+runs/pairs/<id>-<id>/            what analyses found about the way from one run to another
+    manifest.json        which runs these are
+    measures/NAME.json   as of a run
 """
 
 import csv
@@ -28,6 +31,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sddcli.pairs import Pair
 from sddcli.spec import Run, from_dict, to_dict
 
 if TYPE_CHECKING:
@@ -76,8 +80,10 @@ class Store:
             raise StoreError(f"{folder} is no folder of a run: it has no manifest.json")
         return store, from_dict(manifest["run"])
 
-    def folder(self, run: Run) -> Path:
-        """Where `run` lives; a chain's folder carries the id of its level 1."""
+    def folder(self, run: Run | Pair) -> Path:
+        """Where `run`, or what is known of a pair, lives; a chain's folder carries the id of its level 1."""
+        if isinstance(run, Pair):
+            return self.root / "pairs" / f"{run.a.id}-{run.b.id}"
         chain = self.root / f"{run.slug}-{run.chain}"
         return chain / f"level-{run.level:02d}" if run.level else chain
 
@@ -463,20 +469,32 @@ class Store:
             )
         return content
 
-    def save_measure(self, run: Run, word: str, found: "Found") -> None:
-        """Writes what the analysis that `word` means, with its parameters, found about `run`."""
+    def save_measure(self, run: Run | Pair, word: str, found: "Found") -> None:
+        """Writes what the analysis that `word` means, with its parameters, found about `run`, or a pair of runs."""
         folder, stem = self.folder(run) / "measures", stem_of(word)
+        if isinstance(run, Pair):
+            said = {"schema": SCHEMA, "runs": [to_dict(each) for each in run]}
+            write(self.folder(run) / "manifest.json", (json.dumps(said, indent=1) + "\n").encode())
         rows = [{name: _finite(value) for name, value in row.items()} for row in found.rows]
         if rows:  # first: what has its values is measured
             write(folder / f"{stem}.csv", rows_to_csv(rows))
         values = {name: _finite(value) for name, value in found.values.items()}
         write(folder / f"{stem}.json", (json.dumps(values, indent=1) + "\n").encode())
 
-    def has_measure(self, run: Run, word: str) -> bool:
+    def pairs(self) -> Iterator[Pair]:
+        """Every pair of runs that an analysis has looked at, in the order of their paths. Raises StoreError."""
+        for path in sorted((self.root / "pairs").glob("*/manifest.json")):
+            try:
+                a, b = map(from_dict, json.loads(path.read_text(encoding="utf-8"))["runs"])
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                raise StoreError(f"{path} is damaged ({error}); remove {path.parent} to measure again") from None
+            yield Pair(a, b)
+
+    def has_measure(self, run: Run | Pair, word: str) -> bool:
         """Whether an analysis has looked at `run`."""
         return (self.folder(run) / "measures" / f"{stem_of(word)}.json").exists()
 
-    def measures(self, run: Run) -> dict[str, dict[str, float | None]]:
+    def measures(self, run: Run | Pair) -> dict[str, dict[str, float | None]]:
         """Analysis, as stem_of gives it -> its numbers, of all analyses of `run` so far."""
         found = {}
         for path in sorted((self.folder(run) / "measures").glob("*.json")):
@@ -489,7 +507,7 @@ class Store:
             found[path.stem] = values
         return found
 
-    def details(self, run: Run, word: str) -> list[dict[str, str]]:
+    def details(self, run: Run | Pair, word: str) -> list[dict[str, str]]:
         """The rows that an analysis found about `run`, as words; none where it has none, or has not looked."""
         try:
             text = (self.folder(run) / "measures" / f"{stem_of(word)}.csv").read_text(encoding="utf-8")

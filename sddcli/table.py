@@ -146,7 +146,7 @@ def varied(frame: pd.DataFrame) -> list[str]:
 
 def summary(frame: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:
     """Mean, `_std` (of the sample, NaN for one seed) and `n` over seeds of each setting, level, and `keys`."""
-    numbers = [name for name in frame.columns if name not in (*FIELDS, "chain", "run", *keys)]
+    numbers = [name for name in frame.columns if name not in (*FIELDS, "chain", "run", "other", *keys)]
     groups = frame.groupby([*varied(frame), "level", *keys], sort=True)
     mean, std = groups[numbers].mean(), groups[numbers].std().add_suffix("_std")
     return pd.concat([mean, std, groups.size().rename("n")], axis=1).reset_index()
@@ -194,6 +194,24 @@ def measured(store: Store, measure: str, ids: Collection[str]) -> pd.DataFrame:
         return pd.DataFrame({"run": [], "level": []})
     frame = pd.read_csv(path, dtype={"run": str})
     return frame[frame["run"].isin(ids)]
+
+
+def paired(store: Store, word: str) -> pd.DataFrame:
+    """What an analysis of pairs found, saved beside the other measures with its details, a row each pair.
+
+    run, level: where the way ends; other, other_level: where it begins; kind: see sddcli.pairs; its numbers.
+    """
+    rows, told = [], []
+    for pair in store.pairs():
+        ends = {"run": pair.b.id, "level": pair.b.level, "other": pair.a.id, "other_level": pair.a.level}
+        found = store.measures(pair).get(stem_of(word))
+        if found is not None:
+            rows.append({**ends, "kind": pair.kind, **found})
+            told += [{**ends, "kind": pair.kind, **row} for row in store.details(pair, word)]
+    frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["run", "level", "other", "other_level", "kind"])
+    save(frame, store.root, word)
+    save(pd.DataFrame(told), store.root, f"{word}-details")
+    return frame
 
 
 def correlations(frame: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:

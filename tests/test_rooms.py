@@ -15,17 +15,18 @@ MAY = {
     "core": {"core"},
     "spec": CORE_WORDS,
     "events": {"spec"},
-    "store": {"spec", "core.types"},
+    "pairs": {"spec", "core.retraining"},
+    "store": {"pairs", "spec", "core.types"},
     "datasets": {"core", "datasets"},
     "stages": {"core", "spec"},
-    "analyses": {"core"},  # analyses/curves look at whole curves, numbers only
-    "recipes": {"stages", "analyses", "store", "datasets", "events", "spec", "core", "recipes"},
-    "launchers": {"recipes", "analyses.curves.double_descent", "index", "store", "events", "spec", "launchers"},
+    "analyses": {"core"},  # analyses/curves look at whole curves, numbers only; analyses/pairs at two networks
+    "recipes": {"stages", "analyses", "store", "pairs", "datasets", "events", "spec", "core", "recipes"},
+    "launchers": {"recipes", "analyses.curves.double_descent", "index", "store", "pairs", "events", "spec", "launchers"},
     "index": {"store", "spec"},
     "table": {"index", "store", "spec"},
     "plots": {"plots.style"},
     "resolve": {"spec", "core.words", "core.retraining"},
-    "cli": {"resolve", "launchers", "table", "plots", "store", "events", "spec", "core.words", "cli"},
+    "cli": {"resolve", "launchers", "table", "plots", "store", "pairs", "events", "spec", "core.words", "cli"},
     "notebook": {"recipes", "stages", "datasets", "store", "spec", "core"},
     "__main__": {"cli"},
 }

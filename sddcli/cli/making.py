@@ -238,7 +238,8 @@ def _show(store: Store, asked: Sequence[Run], as_json: bool) -> None:
     from sddcli.launchers import looking
 
     ids = {run.id for run in asked}
-    for failure in looking.analyze(store, ["learning-distance"], ids, 1, "cpu", lambda *_: None):
+    finished = looking.runs(store, ids)
+    for failure in looking.analyze(store, ["learning-distance"], finished, 1, "cpu", lambda *_: None):
         print(f"sdd: {failure.reason}", file=sys.stderr)
     frame = table.of_runs(table.export(store, ids), asked)
     if as_json:

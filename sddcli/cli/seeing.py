@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,7 +29,8 @@ from sddcli.cli.options import (
 )
 from sddcli.core.words import unknown
 from sddcli.events import Failed
-from sddcli.spec import FIELDS, Value
+from sddcli.pairs import Pair, natural
+from sddcli.spec import FIELDS, Run
 from sddcli.store import Store, StoreError, stem_of
 
 if TYPE_CHECKING:
@@ -37,40 +39,62 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-MEASURES = sorted([*members("analyses"), *members("analyses/curves")])
+FOLDERS = ("analyses", "analyses/curves", "analyses/pairs")
+MEASURES = {name: folder for folder in FOLDERS for name in members(folder)}
+"""Each analysis, and the folder that says what it looks at: a run, whole curves, or a pair of runs."""
+PAIR_KINDS = names_in("pairs.PAIRS")
+ENDS = ("other", "other_level", "kind")  # what tells pairs apart, of which run and level are one end
 X_AXES = names_in("plots.style.X_AXES")
 XAxis = Annotated[str, typer.Option("--x", metavar="AXIS", help=f"Along what: {', '.join(X_AXES)}.")]
+Pairs = Annotated[
+    str, typer.Option("--pairs", metavar="|".join(PAIR_KINDS), help="Which pairs; unless told redense, else levels.")
+]
+Between = Annotated[
+    list[Path], typer.Option("--between", metavar="RUN", help="Instead this pair: folders of two runs, said twice.")
+]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Figure: .png, .pdf or .svg.")]
 
 
 def analyze(
-    measure: Annotated[str, typer.Argument(help=f"What to measure, a list too: {', '.join(MEASURES)}, or all.")],
+    measure: Annotated[
+        str, typer.Argument(help=f"What to measure, a list too: {', '.join(sorted(MEASURES))}, or all.")
+    ],
     runs: Annotated[Path, typer.Argument(metavar="[RUNS]", help="Folder of runs.")] = DEFAULT_RUNS,
     where: Where = [],
+    pairs: Pairs = "",
+    between: Between = [],
     device: Device = "auto",
     workers: Workers = None,
     data_dir: DataDir = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure finished runs; what was measured before is not computed again.
+    """Measure finished runs, or pairs of them; what was measured before is not computed again.
 
     Example: sdd analyze learning-distance runs/
     """
     data_in(data_dir)
-    words = [*members("analyses"), *members("analyses/curves")] if measure == "all" else measure.split(",")
+    words = list(MEASURES) if measure == "all" else measure.split(",")
     for word in words:
         if word.split(":")[0] not in MEASURES:
             raise unknown("measure", word, MEASURES)
-    store, asked = Store(runs), where_of(where)
-    of_runs = [word for word in words if word not in members("analyses/curves")]
-    failures = _look(store, of_runs, asked, workers, device) if of_runs else []
+    of = {folder: [word for word in words if MEASURES[word.split(":")[0]] == folder] for folder in FOLDERS}
+    if (pairs or between) and not of["analyses/pairs"]:
+        raise ValueError(f"--pairs and --between are for {', '.join(members('analyses/pairs'))}")
     from sddcli import table
+    from sddcli.launchers import looking
 
-    frame = table.grown(table.select(table.export(store), asked))
-    shown = {
-        word: _judged(store, frame, word) if word not in of_runs else _measured(store, frame, word) for word in words
-    }
+    asked = where_of(where)
+    store, compared = _between(between) if between else (Store(runs), [])
+    failures: list[Failed] = []
+    if len(of["analyses/curves"]) < len(words):
+        finished = looking.runs(store, set(table.select(table.results(store), asked)["run"]))
+        failures += _look(store, of["analyses"], finished, workers, device)
+    if of["analyses/pairs"]:
+        compared = compared or _natural(finished, pairs)
+        failures += _look(store, of["analyses/pairs"], compared, workers, device)
+    frame = table.select(table.export(store), asked)
+    shown = {word: _found(store, frame, word, compared) for word in words}
     shown = {word: values for word, values in shown.items() if not values.empty}
     if as_json:
         found = {word: json.loads(values.to_json(orient="records")) for word, values in shown.items()}
@@ -82,20 +106,39 @@ def analyze(
         raise SystemExit(4 if any(failure.damaged for failure in failures) else 3)
 
 
+def _between(folders: list[Path]) -> tuple[Store, list[Pair]]:
+    """The store of two runs' folders, and their pair."""
+    if len(folders) != 2:
+        raise ValueError(f"--between is said twice, once for each of two runs, and here {len(folders)} times")
+    (store, a), (other, b) = map(Store.holding, folders)
+    if store.root.resolve() != other.root.resolve():
+        raise ValueError(f"two runs of one folder can be compared, and these are in {store.root} and {other.root}")
+    for run in (a, b):
+        if not store.finished(run):
+            raise ValueError(f"{store.folder(run)} is not finished; first: sdd retrain {store.folder(run)}")
+    return store, [Pair(a, b)]
+
+
+def _natural(finished: list[Run], kind: str) -> list[Pair]:
+    if kind and kind not in PAIR_KINDS:
+        raise unknown("kind of pairs", kind, PAIR_KINDS)
+    if not (found := natural(finished, kind)):
+        raise ValueError(f"no two of these runs are a pair of {kind or 'levels'}; any two: --between RUN --between RUN")
+    return found
+
+
 def _look(
-    store: Store, words: list[str], asked: dict[str, list[Value]], workers: int | None, device: str
+    store: Store, words: list[str], subjects: Sequence[Run | Pair], workers: int | None, device: str
 ) -> list[Failed]:
-    """Has analyses look at the runs that are asked for, and complains of those that they cannot measure."""
-    from sddcli import table
+    """Has analyses look at runs, or at pairs of them, and complains of those that they cannot measure."""
     from sddcli.launchers import looking, machine
 
-    ids = set(table.select(table.results(store), asked)["run"])
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task("measuring runs", total=None)
+        task = progress.add_task("measuring", total=None)
         failures = looking.analyze(
             store,
             words,
-            ids,
+            subjects,
             workers or machine.crew(device),
             device,
             lambda done, total: progress.update(task, completed=done, total=total),
@@ -103,6 +146,20 @@ def _look(
     for failure in failures:
         print(f"sdd: {failure.run.slug} level {failure.run.level}: {failure.reason}", file=sys.stderr)
     return failures
+
+
+def _found(store: Store, frame: "pd.DataFrame", word: str, compared: list[Pair]) -> "pd.DataFrame":
+    """What a measure says of the runs of `frame`, or of the pairs that are compared, saved."""
+    from sddcli import table
+
+    folder = MEASURES[word.split(":")[0]]
+    if folder == "analyses":
+        return _measured(store, table.grown(frame), word)
+    if folder == "analyses/curves":
+        return _judged(store, table.grown(frame), word)
+    values = table.paired(store, word)
+    asked = {(pair.a.id, pair.b.id) for pair in compared}
+    return values[[ends in asked for ends in zip(values["other"], values["run"], strict=True)]]
 
 
 def _measured(store: Store, frame: "pd.DataFrame", word: str) -> "pd.DataFrame":
@@ -128,15 +185,19 @@ def _judged(store: Store, frame: "pd.DataFrame", word: str) -> "pd.DataFrame":
 def _show(store: Store, frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> None:
     from sddcli import table
 
-    varied, title = table.varied(frame), table.title(frame)
-    if word in members("analyses/curves"):
-        screen.verdicts(values, varied, title)
+    folder = MEASURES[word.split(":")[0]]
+    frame = frame if folder == "analyses/pairs" else table.grown(frame)
+    if folder == "analyses/curves":
+        screen.verdicts(values, table.varied(frame), table.title(frame))
     else:
-        columns = [str(name) for name in values if name not in ("run", "level")]
+        columns = [str(name) for name in values if name not in ("run", "level", *ENDS)]
         wide = frame[[*FIELDS, "chain", "run", "sparsity", "test_accuracy"]].merge(
-            values, on=["run", "level"], how="left"
+            values, on=["run", "level"], how="left" if folder == "analyses" else "inner"
         )
-        screen.curves(table.summary(wide), varied, title, columns)
+        if not wide.empty:
+            wide = wide.drop(columns=list(ENDS), errors="ignore")
+            screen.curves(table.summary(wide), table.varied(wide), table.title(wide), columns)
+    if folder == "analyses":
         screen.correlations(table.correlations(frame, values))
     print(f"\n{store.root / 'measures' / stem_of(word)}.csv. See it: sdd plot {word} {store.root}")
 

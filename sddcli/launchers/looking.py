@@ -10,32 +10,38 @@ from pathlib import Path
 
 from sddcli.events import Failed
 from sddcli.index import Index
+from sddcli.pairs import Pair
 from sddcli.spec import Run
 from sddcli.store import Store, StoreError
 
 PATIENCE = 10.0
 """Seconds of work left from which on further processes, which load torch for seconds, are worth it."""
 Tell = Callable[[int, int], None]
-"""Hears how many runs of how many are measured."""
+"""Hears how many of how many are measured."""
+
+
+def runs(store: Store, ids: Collection[str]) -> list[Run]:
+    """The finished runs with these ids."""
+    with Index(store) as index:
+        return list(index.runs(ids))
 
 
 def analyze(
-    store: Store, words: Sequence[str], ids: Collection[str], workers: int, device: str, tell: Tell
+    store: Store, words: Sequence[str], subjects: Sequence[Run | Pair], workers: int, device: str, tell: Tell
 ) -> list[Failed]:
-    """Has analyses look at those of the runs with these ids that they have not looked at yet.
+    """Has analyses look at those of these runs, or of these pairs of runs, that they have not looked at yet.
 
     words: names of analyses, with their parameters. Returns what could not be measured, the rest being measured
     all the same. Raises ValueError for a parameter that an analysis does not have.
     """
-    with Index(store) as index:
-        todo = [(run, [word for word in words if not store.has_measure(run, word)]) for run in index.runs(ids)]
-    todo = [(run, left) for run, left in todo if left]
+    todo = [(each, [word for word in words if not store.has_measure(each, word)]) for each in subjects]
+    todo = [(each, left) for each, left in todo if left]
     if not todo:
         return []
     from sddcli.recipes import measuring, prune_retrain
 
     for word in words:
-        measuring.check(word)
+        measuring.check(word, of_pairs=isinstance(todo[0][0], Pair))
     failures: list[Failed] = []
     look = partial(_look, str(store.root), prune_retrain.place(device))
     for done, found in enumerate(_looked(look, todo, workers), start=1):
@@ -45,18 +51,20 @@ def analyze(
 
 
 def _looked(
-    look: Callable[[Run, Sequence[str]], list[Failed]], todo: Sequence[tuple[Run, Sequence[str]]], workers: int
+    look: Callable[[Run | Pair, Sequence[str]], list[Failed]],
+    todo: Sequence[tuple[Run | Pair, Sequence[str]]],
+    workers: int,
 ) -> Iterator[list[Failed]]:
     _begin()
     began = time.perf_counter()
-    for done, (run, words) in enumerate(todo, start=1):
-        yield look(run, words)
+    for done, (subject, words) in enumerate(todo, start=1):
+        yield look(subject, words)
         left = (time.perf_counter() - began) / done * (len(todo) - done)
         if workers > 1 and left > PATIENCE:
             break
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin_beside) as pool:  # starts none for nothing
         try:
-            for future in as_completed([pool.submit(look, run, words) for run, words in todo[done:]]):
+            for future in as_completed([pool.submit(look, subject, words) for subject, words in todo[done:]]):
                 yield future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -74,12 +82,15 @@ def _begin_beside() -> None:
     _begin()
 
 
-def _look(root: str, device: str, run: Run, words: Sequence[str]) -> list[Failed]:
+def _look(root: str, device: str, subject: Run | Pair, words: Sequence[str]) -> list[Failed]:
     from sddcli.recipes import measuring
 
     store = Store(Path(root))
+    run, beside = (
+        (subject.b, f" from {subject.a.slug} level {subject.a.level}") if isinstance(subject, Pair) else (subject, "")
+    )
     return [
-        Failed(run, f"{word}: {error}", damaged=isinstance(error, StoreError))
-        for word, error in measuring.measured(store, words, run, device)
+        Failed(run, f"{word}{beside}: {error}", damaged=isinstance(error, StoreError))
+        for word, error in measuring.measured(store, words, subject, device)
         if error is not None
     ]

@@ -1,4 +1,4 @@
-"""Measuring: analyses of one finished run, from the store and back to it."""
+"""Measuring: analyses of one finished run, or of a pair of them, from the store and back to it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -12,21 +12,22 @@ from sddcli.core.retraining import masks_of
 from sddcli.core.types import Data, Found, Record, Subject, Tensors, Trained
 from sddcli.core.words import pick
 from sddcli.datasets.load import load
+from sddcli.pairs import Pair
 from sddcli.recipes.starting import start
 from sddcli.spec import Run
 from sddcli.store import Store, StoreError
 
 
-def check(word: str) -> Callable[[Subject], Found]:
+def check(word: str, of_pairs: bool = False) -> Callable[..., Found]:
     """The analysis that `word` means, with its parameters. Raises ValueError for unknown parameters."""
-    name = word.split(":")[0]
-    measure: Callable[[Subject], Found] = import_module(f"sddcli.analyses.{name.replace('-', '_')}").measure
+    name, folder = word.split(":")[0], "sddcli.analyses.pairs" if of_pairs else "sddcli.analyses"
+    measure: Callable[..., Found] = import_module(f"{folder}.{name.replace('-', '_')}").measure
     return pick("measure", word, {name: measure})
 
 
-def found(word: str, subject: Subject) -> Found:
-    """What that analysis finds."""
-    return check(word)(subject)
+def found(word: str, *subjects: Subject) -> Found:
+    """What that analysis finds about a run, or about a pair."""
+    return check(word, of_pairs=len(subjects) > 1)(*subjects)
 
 
 def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> Subject:
@@ -56,17 +57,17 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
 
 
 def measured(
-    store: Store, words: Sequence[str], run: Run, device: str = "cpu"
+    store: Store, words: Sequence[str], of: Run | Pair, device: str = "cpu"
 ) -> Iterator[tuple[str, Exception | None]]:
-    """Lets analyses look at `run` and keeps what they find: each word, and why it could not be done, if so."""
+    """Lets analyses look at a run or a pair and keeps what they find: each word, and why it could not be done."""
     try:
-        seen = _seen(store, run, device)
+        seen = [_seen(store, run, device) for run in (of if isinstance(of, Pair) else (of,))]
     except (StoreError, ValueError, OSError) as error:
         yield from ((word, error) for word in words)
         return
     for word in words:
         try:
-            store.save_measure(run, word, found(word, seen))
+            store.save_measure(of, word, found(word, *seen))
             yield word, None
         except (StoreError, ValueError, ArithmeticError) as error:
             yield word, error
