@@ -21,7 +21,16 @@ MAY = {
     "stages": {"core", "spec"},
     "analyses": {"core"},  # analyses/curves look at whole curves, numbers only; analyses/pairs at two networks
     "recipes": {"stages", "analyses", "store", "pairs", "datasets", "events", "spec", "core", "recipes"},
-    "launchers": {"recipes", "analyses.curves.double_descent", "index", "store", "pairs", "events", "spec", "launchers"},
+    "launchers": {
+        "recipes",
+        "analyses.curves.double_descent",
+        "index",
+        "store",
+        "pairs",
+        "events",
+        "spec",
+        "launchers",
+    },
     "index": {"store", "spec"},
     "table": {"index", "store", "spec"},
     "plots": {"plots.style"},

@@ -1,6 +1,7 @@
 """Flatness: loss and accuracy around a network, along random directions scaled like its filters (Li et al. 2018)."""
 
 from collections.abc import Callable, Sequence
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -28,24 +29,24 @@ def measure(
         raise ValueError("flatness takes directions from 1, odd numbers of points from 3, and a reach above 0")
     ways = [direction(subject.net, subject.stream, k, bool(masked)) for k in range(count)]
     axis = [reach * k / (size // 2) for k in range(-(size // 2), size // 2 + 1)]
-
-    def along(step: float) -> list[Place]:
-        return [tuple(step if at == k else 0.0 for at in range(count)) for k in range(count)]
-
-    shown: dict[tuple[float, float], list[Place]] = {(step, 0.0): along(step) for step in axis}
-    if plane:
-        shown = {(step, across): [(step, across)] for across in axis for step in axis}
-    found = _looked(subject, ways, list(dict.fromkeys(place for places in shown.values() for place in places)))
-    rows, values = [], {}
+    lines = {(step, 0.0): [_along(k, step, count) for k in range(count)] for step in axis}
+    shown = {(step, across): [(step, across)] for across in axis for step in axis} if plane else lines
+    found = {place: _at(subject, ways, place) for place in {place: None for each in shown.values() for place in each}}
+    rows = [
+        {"step": step, "across": across, **_mean([found[place] for place in places])}
+        for (step, across), places in shown.items()
+    ]
+    here, ends = found[(0.0,) * count], _mean([found[place] for end in (-reach, reach) for place in lines[end, 0.0]])
+    values = {}
     for split in ("train", "test"):
-        for (step, across), places in shown.items():
-            loss, accuracy = np.mean([found[split, place] for place in places], axis=0).tolist()
-            rows.append({"split": split, "step": step, "across": across, "loss": loss, "accuracy": accuracy})
-        here = found[split, along(0.0)[0]]
-        there = np.mean([found[split, place] for place in along(-reach) + along(reach)], axis=0)
-        values[f"flatness_{split}_loss_rise"] = float(there[0] - here[0])
-        values[f"flatness_lost_{split}_accuracy"] = float(here[1] - there[1])
+        values[f"flatness_{split}_loss_rise"] = ends[f"{split}_loss"] - here[f"{split}_loss"]
+        values[f"flatness_lost_{split}_accuracy"] = here[f"{split}_accuracy"] - ends[f"{split}_accuracy"]
     return Found(values, rows)
+
+
+def _along(number: int, step: float, count: int) -> Place:
+    """So many steps along one of `count` directions."""
+    return tuple(step if k == number else 0.0 for k in range(count))
 
 
 def direction(net: Trained, stream: Callable[..., np.random.Generator], number: int, masked: bool) -> Tensors:
@@ -66,18 +67,19 @@ def _lengths(w: torch.Tensor) -> torch.Tensor:
     return norms.view(-1, *[1] * (w.ndim - 1))
 
 
-def _looked(
-    subject: Subject, ways: Sequence[Tensors], places: Sequence[Place]
-) -> dict[tuple[str, Place], tuple[float, float]]:
-    """(split, place) -> loss and accuracy there."""
-    splits = {"train": (subject.data.train.x, subject.labels), "test": subject.data.test}
-    found = {}
+def _at(subject: Subject, ways: Sequence[Tensors], place: Place) -> dict[str, float]:
+    """Losses and accuracies at one place."""
     # One place after the other: side by side, MLPs were not faster, since their inner values leave the cache.
-    for place in places:
-        weights = {name: w.unsqueeze(0) for name, w in subject.net.final.items()}
-        for step, way in zip(place, ways, strict=True):
-            weights |= {name: weights[name] + step * d for name, d in way.items() if step}
-        for split, (x, y) in splits.items():
-            said, loss = answers(subject.forward, weights, x, y.unsqueeze(0))
-            found[split, place] = float(loss), float((said[0] == y).double().mean())
+    weights = {name: w.unsqueeze(0) for name, w in subject.net.final.items()}
+    for step, way in zip(place, ways, strict=True):
+        weights |= {name: weights[name] + step * d for name, d in way.items() if step}
+    found = {}
+    for split, x, y in (("train", subject.data.train.x, subject.labels), ("test", *subject.data.test)):
+        said, loss = answers(subject.forward, weights, x, y.unsqueeze(0))
+        found[f"{split}_loss"] = float(loss)
+        found[f"{split}_accuracy"] = float((said[0] == y).double().mean())
     return found
+
+
+def _mean(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: fmean(each[name] for each in found) for name in found[0]}

@@ -14,8 +14,8 @@ from sddcli.plots.style import (
     legend,
     panels,
     percent_axis,
+    phase_levels,
     placed,
-    telling,
     x_axis,
 )
 
@@ -64,10 +64,11 @@ def _diagram(ax: Axes, summary: pd.DataFrame, details: pd.DataFrame) -> list[tup
     """Accuracy against confidence, bin by bin, at a few levels; where they were equal is dotted. Returns its legend."""
     entries = []
     ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
-    for colour, (level, name) in zip(COLOURS[1:], telling(summary), strict=False):
+    sparsity = dict(zip(summary["level"], summary["sparsity"], strict=True))
+    for colour, (level, said) in zip(COLOURS[1:], phase_levels(summary).items(), strict=False):
         rows = details[details["level"] == level].dropna(subset="accuracy").sort_values("bin")
         ax.plot(rows["confidence"], rows["accuracy"], color=colour, marker="o", markersize=2.5)
-        entries.append((name, colour, "-"))
+        entries.append((f"{said}, {100 * sparsity[level]:.4g}% removed", colour, "-"))
     percent_axis(ax, "accuracy, test set")
     ax.xaxis.set_major_formatter(ax.yaxis.get_major_formatter())
     ax.set_xlabel("confidence, test set")

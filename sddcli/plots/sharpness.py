@@ -12,10 +12,10 @@ from sddcli.plots.style import (
     curves,
     headline,
     key,
-    landmarks,
     legend,
     panels,
     percent_axis,
+    phase_levels,
     placed,
     shaded,
     x_axis,
@@ -39,7 +39,7 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, detai
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
     x: one of style.X_AXES; details: means over seeds of the rows of the analysis.
 
-    Lowest, how many eigenvalues are greater than each, at the levels that style.landmarks names: lines by Lanczos
+    Lowest, how many eigenvalues are greater than each, at the levels that style.phase_levels names: lines by Lanczos
     quadrature, which knows the small ones only together, dots the largest themselves.
     """
     summary = placed(summary, x)
@@ -73,7 +73,7 @@ def _said(summary: pd.DataFrame, varied: Sequence[str]) -> list[tuple[str, str, 
     found = {}
     for _, _, curve in curves(summary, varied):
         sparsity = dict(zip(curve["level"], curve["sparsity"], strict=True))
-        for level, said in landmarks(curve).items():
+        for level, said in phase_levels(curve).items():
             colour = GREY if varied else COLOURS[list(MARKS).index(said)]
             found[said] = (said if varied else f"{said}, {100 * sparsity[level]:.4g}%", colour, MARKS[said])
     return [found[said] for said in MARKS if said in found]
@@ -82,7 +82,7 @@ def _said(summary: pd.DataFrame, varied: Sequence[str]) -> list[tuple[str, str, 
 def _spectrum(ax: Axes, curve: pd.DataFrame, rows: pd.DataFrame, colour: str) -> None:
     """How many eigenvalues are greater than each, of one setting; without a colour, one for each level."""
     sizes = dict(zip(curve["level"], curve["hessian_size"], strict=True))
-    for level, said in landmarks(curve).items():
+    for level, said in phase_levels(curve).items():
         here = rows[rows["level"] == level].sort_values("at")
         line = {"color": colour or COLOURS[list(MARKS).index(said)], "linestyle": MARKS[said]}
         density = here[here["part"] == "density"]

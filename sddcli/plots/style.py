@@ -70,6 +70,16 @@ def panels(
         yield figure, list(grid)
 
 
+@contextmanager
+def mosaic(
+    names: Sequence[Sequence[str]], height: float, width: float, **shared: Any
+) -> Iterator[tuple[Figure, dict[str, Axes]]]:
+    """A figure of panels by their names, laid out as these are; sizes in inches, of one row and of the whole."""
+    with rc_context(LOOK):
+        figure = Figure(figsize=(width, height * len(names)), layout="constrained")
+        yield figure, figure.subplot_mosaic([list(row) for row in names], **shared)
+
+
 def placed(summary: pd.DataFrame, x: str) -> pd.DataFrame:
     """`summary` with a column `x`: -log of what is left, so that equal shares removed are equal steps to the right."""
     return summary.assign(x=-X_AXES[x][1](summary).map(log))
@@ -121,6 +131,44 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def landmarks(summary: pd.DataFrame, setting: Mapping[str, Any], levels: Iterable[int]) -> list[tuple[int, str, str]]:
+    """Those of `levels` that stand for the phases of one setting (its varied fields): (level, label, colour) each.
+
+    The dense network, the lowest test accuracy of the critical and the highest of the sweet phase, the last level
+    (the four sparsities of He et al. 2022); where no phases were found, four levels at equal distances.
+    """
+    curve = _phased(summary, setting)
+    curve = curve[curve["level"].isin(list(levels))].sort_values("level").set_index("level")
+    found: dict[int, str] = {}
+    for phase, test in curve["test_accuracy"].groupby(curve["phase"]):
+        place = {"light": test.index[0], "critical": test.idxmin(), "sweet": test.idxmax(), "collapsed": test.index[-1]}
+        found[int(place[str(phase)])] = f"{phase}, "
+    found = found or {int(curve.index[round(k * (len(curve) - 1) / 3)]): "" for k in range(4)}
+    return [
+        (level, f"{found[level] if level else 'dense, '}level {level}, {100 * curve['sparsity'][level]:.4g}%", colour)
+        for level, colour in zip(sorted(found), COLOURS, strict=False)
+    ]
+
+
+def _phased(summary: pd.DataFrame, setting: Mapping[str, Any]) -> pd.DataFrame:
+    """The curve that says the phases of a setting: its own or, of re-dense networks, that of the sparse ones."""
+    curve = summary if "phase" in summary else summary.assign(phase=None)
+    for name, value in setting.items():
+        rows = curve[curve[name] == value]
+        if name == "retraining" and str(value).startswith("redense"):
+            sparse = curve[curve[name] == "lottery"]
+            rows = rows if sparse.empty else sparse
+        curve = rows
+    return curve
+
+
+def settings(details: pd.DataFrame, varied: Sequence[str], *keys: str) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """The rows of each setting, by those of the `varied` fields that `details` has, and of `keys`."""
+    fields = [name for name in (*varied, *keys) if name in details]
+    groups = details.groupby(fields, sort=True) if fields else [((), details)]
+    return [(dict(zip(fields, values, strict=True)), rows) for values, rows in groups]
+
+
 def legend(figure: Figure, entries: Iterable[tuple[str, str, Any]]) -> None:
     """A legend below the axes, where it hides nothing: (label, colour, line style) each, without label none."""
     handles = [Line2D([], [], label=label, color=colour, linestyle=line) for label, colour, line in entries if label]
@@ -157,20 +205,6 @@ def band(ax: Axes, curve: pd.DataFrame, name: str, **line: Any) -> None:
         ax.fill_between(x, mean - spread, mean + spread, color=drawn.get_color(), alpha=0.18, linewidth=0)
 
 
-def telling(summary: pd.DataFrame) -> list[tuple[int, str]]:
-    """The levels of one setting that tell its phases apart, and their names (He et al. 2022, four sparsities).
-
-    Dense, the worst of those before the peak, the peak, the last; the first and the last where no phases were found.
-    """
-    rows = summary.sort_values("level").set_index("level")
-    found = {rows.index[0]: "dense" if rows.index[0] == 0 else "first"}
-    if "phase" in rows and rows["phase"].notna().any():
-        peak = rows["test_accuracy"][rows["phase"] == "sweet"].idxmax()
-        found |= {rows["test_accuracy"].loc[:peak].idxmin(): "worst", peak: "best"}
-    found.setdefault(rows.index[-1], "last")
-    return [(int(level), f"{name}, {100 * rows['sparsity'][level]:.4g}% removed") for level, name in found.items()]
-
-
 def shaded(ax: Axes, summary: pd.DataFrame) -> None:
     """The phases of the one curve that is drawn, as grounds of the panel with their names on top."""
     found = summary.dropna(subset="phase").sort_values("level")
@@ -187,7 +221,7 @@ def shaded(ax: Axes, summary: pd.DataFrame) -> None:
             )
 
 
-def landmarks(curve: pd.DataFrame) -> dict[int, str]:
+def phase_levels(curve: pd.DataFrame) -> dict[int, str]:
     """Level -> what it is, of one setting: the four that He et al. (2022) look at, as far as it has them.
 
     Dense, the worst test accuracy of the critical phase, the best of the sweet one, and the last level.
@@ -259,9 +293,23 @@ def headline(ax: Axes, title: str, summary: pd.DataFrame, pad: float | None = No
     ax.set_title(f"{plain(fill(title, 68))}\n{replicates(summary)}", fontsize=8, loc="left", pad=pad)
 
 
+def headlines(figure: Figure, axes: Iterable[Axes], title: str, found: Sequence[tuple[Mapping[str, Any], Any]]) -> None:
+    """The headline of a figure with a panel for each of `settings`, and above each of these what it shows."""
+    details = [rows for _, rows in found]
+    low, high = min(rows["n"].min() for rows in details), max(rows["n"].max() for rows in details)
+    figure.suptitle(
+        f"{fill(title, 15 * round(figure.get_figwidth()))}\n{_replicates(low, high)}", fontsize=8, x=0.01, ha="left"
+    )
+    for ax, (setting, _) in zip(axes, found, strict=True):
+        ax.set_title(", ".join(f"{name} {value}" for name, value in setting.items()), fontsize=8)
+
+
 def replicates(frame: pd.DataFrame) -> str:
     """What lines and bands are, in words: how many seeds, and what the band shows."""
-    low, high = int(frame["n"].min()), int(frame["n"].max())
+    return _replicates(int(frame["n"].min()), int(frame["n"].max()))
+
+
+def _replicates(low: int, high: int) -> str:
     if high == 1:
         return "one seed, so no band"
     return f"mean ± standard deviation over {low if low == high else f'{low} to {high}'} seeds"

@@ -17,7 +17,7 @@ from sddcli.plots import (
     movement,
     stability,
 )
-from sddcli.plots.style import X_AXES, landmarks, placed, replicates, telling
+from sddcli.plots.style import X_AXES, phase_levels, placed, replicates
 
 DRAWN = (best_epoch, calibration, double_descent, learning_distance, learning_order, memorization, movement, stability)
 
@@ -90,16 +90,6 @@ def test_phases_are_shaded_and_named() -> None:
     assert len(double_descent.draw(summary().assign(phase=None), [], "title").axes[0].texts) == 0
 
 
-def test_levels_that_tell_phases_apart() -> None:
-    phases = ["light"] * 10 + ["critical"] * 8 + ["sweet"] * 10 + ["collapsed"] * 3
-    test = [0.7] * 10 + [0.6, 0.5] + [0.6] * 6 + [0.8] * 5 + [0.9] + [0.8] * 4 + [0.3] * 3
-    found = telling(summary(top=1).assign(phase=phases, test_accuracy=test))
-    assert [level for level, _ in found] == [0, 11, 23, 30]
-    assert [name.split(",")[0] for _, name in found] == ["dense", "worst", "best", "last"]
-    assert found[1][1] == "worst, 91.41% removed"
-    assert [level for level, _ in telling(summary().assign(phase=None))] == [0, 30]
-
-
 def test_reliability_diagrams_of_one_setting_only() -> None:
     rows = [
         {"level": level, "bin": b, "confidence": b / 15, "accuracy": b / 15 if b > 2 else math.nan, "n": 3}
@@ -138,8 +128,8 @@ def test_ticks_say_how_many_weights_are_left() -> None:
 
 def test_landmarks_are_the_levels_that_the_paper_looks_at() -> None:
     curve = pd.DataFrame({"level": [0, 1, 2, 3, 4, 5, 6], "test_accuracy": [0.5, 0.7, 0.3, 0.4, 0.8, 0.6, 0.1]})
-    assert landmarks(curve) == {0: "dense", 6: "last"}
+    assert phase_levels(curve) == {0: "dense", 6: "last"}
     phases = ["light", "light", "critical", "critical", "sweet", "sweet", "collapsed"]
-    assert landmarks(curve.assign(phase=phases)) == {0: "dense", 2: "valley", 4: "peak", 6: "last"}
-    assert landmarks(curve.assign(phase=None)) == {0: "dense", 6: "last"}
-    assert landmarks(curve[:5].assign(phase=phases[:5])) == {0: "dense", 2: "valley", 4: "peak"}
+    assert phase_levels(curve.assign(phase=phases)) == {0: "dense", 2: "valley", 4: "peak", 6: "last"}
+    assert phase_levels(curve.assign(phase=None)) == {0: "dense", 6: "last"}
+    assert phase_levels(curve[:5].assign(phase=phases[:5])) == {0: "dense", 2: "valley", 4: "peak"}

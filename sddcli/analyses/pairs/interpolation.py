@@ -24,22 +24,16 @@ def measure(a: Subject, b: Subject, *, points: int = 51) -> Found:
         raise ValueError(f"interpolation takes at least 2 points, got {points}")
     _comparable(a, b)
     alphas = [k / (points - 1) for k in range(points)]
-    lines = {split: [_at(a, b, alpha, split) for alpha in alphas] for split in ("train", "test")}
-    rows = [
-        {"split": split, "alpha": alpha, "loss": loss, "accuracy": accuracy}
-        for split, line in lines.items()
-        for alpha, (loss, accuracy) in zip(alphas, line, strict=True)
-    ]
-    losses = {split: [loss for loss, _ in line] for split, line in lines.items()}
-    errors = {split: [1 - accuracy for _, accuracy in line] for split, line in lines.items()}
-    rise = max(loss - min(losses["train"][: k + 1]) for k, loss in enumerate(losses["train"]))
+    rows = [{"alpha": alpha, **_at(a, b, alpha)} for alpha in alphas]
+    line = {name: [row[name] for row in rows] for name in rows[0]}
+    rise = max(loss - min(line["train_loss"][: k + 1]) for k, loss in enumerate(line["train_loss"]))
     values = {
-        "train_loss_barrier": barrier(losses["train"]),
-        "test_error_barrier": barrier(errors["test"]),
+        "train_loss_barrier": barrier(line["train_loss"]),
+        "test_error_barrier": barrier([1 - accuracy for accuracy in line["test_accuracy"]]),
         "train_loss_rise": rise,
-        "train_loss_falls": float(rise <= ROUNDING * max(losses["train"])),
-        "test_loss_barrier": barrier(losses["test"]),
-        "train_error_barrier": barrier(errors["train"]),
+        "train_loss_falls": float(rise <= ROUNDING * max(line["train_loss"])),
+        "test_loss_barrier": barrier(line["test_loss"]),
+        "train_error_barrier": barrier([1 - accuracy for accuracy in line["train_accuracy"]]),
     }
     return Found(values, rows)
 
@@ -61,17 +55,15 @@ def _comparable(a: Subject, b: Subject) -> None:
         raise ValueError("no line between networks of different training examples")
 
 
-def _at(a: Subject, b: Subject, alpha: float, split: str) -> tuple[float, float]:
-    """Loss and accuracy at one place of the line."""
+def _at(a: Subject, b: Subject, alpha: float) -> dict[str, float]:
+    """Losses and accuracies at one place of the line."""
     weights = {name: ((1 - alpha) * w + alpha * b.net.final[name]).unsqueeze(0) for name, w in a.net.final.items()}
-    x, y = a.data.test
-    told = [(1.0, y)]
-    if split == "train":
-        x, y = a.data.train.x, a.labels
-        told = [(1.0, y)] if torch.equal(y, b.labels) else [(1 - alpha, y), (alpha, b.labels)]
-    loss = accuracy = 0.0
-    for share, labels in told:
-        said, mean = answers(a.forward, weights, x, labels.unsqueeze(0))
-        loss += share * float(mean)
-        accuracy += share * float((said[0] == labels).double().mean())
-    return loss, accuracy
+    same = torch.equal(a.labels, b.labels)
+    train = [(1.0, a.labels)] if same else [(1 - alpha, a.labels), (alpha, b.labels)]
+    found = dict.fromkeys(("train_loss", "train_accuracy", "test_loss", "test_accuracy"), 0.0)
+    for split, x, told in (("train", a.data.train.x, train), ("test", a.data.test.x, [(1.0, a.data.test.y)])):
+        for share, y in told:
+            said, loss = answers(a.forward, weights, x, y.unsqueeze(0))
+            found[f"{split}_loss"] += share * float(loss)
+            found[f"{split}_accuracy"] += share * float((said[0] == y).double().mean())
+    return found

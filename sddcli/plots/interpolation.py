@@ -1,0 +1,53 @@
+"""Interpolation: loss and accuracy along the straight line between two networks (He et al. 2022, figures 7 and 40)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sddcli.plots.style import GREY, band, headlines, landmarks, legend, mosaic, percent_axis, settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+NEEDS = ("test_accuracy",)
+KEYS = ("kind", "alpha")
+WAYS = {
+    "redense": "sparse (0) to re-dense (1)",
+    "levels": "level above (0) to this level (1)",
+    "seeds": "one seed (0) to the next (1)",
+    "other": "one run (0) to another (1)",
+}
+
+
+def draw(
+    summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity", details: pd.DataFrame | None = None
+) -> Figure:
+    """summary: means over seeds as `table.summary` gives them; varied: the fields that tell settings apart;
+    details: the same of losses and accuracies at each `alpha` of each level's line.
+
+    A column of panels for each setting, a colour for each phase. Solid is the test set, dashed the training labels.
+    """
+    assert details is not None
+    found = settings(details, varied, "kind")
+    names = [[f"{row} {k}" for k in range(len(found))] for row in ("loss", "accuracy")]
+    width = max(4.6, 1 + 2.7 * len(found))
+    with mosaic(names, height=2.2, width=width, sharex=True, sharey="row") as (figure, axes):
+        entries = []
+        for k, (setting, rows) in enumerate(found):
+            way = WAYS[setting.pop("kind")]
+            for level, label, colour in landmarks(summary, setting, rows["level"].unique()):
+                line = rows[rows["level"] == level].assign(x=rows["alpha"])
+                for split, style in (("test", "-"), ("train", "--")):
+                    for row in ("loss", "accuracy"):
+                        band(axes[f"{row} {k}"], line, f"{split}_{row}", color=colour, linestyle=style)
+                entries.append((label, colour, "-"))
+            axes[f"accuracy {k}"].set_xlabel(f"α, {way}")
+        axes["loss 0"].set_ylabel("loss")
+        axes["loss 0"].set_ylim(bottom=0)
+        percent_axis(axes["accuracy 0"], "accuracy")
+        splits = [("test, true labels", GREY, "-"), ("train, labels trained on", GREY, "--")]
+        legend(figure, [*dict.fromkeys(entries), *splits])
+        headlines(figure, [axes[f"loss {k}"] for k in range(len(found))], title, found)
+    return figure
