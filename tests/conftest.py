@@ -63,9 +63,6 @@ def measured(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import subprocess
     import sys
 
-    from sddcli.cli.options import members
-
     root = shutil.copytree(trained, tmp_path_factory.mktemp("measured") / "runs")
-    words = ",".join(members("analyses"))
-    subprocess.run([sys.executable, "-m", "sddcli", "analyze", words, str(root)], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "sddcli", "analyze", "all", str(root)], check=True, capture_output=True)
     return root

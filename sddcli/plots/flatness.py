@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sddcli.plots.style import GREY, band, headlines, landmarks, legend, mosaic, placed, settings, x_axis
+from sddcli.plots.style import GREY, aligned, band, headlines, landmarks, legend, mosaic, placed, settings, x_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,17 +36,17 @@ def draw(
         return _planes(summary, found, title)
     names = [[f"{k}" for k in range(len(found))], ["rise"] * len(found)]
     with mosaic(names, height=2.4, width=max(4.6, 1 + 2.4 * len(found))) as (figure, axes):
-        entries = []
-        for k, (setting, rows) in enumerate(found):
-            entries += _slices(axes[f"{k}"], rows, landmarks(summary, setting, rows["level"].unique()))
-            axes[f"{k}"].sharey(axes["0"])
-        axes["0"].set_ylabel("loss")
-        axes["0"].set_ylim(bottom=0)
+        slices, entries = [axes[f"{k}"] for k in range(len(found))], []
+        aligned(slices)
+        for ax, (setting, rows) in zip(slices, found, strict=True):
+            entries += _slices(ax, rows, landmarks(summary, setting, rows["level"].unique()))
+        slices[0].set_ylabel("loss")
+        slices[0].set_ylim(bottom=0)
         _rises(axes["rise"], placed(summary, x), summary, found)
         x_axis(axes["rise"], placed(summary, x), x)
         splits = [("test, true labels", GREY, "-"), ("train, labels trained on", GREY, "--")]
         legend(figure, [*dict.fromkeys(entries), *splits])
-        headlines(figure, [axes[f"{k}"] for k in range(len(found))], title, found)
+        headlines(figure, slices, title, found)
     return figure
 
 

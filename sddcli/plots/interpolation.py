@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sddcli.plots.style import GREY, band, headlines, landmarks, legend, mosaic, percent_axis, settings
+from sddcli.plots.style import GREY, aligned, band, headlines, landmarks, legend, mosaic, percent_axis, settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,21 +33,24 @@ def draw(
     found = settings(details, varied, "kind")
     names = [[f"{row} {k}" for k in range(len(found))] for row in ("loss", "accuracy")]
     width = max(4.6, 1 + 2.7 * len(found))
-    with mosaic(names, height=2.2, width=width, sharex=True, sharey="row") as (figure, axes):
+    with mosaic(names, height=2.2, width=width, sharex=True) as (figure, axes):
+        losses, accuracies = ([axes[f"{row} {k}"] for k in range(len(found))] for row in ("loss", "accuracy"))
+        for row in (losses, accuracies):
+            aligned(row)
         entries = []
         for k, (setting, rows) in enumerate(found):
             way = WAYS[setting.pop("kind")]
             for level, label, colour in landmarks(summary, setting, rows["level"].unique()):
                 line = rows[rows["level"] == level].assign(x=rows["alpha"])
                 for split, style in (("test", "-"), ("train", "--")):
-                    for row in ("loss", "accuracy"):
-                        band(axes[f"{row} {k}"], line, f"{split}_{row}", color=colour, linestyle=style)
+                    band(losses[k], line, f"{split}_loss", color=colour, linestyle=style)
+                    band(accuracies[k], line, f"{split}_accuracy", color=colour, linestyle=style)
                 entries.append((label, colour, "-"))
-            axes[f"accuracy {k}"].set_xlabel(f"α, {way}")
-        axes["loss 0"].set_ylabel("loss")
-        axes["loss 0"].set_ylim(bottom=0)
-        percent_axis(axes["accuracy 0"], "accuracy")
+            accuracies[k].set_xlabel(f"α, {way}")
+        losses[0].set_ylabel("loss")
+        losses[0].set_ylim(bottom=0)
+        percent_axis(accuracies[0], "accuracy")
         splits = [("test, true labels", GREY, "-"), ("train, labels trained on", GREY, "--")]
         legend(figure, [*dict.fromkeys(entries), *splits])
-        headlines(figure, [axes[f"loss {k}"] for k in range(len(found))], title, found)
+        headlines(figure, losses, title, found)
     return figure

@@ -80,6 +80,13 @@ def mosaic(
         yield figure, figure.subplot_mosaic([list(row) for row in names], **shared)
 
 
+def aligned(axes: Sequence[Axes]) -> None:
+    """Gives panels in a row one vertical axis, labelled on the left."""
+    for ax in axes[1:]:
+        ax.sharey(axes[0])
+        ax.tick_params(labelleft=False)
+
+
 def placed(summary: pd.DataFrame, x: str) -> pd.DataFrame:
     """`summary` with a column `x`: -log of what is left, so that equal shares removed are equal steps to the right."""
     return summary.assign(x=-X_AXES[x][1](summary).map(log))

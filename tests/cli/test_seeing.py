@@ -97,6 +97,11 @@ def test_every_figure_from_runs_and_from_csv(
         ("plot double-descent RUNS --x weight", 2, "did you mean 'weights'?"),
         ("analyze distance RUNS", 2, "did you mean 'learning-distance'?"),
         ("analyze learning-distance none", 4, "no runs folder at none"),
+        ("analyze learning-distance RUNS --pairs seeds", 2, "--pairs and --between are for interpolation"),
+        ("analyze interpolation RUNS --pairs seed", 2, "did you mean 'seeds'?"),
+        ("analyze interpolation RUNS --pairs redense", 2, "no two of these runs are a pair of redense"),
+        ("analyze interpolation RUNS --between RUNS", 2, "--between is said twice"),
+        ("analyze interpolation RUNS --between RUNS --between RUNS", 4, "is no folder of a run"),
         ("list none", 4, "no runs folder at none"),
         ("list .", 4, "no finished runs in ."),
     ],
@@ -197,3 +202,51 @@ def test_a_run_that_is_not_finite_is_named_and_the_rest_is_measured(sdd: Sdd, tr
     said = sdd("analyze", "learning-distance", root)
     assert said.code == 3 and "is not finite" in said.err and said.err.count("\n") == 1
     assert len(pd.read_csv(root / "measures" / "learning-distance.csv")) == 11
+
+
+@pytest.mark.parametrize("kind", names_in("pairs.PAIRS"))
+def test_pairs_are_compared_once_and_their_ends_are_the_metrics_of_the_runs(
+    sdd: Sdd, trained: Path, tmp_path: Path, kind: str
+) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    if kind == "redense":
+        assert (
+            sdd("sweep", *SMALL[:2], "--seeds", "0", "--epochs", "3", "--retraining", "redense", "--runs", root).code
+            == 0
+        )
+    words = ("analyze", "interpolation:points=3", root, "--pairs", kind)
+    rows = sdd(*words, "--json").json
+    assert len(rows) == {"redense": 3, "levels": 9, "seeds": 8}[kind] and {row["kind"] for row in rows} == {kind}
+    stamps = {path: path.stat().st_mtime_ns for path in (root / "pairs").rglob("*")}
+    assert sdd(*words, "--json").json == rows
+    assert stamps == {path: path.stat().st_mtime_ns for path in (root / "pairs").rglob("*")}
+    details = pd.read_csv(root / "measures" / "interpolation,points=3-details.csv", dtype={"run": str, "other": str})
+    results = pd.read_csv(root / "results.csv", dtype={"run": str}).drop_duplicates("run").set_index("run")
+    for end, alpha in (("other", 0), ("run", 1)):
+        ends = details[details["alpha"] == alpha]
+        assert len(ends) == len(rows)
+        for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+            assert ends[name].to_list() == pytest.approx(results.loc[ends[end], name].to_list(), rel=1e-12)
+    assert sdd(*words).code == 0 and sdd("plot", "interpolation:points=3", root, "-o", tmp_path / "a.png").code == 0
+
+
+def test_any_two_runs_and_those_that_have_no_line(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    a, b = sorted(root.glob("*lottery*"))[:2]
+    said = sdd("analyze", "interpolation:points=3", "--between", a / "level-01", "--between", b / "level-03", "--json")
+    (row,) = said.json
+    assert (row["kind"], row["other_level"], row["level"]) == ("other", 1, 3)
+    assert sdd("sweep", "--model", "lenet-20", "--level", "0", "--epochs", "1", "--runs", root).code == 0
+    other = next(root.glob("*lenet-20*"))
+    said = sdd("analyze", "interpolation,learning-distance", root, "--between", a / "level-01", "--between", other)
+    assert said.code == 3 and "no line between networks of different shapes" in said.err and said.err.count("\n") == 1
+    assert "learning distance" in said.out
+
+
+def test_flatness_at_step_0_is_what_the_sweep_saw(sdd: Sdd, measured: Path) -> None:
+    details = pd.read_csv(measured / "measures" / "flatness-details.csv", dtype={"run": str})
+    results = pd.read_csv(measured / "results.csv", dtype={"run": str}).drop_duplicates("run").set_index("run")
+    middle = details[details["step"] == 0]
+    assert len(middle) == len(results) == 12
+    for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+        assert middle[name].to_list() == pytest.approx(results.loc[middle["run"], name].to_list(), rel=1e-12)
