@@ -6,8 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.colors import LogNorm
 
-from sddcli.plots.style import GREY, aligned, band, headlines, landmarks, legend, mosaic, placed, settings, x_axis
+from sddcli.plots.style import (
+    GREY,
+    aligned,
+    band,
+    headlines,
+    landmarks,
+    legend,
+    mosaic,
+    named,
+    placed,
+    replicates,
+    settings,
+    x_axis,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +60,8 @@ def draw(
         x_axis(axes["rise"], placed(summary, x), x)
         splits = [("test, true labels", GREY, "-"), ("train, labels trained on", GREY, "--")]
         legend(figure, [*dict.fromkeys(entries), *splits])
-        headlines(figure, slices, title, found)
+        headlines(figure, title, replicates(details))
+        named(slices, found)
     return figure
 
 
@@ -66,7 +81,14 @@ def _rises(ax: Axes, curves: pd.DataFrame, summary: pd.DataFrame, found: Setting
         curve = curves.sort_values("level")
         for name, value in setting.items():
             curve = curve[curve[name] == value]
-        band(ax, curve, "flatness_train_loss_rise", color=GREY, linestyle=style, label=" ".join(setting.values()))
+        band(
+            ax,
+            curve,
+            "flatness_train_loss_rise",
+            color=GREY,
+            linestyle=style,
+            label=", ".join(map(str, setting.values())),
+        )
         for level, _, colour in landmarks(summary, setting, rows["level"].unique()):
             at = curve[curve["level"] == level]
             ax.plot(at["x"], at["flatness_train_loss_rise"], "o", color=colour, markersize=4.5)
@@ -82,15 +104,20 @@ def _planes(summary: pd.DataFrame, found: Settings, title: str) -> Figure:
     names = [[f"{k} {place}" for place in range(4)] for k in range(len(found))]
     with mosaic(names, height=2.1, width=7.2, sharex=True, sharey=True) as (figure, axes):
         losses = np.concatenate([rows["train_loss"] for _, rows in found])
-        contours = np.geomspace(max(losses.min(), 0.01), losses.max(), 12)
+        contours = np.geomspace(max(losses.min(), 0.01), losses.max(), 14)
+        norm = LogNorm(contours[0], contours[-1])
+        end = found[0][1]["step"].max()
         for k, (setting, rows) in enumerate(found):
             for place, (level, label, _) in enumerate(shown[k]):
                 ax = axes[f"{k} {place}"]
                 grid = rows[rows["level"] == level].pivot(index="across", columns="step", values="train_loss")
-                lines = ax.contour(grid.columns, grid.index, grid, contours, cmap="viridis", linewidths=0.8)
-                ax.clabel(lines, contours[::3], fontsize=6, fmt="%.2g")
+                lines = ax.contour(grid.columns, grid.index, grid, contours, norm=norm, cmap="viridis", linewidths=0.8)
+                ax.clabel(lines, contours[1::2], fontsize=5.5, fmt="%.2g")
                 ax.set_aspect("equal")
+                ax.set_xticks([-end, 0, end])
+                ax.set_yticks([-end, 0, end])
                 ax.set_title(label.replace(", level", "\nlevel"), fontsize=7)
-            axes[f"{k} 0"].set_ylabel("\n".join(map(str, setting.values())) or "step along a second direction")
-        headlines(figure, [], title, found)
+            axes[f"{k} 0"].set_ylabel("\n".join(map(str, setting.values())))
+        figure.supxlabel("steps along two random directions", fontsize=9)
+        headlines(figure, title, "contours of train loss, mean over seeds")
     return figure

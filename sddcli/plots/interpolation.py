@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sddcli.plots.style import GREY, aligned, band, headlines, landmarks, legend, mosaic, percent_axis, settings
+from sddcli.plots.style import (
+    GREY,
+    aligned,
+    band,
+    headlines,
+    landmarks,
+    legend,
+    mosaic,
+    named,
+    percent_axis,
+    replicates,
+    settings,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,5 +64,6 @@ def draw(
         percent_axis(accuracies[0], "accuracy")
         splits = [("test, true labels", GREY, "-"), ("train, labels trained on", GREY, "--")]
         legend(figure, [*dict.fromkeys(entries), *splits])
-        headlines(figure, losses, title, found)
+        headlines(figure, title, replicates(details))
+        named(losses, found)
     return figure

@@ -300,23 +300,20 @@ def headline(ax: Axes, title: str, summary: pd.DataFrame, pad: float | None = No
     ax.set_title(f"{plain(fill(title, 68))}\n{replicates(summary)}", fontsize=8, loc="left", pad=pad)
 
 
-def headlines(figure: Figure, axes: Iterable[Axes], title: str, found: Sequence[tuple[Mapping[str, Any], Any]]) -> None:
-    """The headline of a figure with a panel for each of `settings`, and above each of these what it shows."""
-    details = [rows for _, rows in found]
-    low, high = min(rows["n"].min() for rows in details), max(rows["n"].max() for rows in details)
-    figure.suptitle(
-        f"{fill(title, 15 * round(figure.get_figwidth()))}\n{_replicates(low, high)}", fontsize=8, x=0.01, ha="left"
-    )
+def headlines(figure: Figure, title: str, told: str) -> None:
+    """The headline of a whole figure that shows several `settings`, and what its lines are."""
+    figure.suptitle(f"{fill(title, 15 * round(figure.get_figwidth()))}\n{told}", fontsize=8, x=0.01, ha="left")
+
+
+def named(axes: Sequence[Axes], found: Sequence[tuple[Mapping[str, Any], Any]]) -> None:
+    """Says above each panel which of `settings` it shows."""
     for ax, (setting, _) in zip(axes, found, strict=True):
         ax.set_title(", ".join(f"{name} {value}" for name, value in setting.items()), fontsize=8)
 
 
 def replicates(frame: pd.DataFrame) -> str:
     """What lines and bands are, in words: how many seeds, and what the band shows."""
-    return _replicates(int(frame["n"].min()), int(frame["n"].max()))
-
-
-def _replicates(low: int, high: int) -> str:
+    low, high = int(frame["n"].min()), int(frame["n"].max())
     if high == 1:
         return "one seed, so no band"
     return f"mean ± standard deviation over {low if low == high else f'{low} to {high}'} seeds"

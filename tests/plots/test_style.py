@@ -1,23 +1,26 @@
 """Style: the stretched axis, the words about replicates."""
 
 import math
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 
 from sddcli.plots import (
     best_epoch,
     calibration,
     double_descent,
+    flatness,
+    interpolation,
     learning_distance,
     learning_order,
     memorization,
     movement,
     stability,
 )
-from sddcli.plots.style import X_AXES, phase_levels, placed, replicates
+from sddcli.plots.style import X_AXES, landmarks, phase_levels, placed, replicates
 
 DRAWN = (best_epoch, calibration, double_descent, learning_distance, learning_order, memorization, movement, stability)
 
@@ -126,10 +129,55 @@ def test_ticks_say_how_many_weights_are_left() -> None:
         assert math.exp(-place) == pytest.approx(float(name.replace("k", "000"))) and left < place < right
 
 
-def test_landmarks_are_the_levels_that_the_paper_looks_at() -> None:
+def test_phase_levels_are_those_that_the_paper_looks_at() -> None:
     curve = pd.DataFrame({"level": [0, 1, 2, 3, 4, 5, 6], "test_accuracy": [0.5, 0.7, 0.3, 0.4, 0.8, 0.6, 0.1]})
     assert phase_levels(curve) == {0: "dense", 6: "last"}
     phases = ["light", "light", "critical", "critical", "sweet", "sweet", "collapsed"]
     assert phase_levels(curve.assign(phase=phases)) == {0: "dense", 2: "valley", 4: "peak", 6: "last"}
     assert phase_levels(curve.assign(phase=None)) == {0: "dense", 6: "last"}
     assert phase_levels(curve[:5].assign(phase=phases[:5])) == {0: "dense", 2: "valley", 4: "peak"}
+
+
+def test_landmarks_are_the_papers_four_and_of_redense_networks_those_of_the_sparse_ones() -> None:
+    curve = summary().assign(phase=["light"] * 10 + ["critical"] * 8 + ["sweet"] * 10 + ["collapsed"] * 3)
+    curve.loc[curve["level"] == 13, "test_accuracy"] = 0.1
+    curve.loc[curve["level"] == 20, "test_accuracy"] = 0.95
+    shown = landmarks(curve, {}, range(31))
+    assert [level for level, _, _ in shown] == [0, 13, 20, 30]
+    assert [label.split(",")[0] for _, label, _ in shown] == ["dense", "valley", "peak", "last"]
+    assert shown[1][1] == "valley, level 13, 94.41%" and len({colour for *_, colour in shown}) == 4
+    both = pd.concat([curve.assign(retraining="lottery"), curve.assign(retraining="redense:lr=0.1", phase="light")])
+    assert landmarks(both, {"retraining": "redense:lr=0.1"}, range(1, 31)) == [
+        (1, "first, level 1, 19.98%", shown[0][2]),
+        *shown[1:],
+    ]
+    assert [level for level, _, _ in landmarks(summary(), {}, [0, 1, 2, 4, 8, 30])] == [0, 2, 4, 30]
+
+
+def rows(keys: dict[str, list[float]], **same: object) -> pd.DataFrame:
+    """Details of two levels, each the same numbers at all places."""
+    places = [dict(zip(keys, values, strict=True)) for values in product(*keys.values())]
+    names = [f"{split}_{name}" for split in ("train", "test") for name in ("loss", "accuracy")]
+    found = dict.fromkeys(names, 0.5) | dict.fromkeys([f"{name}_std" for name in names], 0.1) | {"n": 3, **same}
+    return pd.DataFrame([place | found | {"level": level} for level in (0, 30) for place in places])
+
+
+@pytest.mark.parametrize("settings", [1, 3])
+def test_slices_planes_and_lines_have_a_panel_for_each_setting(settings: int) -> None:
+    varied = ["noise"] if settings > 1 else []
+    told = summary(settings).assign(flatness_train_loss_rise=1.0, flatness_train_loss_rise_std=0.1)
+    noises = sorted({*told["noise"]}) if settings > 1 else [0.0]
+    step = [-0.5, 0.0, 0.5]
+    line, plane = ({"step": step, "across": across} for across in ([0.0], step))
+    for drawn, keys, panels in (
+        (flatness, line, settings + 1),
+        (flatness, plane, 4 * settings),
+        (interpolation, {"kind": ["levels"], "alpha": [0.0, 0.5, 1.0]}, 2 * settings),
+    ):
+        details = pd.concat([rows(keys, **({"noise": noise} if varied else {})) for noise in noises])
+        if keys is plane:
+            details["train_loss"] = details["step"].abs() + details["across"].abs() + 0.1
+        figure = drawn.draw(told, varied, "digits, a title", "sparsity", details)
+        assert len(figure.axes) == panels and "digits, a title\nmean ±" in figure.get_suptitle()
+        said = " ".join(text.get_text() for text in figure.findobj(Text))
+        assert "level 30" in said and ("noise 0.1" in said) == (settings > 1)
