@@ -144,10 +144,14 @@ def varied(frame: pd.DataFrame) -> list[str]:
     return [name for name in FIELDS if name not in ("level", *REPLICATE) and frame[name].nunique() > 1]
 
 
-def summary(frame: pd.DataFrame, keys: Sequence[str] = ()) -> pd.DataFrame:
-    """Mean, `_std` (of the sample, NaN for one seed) and `n` over seeds of each setting, level, and `keys`."""
+def summary(frame: pd.DataFrame, keys: Sequence[str] = (), settings: Sequence[str] | None = None) -> pd.DataFrame:
+    """Mean, `_std` (of the sample, NaN for one seed) and `n` over seeds of each setting, level, and `keys`.
+
+    settings: the fields that tell settings apart, those in which the rows differ unless given.
+    """
+    settings = varied(frame) if settings is None else settings
     numbers = [name for name in frame.columns if name not in (*FIELDS, "chain", "run", "other", *keys)]
-    groups = frame.groupby([*varied(frame), "level", *keys], sort=True)
+    groups = frame.groupby([*settings, "level", *keys], sort=True)
     mean, std = groups[numbers].mean(), groups[numbers].std().add_suffix("_std")
     return pd.concat([mean, std, groups.size().rename("n")], axis=1).reset_index()
 
@@ -261,7 +265,7 @@ def details(path: Path, word: str, frame: pd.DataFrame, keys: Sequence[str]) -> 
     told = frame[[*FIELDS, "chain", "run", "sparsity"]].merge(rows, on=["run", "level"])
     if told.empty:
         raise StoreError(f"{file} knows none of these runs; first: sdd analyze {word} {root}")
-    return summary(told, keys)
+    return summary(told, keys, varied(frame))
 
 
 class Curves(NamedTuple):

@@ -159,7 +159,7 @@ def _found(store: Store, frame: "pd.DataFrame", word: str, compared: list[Pair])
         return _judged(store, table.grown(frame), word)
     values = table.paired(store, word)
     asked = {(pair.a.id, pair.b.id) for pair in compared}
-    return values[[ends in asked for ends in zip(values["other"], values["run"], strict=True)]]
+    return values.loc[[ends in asked for ends in zip(values["other"], values["run"], strict=True)]]
 
 
 def _measured(store: Store, frame: "pd.DataFrame", word: str) -> "pd.DataFrame":

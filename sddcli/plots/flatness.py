@@ -112,12 +112,12 @@ def _planes(summary: pd.DataFrame, found: Settings, title: str) -> Figure:
                 ax = axes[f"{k} {place}"]
                 grid = rows[rows["level"] == level].pivot(index="across", columns="step", values="train_loss")
                 lines = ax.contour(grid.columns, grid.index, grid, contours, norm=norm, cmap="viridis", linewidths=0.8)
-                ax.clabel(lines, contours[1::2], fontsize=5.5, fmt="%.2g")
+                ax.clabel(lines, contours[2::3], fontsize=5.5, fmt="%.2g")
                 ax.set_aspect("equal")
                 ax.set_xticks([-end, 0, end])
                 ax.set_yticks([-end, 0, end])
                 ax.set_title(label.replace(", level", "\nlevel"), fontsize=7)
-            axes[f"{k} 0"].set_ylabel("\n".join(map(str, setting.values())))
+            axes[f"{k} 0"].set_ylabel("\n".join(f"{name} {value}" for name, value in setting.items()))
         figure.supxlabel("steps along two random directions", fontsize=9)
         headlines(figure, title, "contours of train loss, mean over seeds")
     return figure
