@@ -18,7 +18,7 @@ from typing import Any
 from sddcli.spec import BRANCH, FIELDS, SUBSEEDS, Run
 from sddcli.store import Manifest, Store, StoreError
 
-VERSION = 2  # of these tables: another one is thrown away
+VERSION = 3  # of these tables: another one is thrown away
 FEW = 500  # runs that are read in a second: no file for them
 OFTEN = 5000  # runs read between two savings, so that an interrupted reading goes on
 METRICS = (
@@ -129,7 +129,9 @@ class Index:
             return
         run, manifest = found
         measures = self.store.measures(run)
-        row = _row(run, manifest) | {name: value for values in measures.values() for name, value in values.items()}
+        # What an analysis found with parameters that were asked for has a table of its own, not a column.
+        usual = [values for stem, values in measures.items() if "," not in stem]
+        row = _row(run, manifest) | {name: value for values in usual for name, value in values.items()}
         for name in row.keys() - self._known:
             self._base.execute(f'ALTER TABLE runs ADD COLUMN "{name}"')
             self._known.add(name)

@@ -47,7 +47,8 @@ def change(root: Path, what: str) -> None:
     elif what == "a chain less":
         shutil.rmtree(store.folder(run).parent)
     elif what == "a measure more":
-        store.save_measure(run, "thing:points=3", Found({"thing": 2.5, "other": float("nan")}, [{"a": 1, "b": 0.5}]))
+        store.save_measure(run, "thing", Found({"thing": 2.5, "other": float("nan")}, [{"a": 1, "b": 0.5}]))
+        store.save_measure(run, "thing:points=3", Found({"thing": 7.5}, [{"a": 1, "b": 0.5}]))
     elif what == "a measure less":
         (store.folder(run) / "measures" / "learning-distance.json").unlink()
     elif what == "a measure made again":
@@ -71,8 +72,11 @@ def change(root: Path, what: str) -> None:
 )
 def test_tables_are_those_that_would_be_made_afresh(root: Path, what: str) -> None:
     change(root, what)
-    table.export(Store(root))
+    frame = table.export(Store(root))
     assert tables(root) == afresh(root)
+    if what == "a measure more":
+        assert frame["thing"].dropna().tolist() == [2.5], "asked for with parameters it is in a table of its own"
+        assert "7.5" in (root / "measures" / "thing,points=3.csv").read_text()
 
 
 def test_only_what_changed_is_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

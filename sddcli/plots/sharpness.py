@@ -32,7 +32,7 @@ PAIRS = (
     (("hessian_trace", "trace", "--"), ("hessian_top", "largest eigenvalue", "-")),
     (("epsilon_sharpness", "ε-sharpness (%)", "--"), ("sam_sharpness", "SAM-sharpness", "-")),
 )
-MARKS: dict[str, Any] = {"dense": "-", "valley": "--", "peak": "-.", "last": ":"}
+MARKS: dict[str, Any] = {"dense": "-", "valley": "--", "peak": "-.", "last": ":", "first": "-"}
 
 
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, details: pd.DataFrame) -> Figure:

@@ -145,14 +145,15 @@ def landmarks(summary: pd.DataFrame, setting: Mapping[str, Any], levels: Iterabl
     (the four sparsities of He et al. 2022); where no phases were found, four levels at equal distances.
     """
     curve = _phased(summary, setting)
-    curve = curve[curve["level"].isin(list(levels))].sort_values("level").set_index("level")
-    found: dict[int, str] = {}
-    for phase, test in curve["test_accuracy"].groupby(curve["phase"]):
-        place = {"light": test.index[0], "critical": test.idxmin(), "sweet": test.idxmax(), "collapsed": test.index[-1]}
-        found[int(place[str(phase)])] = f"{phase}, "
-    found = found or {int(curve.index[round(k * (len(curve) - 1) / 3)]): "" for k in range(4)}
+    curve = curve[curve["level"].isin(list(levels))].sort_values("level")
+    found = phase_levels(curve)
+    if curve["phase"].isna().all():
+        places = [int(curve["level"].iloc[round(k * (len(curve) - 1) / 3)]) for k in range(4)]
+        found = {level: found.get(level, "") for level in places}
+    sparsity = dict(zip(curve["level"], curve["sparsity"], strict=True))
+    said = {level: f"{name}, " if name else "" for level, name in found.items()}
     return [
-        (level, f"{found[level] if level else 'dense, '}level {level}, {100 * curve['sparsity'][level]:.4g}%", colour)
+        (level, f"{said[level]}level {level}, {100 * sparsity[level]:.4g}%", colour)
         for level, colour in zip(sorted(found), COLOURS, strict=False)
     ]
 
@@ -234,7 +235,8 @@ def phase_levels(curve: pd.DataFrame) -> dict[int, str]:
     Dense, the worst test accuracy of the critical phase, the best of the sweet one, and the last level.
     """
     levels = curve["level"].astype(int)
-    found = {int(levels.max()): "last", int(levels.min()): "dense"}
+    first = int(levels.min())
+    found = {int(levels.max()): "last", first: "first" if first else "dense"}
     phase = curve["phase"] if "phase" in curve else curve["level"].map(lambda level: "")
     for name, said, sign in (("critical", "valley", -1), ("sweet", "peak", 1)):
         test = sign * curve["test_accuracy"].where(phase == name)
