@@ -153,7 +153,8 @@ def summary(frame: pd.DataFrame, keys: Sequence[str] = (), settings: Sequence[st
     numbers = [name for name in frame.columns if name not in (*FIELDS, "chain", "run", "other", *keys)]
     groups = frame.groupby([*settings, "level", *keys], sort=True)
     mean, std = groups[numbers].mean(), groups[numbers].std().add_suffix("_std")
-    return pd.concat([mean, std, groups.size().rename("n")], axis=1).reset_index()
+    # A copy is of one piece; pandas warns where columns are put before a hundred pieces.
+    return pd.concat([mean, std, groups.size().rename("n")], axis=1).copy().reset_index()
 
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:
@@ -171,14 +172,13 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     first, second = settings
     pairs = second.merge(first, on=keys, suffixes=("", "_first"))
     pairs = pairs[(pairs["sparsity"] - pairs["sparsity_first"]).abs() < 0.005]
-    found = pairs[[*names, "level"]].copy()
-    for name in numbers:
-        found[name] = pairs[name] - pairs[f"{name}_first"]
+    before = pairs[[f"{name}_first" for name in numbers]].set_axis(numbers, axis=1)
+    found = pairs[[*names, "level"]].join(pairs[numbers] - before)
     groups = found.groupby([*names, "level"], sort=True)
     n, mean = groups.size().rename("pairs"), groups[numbers].mean()
     half = groups[numbers].sem().mul(t.ppf(0.975, (n - 1).clip(lower=1)), axis=0)
     ends = [(mean - half).add_suffix("_low"), (mean + half).add_suffix("_high")]
-    return pd.concat([mean.add_suffix("_difference"), *ends, n], axis=1).reset_index()
+    return pd.concat([mean.add_suffix("_difference"), *ends, n], axis=1).copy().reset_index()
 
 
 def title(frame: pd.DataFrame) -> str:

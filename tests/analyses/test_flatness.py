@@ -14,7 +14,7 @@ from tests.analyses.networks import MODELS, subject
 def test_at_step_0_are_the_metrics_of_the_run(word: str, settings: dict[str, int]) -> None:
     seen = subject(word)
     weights = {name: w.unsqueeze(0) for name, w in seen.net.final.items()}
-    metrics = evaluate(seen.forward, weights, seen.data, seen.labels.unsqueeze(0))
+    metrics, _ = evaluate(seen.forward, weights, seen.data, seen.labels.unsqueeze(0))
     (row,) = (row for row in measure(seen, **settings).rows if row["step"] == row["across"] == 0)
     for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
         assert row[name] == float(metrics[name])

@@ -286,7 +286,7 @@ def test_a_chain_made_by_hand_is_the_sweeps_bit_for_bit(sdd: Sdd, trained: Path,
     assert sdd("retrain", made).out.strip() == made  # finished: nothing to do
     files = [path.relative_to(root) for path in root.rglob("*") if path.suffix in (".safetensors", ".csv", ".json")]
     others = [path for path in files if path.name != "manifest.json"]
-    assert len(others) == 3 * 4 + 1 and all((root / p).read_bytes() == (trained / p).read_bytes() for p in others)
+    assert len(others) == 3 * 5 + 1 and all((root / p).read_bytes() == (trained / p).read_bytes() for p in others)
     for path in set(files).difference(others):
         ours, theirs = (json.loads((base / path).read_text()) for base in (root, trained))
         assert all(ours[key] == theirs[key] for key in ("id", "run", "stage", "metrics", "files", "parents", "data"))

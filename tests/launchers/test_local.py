@@ -83,7 +83,7 @@ def kill_workers(sweeping: int) -> None:
 def test_a_worker_that_dies_with_its_last_words_unheard_is_no_hang(tmp_path: Path) -> None:
     """The sweep is busy when its workers are killed: their messages are read first, then their end."""
     store, heard = Store(tmp_path / "runs"), list[Event]()
-    todo = with_parents(runs({"seed": "0,1", "level": "0", "epochs": "60"}))
+    todo = with_parents(runs({"seed": "0,1", "level": "0", "epochs": "600"}))
 
     def report(event: Event) -> None:
         heard.append(event)

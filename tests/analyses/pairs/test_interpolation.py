@@ -18,7 +18,7 @@ def test_the_ends_of_the_line_are_the_metrics_of_the_runs(word: str, same: bool)
     rows = measure(a, b, points=3).rows
     for seen, alpha in ((a, 0), (b, 1)):
         weights = {name: w.unsqueeze(0) for name, w in seen.net.final.items()}
-        metrics = evaluate(seen.forward, weights, seen.data, seen.labels.unsqueeze(0))
+        metrics, _ = evaluate(seen.forward, weights, seen.data, seen.labels.unsqueeze(0))
         (row,) = (row for row in rows if row["alpha"] == alpha)
         for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
             assert row[name] == float(metrics[name])
