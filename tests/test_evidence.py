@@ -1,5 +1,6 @@
 """Evidence: what docs/evidence says of the paper's claims on digits is what its CSV holds, and can be made again."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -147,3 +148,20 @@ def test_photographs_show_it_at_the_threshold() -> None:
     (verdict,) = table.judged(frame, judge).to_dict("records")
     assert verdict["found"] and verdict["n"] == 4 and verdict["dip_low"] > 0.02 and verdict["rise_low"] > 0.01
     assert abs(verdict["valley"] - verdict["fitted"]) <= 2 and verdict["gain_low"] < 0 < verdict["gain_high"]
+
+
+def test_what_the_phenomenon_page_says_is_in_its_record() -> None:
+    """Its table of correlations, and its verdict, against the results it was written from."""
+    frame = table.read(ROOT / "docs" / "phenomenon" / "results.csv")
+    page = (ROOT / "docs" / "phenomenon.md").read_text(encoding="utf-8")
+    numbers = frame[["run", "level", *table.further(frame), "memorized"]].drop_duplicates()
+    found = table.correlations(frame, numbers).set_index("measure")
+    rows = re.findall(r"^\| (\w+) \| ([+-][\d.]+) ± ([\d.]+) \|", page, re.MULTILINE)
+    assert len(rows) == 12
+    for name, mean, std in rows:
+        assert (f"{found.loc[name, 'mean']:+.2f}", f"{found.loc[name, 'std']:.2f}") == (mean, std), name
+    (verdict,) = table.judged(frame, judge).to_dict(orient="records")
+    assert f"up to level {verdict['fitted']}" in page and verdict["found"] and f"(p = {verdict['p']:.3f})" in page
+    for place, size in (("valley", "dip"), ("peak", "rise")):
+        interval = f"[{100 * verdict[f'{size}_low']:.1f}, {100 * verdict[f'{size}_high']:.1f}]"
+        assert f"at level {verdict[place]}" in page and f"{100 * verdict[size]:.1f} points {interval}" in page
