@@ -310,6 +310,20 @@ def judged(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]]) -> pd.Data
     return pd.DataFrame(rows)
 
 
+def sized(frame: pd.DataFrame, judge: Callable[..., dict[str, list[Any]]]) -> pd.DataFrame:
+    """What `judge` says of settings that differ in the number of training examples alone, a row a level.
+
+    Their other varied fields, level, mean sparsity, and what it says; without rows where no setting has two sizes.
+    """
+    names, found = [name for name in varied(frame) if name != "train_size"], []
+    for fields, rows in _settings(frame, names):
+        train = rows.pivot_table(index="examples", columns="level", values="train_accuracy").sort_index()
+        if len(train) > 1:
+            levels = {"level": train.columns, "sparsity": rows.groupby("level")["sparsity"].mean()[train.columns].array}
+            found.append(pd.DataFrame({**levels, **judge(list(train.index), train.to_numpy())}).assign(**fields))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*names, "level"])
+
+
 def phases(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]]) -> pd.DataFrame:
     """The phase of each level of each setting in which `judge` found any: varied fields, level, phase."""
     rows = []

@@ -24,6 +24,7 @@ MAY = {
     "launchers": {
         "recipes",
         "analyses.curves.double_descent",
+        "core.words",
         "index",
         "store",
         "pairs",

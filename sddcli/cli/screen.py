@@ -57,6 +57,20 @@ def cell(mean: float, std: float, share: bool) -> str:
     return told + ("" if std != std else f" ±{std:.2g}" if places is None else f" ±{std:.{places}f}")
 
 
+def sizes(found: "pd.DataFrame", title: str) -> None:
+    """How many training examples each level can fit, a line a level and setting."""
+    console().print(title, style="bold", soft_wrap=True)
+    table = Table(box=None, padding=(0, 1))
+    told = [str(name) for name in found if name not in ("level", "sparsity", "effective_complexity", "at_least")]
+    for name in (*told, "level", "sparsity", "examples fitted"):
+        table.add_column(name.replace("_", " "), justify="right")
+    for _, row in found.iterrows():
+        n = row["effective_complexity"]
+        fitted = "none" if n is None or n != n else f"{'at least ' if row['at_least'] else ''}{n:.0f}"
+        table.add_row(*(str(row[name]) for name in told), f"{row['level']}", f"{row['sparsity']:.2%}", fitted)
+    console().print(table)
+
+
 def correlations(found: "pd.DataFrame") -> None:
     """How measures go with test accuracy along chains: the mean rank correlation, its spread, over how many chains."""
     if found.empty:

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-FOLDERS = ("analyses", "analyses/curves", "analyses/pairs")
+FOLDERS = ("analyses", "analyses/curves", "analyses/pairs", "analyses/sizes")
 MEASURES = {name: folder for folder in FOLDERS for name in members(folder)}
-"""Each analysis, and the folder that says what it looks at: a run, whole curves, or a pair of runs."""
+"""Each analysis, and the folder that says what it looks at: a run, whole curves, a pair of runs, or several sizes."""
 PAIR_KINDS = names_in("pairs.PAIRS")
 ENDS = ("other", "other_level", "kind")  # what tells pairs apart, of which run and level are one end
 X_AXES = names_in("plots.style.X_AXES")
@@ -87,15 +87,17 @@ def analyze(
     asked = where_of(where)
     store, compared = _between(between) if between else (Store(runs), [])
     failures: list[Failed] = []
-    if len(of["analyses/curves"]) < len(words):
+    if of["analyses"] or of["analyses/pairs"]:
         finished = looking.runs(store, set(table.select(table.results(store), asked)["run"]))
         failures += _look(store, of["analyses"], finished, workers, device)
     if of["analyses/pairs"]:
-        compared = compared or _natural(finished, pairs)
+        compared = compared or (natural(finished, pairs) if measure == "all" else _natural(finished, pairs))
         failures += _look(store, of["analyses/pairs"], compared, workers, device)
     frame = table.select(table.export(store), asked)
     shown = {word: _found(store, frame, word, compared) for word in words}
     shown = {word: values for word, values in shown.items() if not values.empty}
+    if of["analyses/sizes"] == words and not shown:
+        raise ValueError(f"{words[0]} takes runs that differ in train_size: sdd sweep --train-size 400,800,0")
     if as_json:
         found = {word: json.loads(values.to_json(orient="records")) for word, values in shown.items()}
         print(json.dumps(found if len(words) > 1 else found.get(words[0], []), indent=1))
@@ -157,6 +159,8 @@ def _found(store: Store, frame: "pd.DataFrame", word: str, compared: list[Pair])
         return _measured(store, table.grown(frame), word)
     if folder == "analyses/curves":
         return _judged(store, table.grown(frame), word)
+    if folder == "analyses/sizes":
+        return _sized(store, table.grown(frame), word)
     values = table.paired(store, word)
     asked = {(pair.a.id, pair.b.id) for pair in compared}
     return values.loc[[ends in asked for ends in zip(values["other"], values["run"], strict=True)]]
@@ -182,6 +186,17 @@ def _judged(store: Store, frame: "pd.DataFrame", word: str) -> "pd.DataFrame":
     return verdicts
 
 
+def _sized(store: Store, frame: "pd.DataFrame", word: str) -> "pd.DataFrame":
+    """What a measure says of settings that differ in their number of training examples, saved."""
+    from sddcli import table
+    from sddcli.launchers import inline
+
+    values = table.sized(frame, inline.judge(word, "analyses/sizes"))
+    if not values.empty:
+        table.save(values, store.root, word)
+    return values
+
+
 def _show(store: Store, frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> None:
     from sddcli import table
 
@@ -189,6 +204,8 @@ def _show(store: Store, frame: "pd.DataFrame", word: str, values: "pd.DataFrame"
     frame = frame if folder == "analyses/pairs" else table.grown(frame)
     if folder == "analyses/curves":
         screen.verdicts(values, table.varied(frame), table.title(frame))
+    elif folder == "analyses/sizes":
+        screen.sizes(values, table.title(frame))
     else:
         columns = [str(name) for name in values if name not in ("run", "level", *ENDS)]
         wide = frame[[*FIELDS, "chain", "run", "sparsity", "test_accuracy"]].merge(
@@ -239,12 +256,14 @@ def plot(
 
 
 def summarized(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """What figures are drawn from: means over seeds, the phase of each level, and the difference of two settings."""
+    """What figures are drawn from: means over seeds, phases, what two settings differ by, how much levels fit."""
     from sddcli import table
     from sddcli.launchers import inline
 
     found = table.summary(frame).merge(table.phases(frame, inline.judge("double-descent")), how="left")
-    return found.merge(table.compared(frame), how="left")
+    found = found.merge(table.compared(frame), how="left")
+    sizes = table.sized(frame, inline.judge("effective-complexity", "analyses/sizes"))
+    return found if sizes.empty else found.merge(sizes.drop(columns="sparsity"), how="left")
 
 
 def module_of(figure: str) -> "ModuleType":

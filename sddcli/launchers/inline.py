@@ -5,6 +5,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from sddcli.core.words import pick
 from sddcli.events import Cost
 from sddcli.spec import Run, unfold, with_parents
 from sddcli.store import Store
@@ -77,9 +78,11 @@ def detectable(curves: Sequence[Any], seeds: int, levels: int) -> float | None:
     return double_descent.detectable(variance, correlation, seeds, levels)
 
 
-def judge(measure: str) -> Callable[..., dict[str, Any]]:
-    """The function by which a measure of whole curves judges those of one setting."""
+def judge(measure: str, folder: str = "analyses/curves") -> Callable[..., dict[str, Any]]:
+    """The function by which a measure of whole curves, of a folder of the package, judges them, parameters bound."""
     from importlib import import_module
 
-    found: Callable[..., dict[str, Any]] = import_module(f"sddcli.analyses.curves.{measure.replace('-', '_')}").judge
-    return found
+    name = measure.split(":")[0]
+    found = import_module(f"sddcli.{folder.replace('/', '.')}.{name.replace('-', '_')}")
+    judging: Callable[..., dict[str, Any]] = found.judge
+    return pick("measure", measure, {name: judging})

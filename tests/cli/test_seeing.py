@@ -68,7 +68,7 @@ def test_runs_of_an_older_version_were_not_recorded(sdd: Sdd, trained: Path, tmp
     assert sdd("analyze", "memorization", root, "--json").json == [] and sdd("verify", root).code == 0
 
 
-@pytest.mark.parametrize("figure", members("plots"))
+@pytest.mark.parametrize("figure", [each for each in members("plots") if each != "effective-complexity"])
 @pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
 def test_every_figure_from_runs_and_from_csv(
     sdd: Sdd, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: str, ending: str
@@ -250,3 +250,17 @@ def test_flatness_at_step_0_is_what_the_sweep_saw(sdd: Sdd, measured: Path) -> N
     assert len(middle) == len(results) == 12
     for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
         assert middle[name].to_list() == pytest.approx(results.loc[middle["run"], name].to_list(), rel=1e-12)
+
+
+def test_how_much_networks_can_fit_needs_several_training_sets(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    said = sdd("analyze", "effective-complexity", trained)
+    assert said.code == 2 and "differ in train_size" in said.err and said.err.count("\n") == 1
+    root = tmp_path / "runs"
+    for size in ("40", "200"):
+        sizes = ["--train-size", size, "--levels", "0-1", "--seeds", "0-1", "--epochs", "12", "--runs", root]
+        assert sdd("sweep", *sizes).code == 0
+    found = sdd("analyze", "effective-complexity", root, "--json").json
+    assert [row["level"] for row in found] == [0, 1] and found[0]["effective_complexity"] >= 40
+    assert "examples fitted" in sdd("analyze", "effective-complexity:error=0.3", root).out
+    assert sdd("plot", "effective-complexity", root, "-o", tmp_path / "a.png").code == 0
+    assert sdd("plot", "effective-complexity", trained, "-o", tmp_path / "b.png").code == 4
