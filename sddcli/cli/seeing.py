@@ -276,7 +276,10 @@ def drawn(runs: Path, frame: "pd.DataFrame", summary: "pd.DataFrame", figure: st
     from sddcli import table
 
     module = module_of(figure)
-    if missing := [name for name in module.NEEDS if name not in summary]:
+    missing = [name for name in module.NEEDS if name not in summary]
+    if missing and figure.split(":")[0] in members("analyses/sizes"):
+        raise StoreError(f"{runs} cannot be drawn so: it takes runs that differ in train_size")
+    if missing:
         raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {figure} {runs}")
     rows = (table.details(runs, figure, frame, module.KEYS),) if hasattr(module, "KEYS") else ()
     picture: Figure = module.draw(summary, table.varied(frame), table.title(frame), x, *rows)
