@@ -52,6 +52,8 @@ X_AXES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series[float]]]] = {
     ),
 }
 """What a curve is drawn against: its label, and what is left of the network, of which each level keeps a share."""
+APART = "apart"
+"""What marks are called that say where two curves differ."""
 TICKS = (0, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 0.99999, 0.999999)
 
 
@@ -211,6 +213,29 @@ def band(ax: Axes, curve: pd.DataFrame, name: str, **line: Any) -> None:
     spread = curve[f"{name}_std"]
     if spread.notna().any():
         ax.fill_between(x, mean - spread, mean + spread, color=drawn.get_color(), alpha=0.18, linewidth=0)
+    if f"{name}_low" in curve and curve[f"{name}_low"].notna().any():
+        _apart(ax, curve, name, drawn)
+
+
+def _apart(ax: Axes, curve: pd.DataFrame, name: str, like: Line2D) -> None:
+    """Squares on the axis at the levels where `curve` and the other one of two differ, paired by seed.
+
+    There the 95 % t-interval of `table.compared` leaves out zero; hollow for a line that is not solid.
+    """
+    levels = curve[(curve[f"{name}_low"] > 0) | (curve[f"{name}_high"] < 0)]
+    row = 0.02 + 0.03 * sum(line.get_gid() == APART for line in ax.lines)
+    ax.plot(
+        levels["x"],
+        [row] * len(levels),
+        linestyle="",
+        marker="s",
+        markersize=2.5,
+        color=like.get_color(),
+        mfc=like.get_color() if like.get_linestyle() == "-" else "white",
+        mew=0.6,
+        transform=ax.get_xaxis_transform(),
+        gid=APART,
+    )
 
 
 def shaded(ax: Axes, summary: pd.DataFrame) -> None:
@@ -257,8 +282,9 @@ def accuracies(
 
     One setting has its phases shaded and a colour a line; of several, each has a colour.
     """
-    summary = placed(summary, x)
     paired = f"{lines[0][0]}_difference" in summary
+    compared = placed(summary, x)  # in a panel of its own, and not by squares
+    summary = compared.drop(columns=[name for name in compared if str(name).endswith(("_difference", "_low", "_high"))])
     with panels(rows=1 + paired, height=2.5 if paired else 3.3) as (figure, (ax, *below)):
         entries = []
         for name, colour, curve in curves(summary, varied):
@@ -267,7 +293,7 @@ def accuracies(
                 band(ax, curve, column, color=colour if varied else COLOURS[index], linestyle=line, **dots)
             entries.append((name, colour, "-"))
         for under in below:
-            differences(under, summary, varied, lines)
+            differences(under, compared, varied, lines)
         x_axis([ax, *below][-1], summary, x)
         percent_axis(ax, label)
         entries += [(said, GREY if varied else COLOURS[index], line) for index, (_, said, line) in enumerate(lines)]
@@ -314,11 +340,14 @@ def named(axes: Sequence[Axes], found: Sequence[tuple[Mapping[str, Any], Any]]) 
 
 
 def replicates(frame: pd.DataFrame) -> str:
-    """What lines and bands are, in words: how many seeds, and what the band shows."""
+    """What lines, bands and squares are, in words: how many seeds, what the band shows, where two curves differ."""
     low, high = int(frame["n"].min()), int(frame["n"].max())
     if high == 1:
         return "one seed, so no band"
-    return f"mean ± standard deviation over {low if low == high else f'{low} to {high}'} seeds"
+    said = f"mean ± standard deviation over {low if low == high else f'{low} to {high}'} seeds"
+    if any(str(name).endswith("_difference") for name in frame):
+        said += "\nsquares: here the two differ, by the 95 % t-interval of pairs of seeds"
+    return said
 
 
 def save(figure: Figure, path: Path, evidence: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from sddcli.plots import (
     movement,
     stability,
 )
-from sddcli.plots.style import X_AXES, landmarks, phase_levels, placed, replicates
+from sddcli.plots.style import APART, X_AXES, landmarks, phase_levels, placed, replicates
 
 DRAWN = (best_epoch, calibration, double_descent, learning_distance, learning_order, memorization, movement, stability)
 
@@ -181,3 +181,17 @@ def test_slices_planes_and_lines_have_a_panel_for_each_setting(settings: int) ->
         assert len(figure.axes) == panels and figure.get_suptitle().startswith("digits, a title\n")
         said = " ".join(text.get_text() for text in figure.findobj(Text))
         assert "level 30" in said and ("noise 0.1" in said) == (settings > 1)
+
+
+def test_squares_say_where_two_curves_differ_by_pairs() -> None:
+    told = summary(2)
+    second = told["noise"] == 0.1
+    told["learning_distance_difference"] = 0.0
+    told["learning_distance_low"] = (told["level"] - 10.5).where(second)
+    told["learning_distance_high"] = (told["level"] + 10.5).where(second)
+    figure = learning_distance.draw(told, ["noise"], "a title")
+    (squares,) = (line for line in figure.axes[1].lines if line.get_gid() == APART)
+    x = placed(told[second], "sparsity")["x"].to_list()
+    assert list(squares.get_xdata()) == pytest.approx(x[11:])
+    assert "squares: here the two differ" in figure.axes[0].get_title(loc="left")
+    assert "squares" not in learning_distance.draw(summary(2), ["noise"], "a title").axes[0].get_title(loc="left")
