@@ -37,7 +37,12 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
         return stages.moved(tensors, data.train.y.device)
 
     def parent() -> Trained | None:
-        return Trained(net.initial, *map(here, store.weights(masks_of(run).run))) if run.level else None
+        if run.level == 0:
+            return None
+        source = masks_of(run).run
+        if not store.finished(source):
+            raise ValueError(f"level {source.level}, which it was pruned from, is not in {store.root}")
+        return Trained(net.initial, *map(here, store.weights(source)))
 
     def recorded(run: Run) -> Record | None:
         found = store.record(run)
@@ -74,6 +79,8 @@ def measured(
 
 
 def _seen(store: Store, run: Run, device: str) -> Subject:
+    if not store.finished(run):
+        raise ValueError(f"level {run.level} of {run.slug} is not in {store.root}")
     stored = Trained(store.initial(run), *store.weights(run))
     if wrong := [name for name, w in stored.final.items() if not w.isfinite().all()]:
         raise ValueError(f"{store.folder(run)} cannot be measured: its {wrong[0]} is not finite")

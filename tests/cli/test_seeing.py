@@ -264,3 +264,16 @@ def test_how_much_networks_can_fit_needs_several_training_sets(sdd: Sdd, trained
     assert "examples fitted" in sdd("analyze", "effective-complexity:error=0.3", root).out
     assert sdd("plot", "effective-complexity", root, "-o", tmp_path / "a.png").code == 0
     assert sdd("plot", "effective-complexity", trained, "-o", tmp_path / "b.png").code == 4
+
+
+def test_what_needs_a_missing_level_is_left_out_and_the_rest_is_measured(
+    sdd: Sdd, trained: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    for path in root.rglob("level-02"):
+        shutil.rmtree(path)
+    said = sdd("analyze", "movement,calibration,interpolation", root)
+    assert said.code == 3 and "Traceback" not in said.err
+    lines = said.err.splitlines()
+    assert len(lines) == 6 and all("level 2" in line and "is not in" in line for line in lines)
+    assert len(pd.read_csv(root / "measures" / "calibration.csv")) == 9
