@@ -16,7 +16,8 @@ MAY = {
     "spec": CORE_WORDS,
     "events": {"spec"},
     "pairs": {"spec", "core.retraining"},
-    "store": {"pairs", "spec", "core.types"},
+    "packing": {"core.types"},
+    "store": {"packing", "pairs", "spec", "core.types"},
     "datasets": {"core", "datasets"},
     "stages": {"core", "spec"},
     "analyses": {"core"},  # analyses/curves look at whole curves, numbers only; analyses/pairs at two networks

@@ -1,0 +1,92 @@
+"""Packing: one model's tensors as bytes, and back. Safetensors; kept weights only, masks and records as bits."""
+
+import json
+import zlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sddcli.core.types import Tensors
+
+
+def pack(weights: "Tensors", masks: "Tensors") -> bytes:
+    """One model as safetensors: of a masked tensor its kept values and its mask, a bit each; the rest whole."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    arrays = {}
+    for name, weight in weights.items():
+        values = weight.detach().cpu().numpy()
+        if name in masks:
+            mask = masks[name].cpu().numpy()
+            arrays[f"{name}.mask"] = np.packbits(mask)
+            values = values[mask]
+        arrays[name] = np.ascontiguousarray(values)
+    # Sorted, as safetensors sorts its tensors: equal weights are equal bytes, whatever order they came in.
+    shapes = {name: list(weights[name].shape) for name in sorted(masks)}
+    return save(arrays, metadata={"shapes": json.dumps(shapes)})
+
+
+def pack_masks(masks: "Tensors") -> bytes:
+    """Masks alone as safetensors, a bit for each weight."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    arrays: dict[str, Any] = {f"{name}.mask": np.packbits(mask.cpu().numpy()) for name, mask in masks.items()}
+    return save(arrays, metadata={"shapes": json.dumps({name: list(masks[name].shape) for name in sorted(masks)})})
+
+
+def unpack(content: bytes) -> tuple["Tensors", "Tensors"]:
+    """The weights, pruned ones 0, and masks that `pack` packed; the file does not keep their order."""
+    import numpy as np
+    import torch
+    from safetensors.numpy import load
+
+    arrays, masks, weights = load(content), unpack_masks(content), {}
+    for name, values in arrays.items():
+        if name in masks:
+            full = np.zeros(tuple(masks[name].shape), values.dtype)
+            full[masks[name].numpy()] = values
+            weights[name] = torch.from_numpy(full)
+        elif name.removesuffix(".mask") not in masks:
+            weights[name] = torch.from_numpy(values.copy())
+    return weights, masks
+
+
+def unpack_masks(content: bytes) -> "Tensors":
+    """The masks that `pack` or `pack_masks` packed."""
+    import numpy as np
+    import torch
+    from safetensors.numpy import load
+
+    arrays = load(content)
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    masks = {}
+    for name, shape in json.loads(header["__metadata__"]["shapes"]).items():
+        bits = np.unpackbits(arrays[f"{name}.mask"], count=int(np.prod(shape)))
+        masks[name] = torch.from_numpy(bits.astype(bool).reshape(shape))
+    return masks
+
+
+def pack_fitted(bits: "Tensor") -> bytes:
+    """(E, bytes) uint8 as safetensors: what changed from one row to the next, which is little, compressed."""
+    import numpy as np
+    from safetensors.numpy import save
+
+    rows = bits.cpu().numpy()
+    changes = rows ^ np.concatenate([np.zeros_like(rows[:1]), rows[:-1]])
+    packed = np.frombuffer(zlib.compress(changes.tobytes(), 9), np.uint8)
+    return save({"changes": packed}, metadata={"shape": json.dumps(list(rows.shape))})
+
+
+def unpack_fitted(content: bytes) -> "Tensor":
+    """The bits that `pack_fitted` packed."""
+    import numpy as np
+    import torch
+    from safetensors.numpy import load
+
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    changes = np.frombuffer(zlib.decompress(load(content)["changes"].tobytes()), np.uint8)
+    rows = changes.reshape(json.loads(header["__metadata__"]["shape"]))
+    return torch.from_numpy(np.bitwise_xor.accumulate(rows, axis=0))
