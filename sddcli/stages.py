@@ -103,9 +103,8 @@ def forward_of(model: Model, data: Data) -> Forward:
     """The forward pass on inputs as `data` holds them: bytes are normalized first."""
     if not data.mean:
         return model.forward
-    return lambda weights, x, training: model.forward(
-        weights, images.normalized(x, data.mean, data.deviation), training
-    )
+    normalize = images.normalizing(data.mean, data.deviation)
+    return lambda weights, x, training: model.forward(weights, normalize(x), training)
 
 
 def slopes_of(run: Run, model: Model, data: Data) -> Slopes | None:
@@ -114,11 +113,11 @@ def slopes_of(run: Run, model: Model, data: Data) -> Slopes | None:
         return None
     if not model.slopes or not data.mean:
         return model.slopes
-    slopes = model.slopes
+    slopes, normalize = model.slopes, images.normalizing(data.mean, data.deviation)
 
     def normalizing(weights: Tensors, into: Tensors) -> Write:
         write = slopes(weights, into)
-        return lambda x, y: write(images.normalized(x, data.mean, data.deviation), y)
+        return lambda x, y: write(normalize(x), y)
 
     return normalizing
 
@@ -281,6 +280,7 @@ def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float])
         apart=model.apart,
         computing=partial(PRECISIONS[run.precision], device.type),
         slopes=slopes_of(run, model, data),
+        cuda=device.type == "cuda",
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sddcli import stages
 from sddcli.core import masks
 from sddcli.core.criteria import CRITERIA
-from sddcli.core.images import normalized
+from sddcli.core.images import normalizing
 from sddcli.core.seeds import stream
 from sddcli.core.types import Data, Examples, Tensors, Trained
 from sddcli.datasets.load import load
@@ -168,7 +168,7 @@ def test_an_mlp_learns_images_in_bytes_normalized(change: dict[str, str]) -> Non
     run = replace(DENSE, noise=0, epochs=1, **change)  # type: ignore[arg-type]
     images = torch.from_numpy(stream(0, "images").integers(256, size=(200, 3, 4, 4), dtype="uint8"))
     mean, deviation = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)
-    floats = normalized(images, mean, deviation)
+    floats = normalizing(mean, deviation)(images)
     ends = []
     for x, more in ((images, (mean, deviation)), (floats, ((), ()))):
         part = Examples(x, DATA.train.y[:200])

@@ -9,11 +9,14 @@ blocks start at cache lines, nothing is summed across models, and every product 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from math import prod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sddcli.core import capture
 from sddcli.core.losses import Loss, cross_entropy
 from sddcli.core.optimizers import Rule, Step, sgd
 from sddcli.core.types import STATISTICS, Epoch, Forward, Slopes, State, Tensors, Write
@@ -32,6 +35,8 @@ class Plan:
     `memory` the names of what it keeps. draws(epoch) -> (M, N, K): what `augment` makes of each example in
     that epoch. apart: models are computed one after the other. computing(): what passes are computed within.
     slopes: the gradient of `loss` written out, where that is faster than autograd through `forward`.
+    cuda: what is fast there. Steps are CUDA graphs, models that are computed apart have a stream each, and the
+    channels of convolutions' weights lie last.
     """
 
     forward: Forward
@@ -48,6 +53,7 @@ class Plan:
     apart: bool = False
     computing: Callable[[], AbstractContextManager[None]] = nullcontext
     slopes: Slopes | None = None
+    cuda: bool = False
 
 
 def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
@@ -58,77 +64,132 @@ def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
     learning rates are used up, if that is within one. Pruned weights are exactly 0 after every step, their
     gradients and the optimizer's memory of them too. The given state is not written to.
     """
-    models, n = y.shape
+    n = y.shape[1]
     batches = range(0, n, plan.batch_size)
+    buffers = _buffers(state, plan)
+    since = state.since if state.memory else state.step
+    now = State(buffers.named, state.masks, buffers.kept, state.step, since)
+    step = _step(plan, buffers, x, y.shape[0])
+    take = capture.replayed(step) if plan.cuda else step
+    ahead: list[Tensor] = []
+    while now.step < len(plan.lr):
+        epoch, first = divmod(now.step, len(batches))
+        shuffled = ahead or _shuffled(plan, y, epoch)
+        for start in batches[first : first + len(plan.lr) - now.step]:
+            batch = [each[:, start : start + plan.batch_size] for each in shuffled]
+            take(plan.lr[now.step], now.step - since + 1, *batch)
+            now.step += 1
+        if plan.cuda and now.step < len(plan.lr):  # now, while the GPU is still at this epoch
+            ahead = _shuffled(plan, y, epoch + 1)
+        yield Epoch(epoch + 1, now)
+
+
+class _Buffers(NamedTuple):
+    """What training writes to. Flat: weights, slopes, keep (1 or 0), memory, scratch. Named, views of them:
+    gradients, kept, what the optimizer keeps, and named, all weights, BatchNorm statistics among them.
+    """
+
+    weights: Tensor
+    slopes: Tensor
+    keep: Tensor
+    memory: dict[str, Tensor]
+    scratch: Tensor
+    gradients: Tensors
+    kept: dict[str, Tensors]
+    named: Tensors
+
+
+def _buffers(state: State, plan: Plan) -> _Buffers:
     parameters = {name: w for name, w in state.weights.items() if not name.endswith(STATISTICS)}
-    weights, views = _stack(parameters)
-    slopes, gradients = _stack({name: torch.zeros_like(w) for name, w in views.items()})
-    stacks = {name: _stack(state.memory.get(name) or gradients) for name in plan.memory}
+    weights, views = _stack(parameters, plan.cuda)
+    slopes, gradients = _stack({name: torch.zeros_like(w) for name, w in views.items()}, plan.cuda)
+    stacks = {name: _stack(state.memory.get(name) or gradients, plan.cuda) for name in plan.memory}
     memory = {name: flat for name, (flat, _) in stacks.items()}
-    scratch = torch.empty_like(weights)
-    keep, _ = _stack({name: state.masks.get(name, torch.ones_like(w)) for name, w in views.items()})
+    keep, _ = _stack({name: state.masks.get(name, torch.ones_like(w)) for name, w in views.items()}, plan.cuda)
     for buffer in (weights, *memory.values()):
         buffer.mul_(keep)
     statistics = {name: w.clone() for name, w in state.weights.items() if name.endswith(STATISTICS)}
-    together = [slice(m, m + 1) for m in range(models)] if plan.apart else [slice(models)]
-    groups = [(rows, _write(plan, *(_of(rows, each) for each in (views, gradients, statistics)))) for rows in together]
-    since = state.since if state.memory else state.step
+    named = {name: (views | statistics)[name] for name in state.weights}
     kept = {name: blocks for name, (_, blocks) in stacks.items()}
-    named = views | statistics
-    now = State({name: named[name] for name in state.weights}, state.masks, kept, state.step, since)
+    return _Buffers(weights, slopes, keep, memory, torch.empty_like(weights), gradients, kept, named)
 
-    while now.step < len(plan.lr):
-        epoch, first = divmod(now.step, len(batches))
-        order = plan.order(epoch)
-        draws = plan.draws(epoch) if plan.draws else None
-        labels = y.gather(1, order)
-        for start in batches[first : first + len(plan.lr) - now.step]:
-            end = start + plan.batch_size
-            for rows, write in groups:
-                chosen = order[rows, start:end]  # (models of the group, B)
-                inputs = x.index_select(0, chosen.reshape(-1))
-                if plan.augment and draws is not None:
-                    own = draws[rows].gather(1, chosen.unsqueeze(2).expand(-1, -1, draws.shape[2]))
-                    inputs = plan.augment(inputs, own.flatten(0, 1))
-                with plan.computing():
-                    write(inputs.view(*chosen.shape, *inputs.shape[1:]), labels[rows, start:end])
-            with torch.no_grad():
-                slopes.mul_(keep)
-                number = now.step - since + 1
-                step = Step(plan.lr[now.step], plan.weight_decay, plan.momentum, number)
-                plan.rule(weights, slopes, memory, scratch, step)
-            now.step += 1
-        yield Epoch(epoch + 1, now)
+
+def _step(plan: Plan, buffers: _Buffers, x: Tensor, models: int) -> capture.Step:
+    """(learning rate, number, examples (M, B), labels (M, B), draws (M, B, K) if any) -> None: trains one step."""
+    together = [slice(m, m + 1) for m in range(models)] if plan.apart else [slice(models)]
+    writes = [_write(plan, _of(rows, buffers.named), _of(rows, buffers.gradients)) for rows in together]
+    streams = [torch.cuda.Stream() for _ in together] if plan.cuda and len(together) > 1 else []
+
+    def learn(rows: slice, write: Write, chosen: Tensor, labels: Tensor, draws: Sequence[Tensor]) -> None:
+        mine = chosen[rows]  # (models of the group, B)
+        inputs = x.index_select(0, mine.reshape(-1))
+        for each in draws:
+            assert plan.augment is not None
+            inputs = plan.augment(inputs, each[rows].flatten(0, 1))
+        with plan.computing():
+            write(inputs.view(*mine.shape, *inputs.shape[1:]), labels[rows])
+
+    def step(lr: float | Tensor, number: float | Tensor, chosen: Tensor, labels: Tensor, *draws: Tensor) -> None:
+        jobs = [
+            partial(learn, rows, write, chosen, labels, draws) for rows, write in zip(together, writes, strict=True)
+        ]
+        capture.at_once(jobs, streams)
+        with torch.no_grad():
+            buffers.slopes.mul_(buffers.keep)
+            told = Step(lr, plan.weight_decay, plan.momentum, number)
+            plan.rule(buffers.weights, buffers.slopes, buffers.memory, buffers.scratch, told)
+
+    return step
+
+
+def _shuffled(plan: Plan, y: Tensor, epoch: int) -> list[Tensor]:
+    """In the order of that epoch: the examples (M, N), their labels (M, N) and, if there are any, draws (M, N, K)."""
+    order = plan.order(epoch)
+    found = [order, y.gather(1, order)]
+    if plan.draws:
+        draws = plan.draws(epoch)
+        found.append(draws.gather(1, order.unsqueeze(2).expand_as(draws)))
+    return found
 
 
 def _of(rows: slice, tensors: Tensors) -> Tensors:
     return {name: tensor[rows] for name, tensor in tensors.items()}
 
 
-def _write(plan: Plan, weights: Tensors, gradients: Tensors, statistics: Tensors) -> Write:
+def _write(plan: Plan, weights: Tensors, gradients: Tensors) -> Write:
     """What writes the gradients of the models that are computed together: the plan's own slopes, or autograd's."""
     if plan.slopes:
         return plan.slopes(weights, gradients)
-    leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
+    leaves = {name: weights[name].detach().requires_grad_() for name in gradients}
 
     def write(inputs: Tensor, labels: Tensor) -> None:
-        logits = plan.forward(leaves | statistics, inputs, True)
+        logits = plan.forward(weights | leaves, inputs, True)
         loss = plan.loss(logits.float(), labels, leaves)
         found = torch.autograd.grad(loss, list(leaves.values()))
-        for gradient, each in zip(gradients.values(), found, strict=True):
-            gradient.copy_(each)
+        with torch.no_grad():
+            torch._foreach_copy_(list(gradients.values()), found)
 
     return write
 
 
-def _stack(tensors: Tensors) -> tuple[Tensor, Tensors]:
-    """A flat copy of `tensors` as floats, each from a cache line on, and the views of it under their names."""
+def _stack(tensors: Tensors, last: bool) -> tuple[Tensor, Tensors]:
+    """A flat copy of `tensors` as floats, each from a cache line on, and the views of it under their names.
+
+    last: the channels of convolutions lie last, as a GPU's matrix units read them.
+    """
     starts, end = {}, 0
     for name, tensor in tensors.items():
         starts[name] = end
         end += -(-tensor.numel() // ALIGNMENT) * ALIGNMENT
     flat = torch.zeros(end, device=next(iter(tensors.values())).device)
-    views = {name: flat[starts[name] :][: prod(t.shape)].view(t.shape) for name, t in tensors.items()}
+    views = {name: _shaped(flat[starts[name] :][: prod(t.shape)], t.shape, last) for name, t in tensors.items()}
     for name, view in views.items():
         view.copy_(tensors[name])
     return flat, views
+
+
+def _shaped(block: Tensor, shape: torch.Size, last: bool) -> Tensor:
+    if not last or len(shape) != 5:
+        return block.view(shape)
+    models, n_out, n_in, height, width = shape
+    return block.view(models, n_out, height, width, n_in).permute(0, 1, 4, 2, 3)

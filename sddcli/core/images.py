@@ -1,6 +1,7 @@
 """Images: bytes -> normalized numbers, and augmentations of whole batches, each image by draws of its own."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +11,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def normalized(x: Tensor, mean: Sequence[float], deviation: Sequence[float]) -> Tensor:
-    """x: (..., channels, height, width) bytes. Returns float32, less the mean and by the deviation of each channel."""
-    shape = (len(mean), 1, 1)
-    centre, scale = (torch.tensor(values, device=x.device).view(shape) for values in (mean, deviation))
-    return x.float().sub_(centre).div_(scale)
+def normalizing(mean: Sequence[float], deviation: Sequence[float]) -> Callable[[Tensor], Tensor]:
+    """(..., channels, height, width) bytes -> float32, less the mean and by the deviation of each channel."""
+    numbers = [torch.tensor(values).view(len(values), 1, 1) for values in (mean, deviation)]
+
+    @cache  # copied to a device once: within a CUDA graph they could not be
+    def numbers_on(device: torch.device) -> list[Tensor]:
+        return [each.to(device) for each in numbers]
+
+    def normalize(x: Tensor) -> Tensor:
+        centre, scale = numbers_on(x.device)
+        return x.float().sub_(centre).div_(scale)
+
+    return normalize
 
 
 class Augmentation(NamedTuple):

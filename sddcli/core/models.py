@@ -88,6 +88,9 @@ def of_module(build: Callable[[], nn.Module], features: Shape, spared: Sequence[
 
     def forward(weights: Tensors, x: Tensor, training: bool) -> Tensor:
         module.train(training)
+        if len(x) == 1:  # views whose gradients are views too, while those of w[0] are copies
+            only = {name: w.squeeze(0) for name, w in weights.items()}
+            return torch.unsqueeze(functional_call(module, only, (x.squeeze(0),)), 0)
         each = [{name: w[m] for name, w in weights.items()} for m in range(len(x))]
         return torch.stack([functional_call(module, own, (x[m],)) for m, own in enumerate(each)])
 

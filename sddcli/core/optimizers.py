@@ -10,12 +10,12 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Step:
     """What an optimizer is told: the learning rate, the run's weight decay and momentum, and that this is
-    update 1, 2, ... since it started."""
+    update 1, 2, ... since it started. Learning rate and number are tensors () within a CUDA graph."""
 
-    lr: float
+    lr: float | Tensor
     weight_decay: float
     momentum: float
-    number: int
+    number: float | Tensor
 
 
 Rule = Callable[[Tensor, Tensor, Mapping[str, Tensor], Tensor, Step], None]

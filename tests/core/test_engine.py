@@ -132,7 +132,7 @@ def test_an_epoch_of_a_resnet_is_plain_torchs_batch_statistics_included(augmente
     draws = torch.from_numpy(crop.draw(n, stream(seed, "augment", 0)))
     order = torch.from_numpy(stream(seed, "order", 0).permutation(n))
     plan = engine.Plan(
-        lambda w, images_, training: model.forward(w, images.normalized(images_, mean, deviation), training),
+        lambda w, images_, training: model.forward(w, images.normalizing(mean, deviation)(images_), training),
         lambda epoch: order.unsqueeze(0),
         batch_size,
         [0.1] * 4,
@@ -163,8 +163,8 @@ def test_an_epoch_of_a_resnet_is_plain_torchs_batch_statistics_included(augmente
         torch.testing.assert_close(w[0], theirs[key], rtol=2e-3, atol=2e-5, msg=key)
         assert key.endswith(("running_mean", "running_var")) or not torch.equal(w[0], start[key])
     assert not torch.equal(last.state.weights["bn1.running_var"][0], start["bn1.running_var"])
-    seen = model.forward(last.state.weights, images.normalized(x, mean, deviation).unsqueeze(0), False)[0]
-    again = functional_call(plain.eval(), {}, (images.normalized(x, mean, deviation),))
+    seen = model.forward(last.state.weights, images.normalizing(mean, deviation)(x).unsqueeze(0), False)[0]
+    again = functional_call(plain.eval(), {}, (images.normalizing(mean, deviation)(x),))
     torch.testing.assert_close(seen, again, rtol=1e-3, atol=1e-3)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import chi2_contingency, chisquare
 
-from sddcli.core.images import AUGMENTATIONS, crop_flip, normalized
+from sddcli.core.images import AUGMENTATIONS, crop_flip, normalizing
 from sddcli.core.seeds import stream
 
 
@@ -15,7 +15,7 @@ def test_normalized_is_torchvisions() -> None:
     x = torch.arange(3 * 4 * 5, dtype=torch.uint8).view(3, 4, 5)
     mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     theirs = functional.normalize(x.float() / 255, list(mean), list(deviation))
-    ours = normalized(x.view(1, 1, 3, 4, 5), [255 * m for m in mean], [255 * d for d in deviation])
+    ours = normalizing([255 * m for m in mean], [255 * d for d in deviation])(x.view(1, 1, 3, 4, 5))
     torch.testing.assert_close(ours[0, 0], theirs)
 
 
