@@ -82,6 +82,7 @@ def quiet(threads: int) -> None:
     """Settings of a process that computes."""
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
+    torch.backends.cudnn.benchmark = True
 
 
 def at_once(processes: int, threads: int, work: Callable[..., Any], *words: object) -> list[Any]:

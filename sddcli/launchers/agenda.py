@@ -5,10 +5,6 @@ from collections.abc import Iterable
 
 from sddcli.spec import Run
 
-# Beyond a few models side by side an epoch of the small nets that a CPU is for gets no cheaper, while
-# their buffers leave the cache: 7.1 ms per model-epoch of digits at M = 5, 8.1 at M = 8, 12.5 at M = 1.
-MOST_SIDE_BY_SIDE = 6
-
 
 def width(runs: Iterable[Run]) -> int:
     """How many of `runs` can be in work at once: levels of a chain follow each other."""
@@ -20,8 +16,9 @@ def width(runs: Iterable[Run]) -> int:
 class Agenda:
     """What is left of a sweep: runs that wait for their parents, that could start, and that are in work."""
 
-    def __init__(self, runs: Iterable[Run]) -> None:
-        """runs: the unfinished ones; parents that are not among them count as finished."""
+    def __init__(self, runs: Iterable[Run], most: int) -> None:
+        """runs: the unfinished ones; parents that are not among them count as finished. most: side by side."""
+        self._most = most
         self._blockers: dict[Run, set[Run]] = {run: set() for run in runs}
         self._children: dict[Run, list[Run]] = defaultdict(list)
         self._ready: dict[object, dict[Run, None]] = defaultdict(dict)  # by Run.batch, in order
@@ -53,7 +50,7 @@ class Agenda:
         """The next runs to train side by side, so many that each of the workers gets its share; or none."""
         alike = next((group for group in self._ready.values() if group), {})
         share = -(-(len(alike) + len(self._working)) // workers)
-        batch = list(alike)[: min(share, MOST_SIDE_BY_SIDE)]
+        batch = list(alike)[: min(share, self._most)]
         for run in batch:
             del alike[run]
         self._working.update(batch)

@@ -17,6 +17,7 @@ from threading import Thread
 from typing import Any
 
 from sddcli.events import Busy, Event, Failed, Reading, Report, Saved, Stopping
+from sddcli.launchers import machine
 from sddcli.launchers.agenda import Agenda, width
 from sddcli.spec import Run
 from sddcli.store import Store, StoreError
@@ -61,7 +62,7 @@ def sweep(
     run is reported with all that grows from it, and the rest goes on. Raises ValueError for words that no
     table knows, before anything is written, and StoreError where the folder cannot be written to.
     """
-    agenda = Agenda(runs)
+    agenda = Agenda(runs, machine.most_side_by_side(device))
     for run in agenda.runs:
         if policy.retry_failed:
             store.forget_failure(run)
@@ -219,6 +220,7 @@ def _serve(
 
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # the momentum of dead units decays into numbers a hundred times slower
+    torch.backends.cudnn.benchmark = True  # shapes stay the same for hours
     store = Store(root)
     while True:
         task, runs = pipe.recv()

@@ -5,9 +5,11 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sddcli.launchers.agenda import MOST_SIDE_BY_SIDE, Agenda, width
+from sddcli.launchers.agenda import Agenda, width
 from sddcli.resolve import runs
 from sddcli.spec import Run, with_parents
+
+MOST = 5
 
 
 def test_no_more_workers_than_chains() -> None:
@@ -21,10 +23,10 @@ def test_an_agenda_hands_out_every_run_once_after_its_parents(
     seeds: int, levels: int, workers: int, chance: random.Random
 ) -> None:
     asked = runs({"seed": f"0-{seeds}", "level": f"0-{levels}", "criterion": "magnitude,random", "lr": "0.1,0.2"})
-    agenda, done, working = Agenda(with_parents(asked)), set[Run](), list[Run]()
+    agenda, done, working = Agenda(with_parents(asked), MOST), set[Run](), list[Run]()
     while agenda.left:
         batch = agenda.take(workers)
-        assert len(batch) <= MOST_SIDE_BY_SIDE and len({run.batch for run in batch}) <= 1
+        assert len(batch) <= MOST and len({run.batch for run in batch}) <= 1
         assert all(done.issuperset(run.parents) for run in batch) and not done.intersection(batch)
         working += batch
         if not batch or chance.random() < 0.5:
@@ -35,7 +37,7 @@ def test_an_agenda_hands_out_every_run_once_after_its_parents(
 
 
 def test_what_grows_from_a_failed_run_is_dropped_with_it() -> None:
-    agenda = Agenda(with_parents(runs({"seed": "0,1", "level": "0-3"})))
+    agenda = Agenda(with_parents(runs({"seed": "0,1", "level": "0-3"})), MOST)
     (first, second) = agenda.take(1)
     lost = agenda.drop(first)
     assert [run.level for run in lost] == [0, 1, 2, 3] and {run.seed for run in lost} == {first.seed}
@@ -44,5 +46,5 @@ def test_what_grows_from_a_failed_run_is_dropped_with_it() -> None:
 
 
 def test_shares_are_even() -> None:
-    agenda = Agenda(with_parents(runs({"seed": "0-4", "level": "0-3"})))
+    agenda = Agenda(with_parents(runs({"seed": "0-4", "level": "0-3"})), MOST)
     assert [len(agenda.take(2)), len(agenda.take(2)), len(agenda.take(2))] == [3, 2, 0]
