@@ -40,8 +40,11 @@ Meet = Callable[[], object]
 """Waits until all processes are here."""
 
 
-def engine_seconds(run: Run, models: int, device: str, meet: Meet) -> tuple[list[float], int]:
+def engine_seconds(run: Run, models: int, device: str, compiled: bool, meet: Meet) -> tuple[list[float], int]:
     """Seconds of each epoch of `models` models side by side, then of both evaluations; the most bytes used."""
+    plain = stages.forward_of
+    if compiled:
+        stages.forward_of = lambda model, data: torch.compile(plain(model, data))
     data = load(run.dataset, run.train_size, 0.0, device)
     model = stages.model_of(run, data)
     runs = [Run(**{**to_dict(run), "seed": seed}) for seed in range(models)]
@@ -62,6 +65,7 @@ def engine_seconds(run: Run, models: int, device: str, meet: Meet) -> tuple[list
     stages.metrics(runs, model, now.state.weights, data)
     wait(device)
     seconds.append(time.perf_counter() - began)
+    stages.forward_of = plain
     peak = torch.cuda.max_memory_allocated() if device != "cpu" else 0
     return seconds, peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
@@ -142,13 +146,13 @@ def measured(name: str, asked: argparse.Namespace, threads: int) -> list[dict[st
             folder = asked.data_dir if name == "lenet-300-100" else asked.photographs
             theirs.append(reference.epoch_seconds(name, folder, asked.device, asked.train_size))
         for models in sides:
-            found = at_once(asked.processes, asked.threads, engine_seconds, run, models, asked.device)
+            found = at_once(asked.processes, asked.threads, engine_seconds, run, models, asked.device, asked.compile)
             ours[models].append(epoch_seconds(found, models))
             peaks[models] = max(peaks[models], sum(peak for _, peak in found))
     best = {models: tuple(map(min, zip(*times, strict=True))) for models, times in ours.items()}
     rows = []
     for models, (trained, whole) in best.items():
-        row = {"model": name, "M": models, "processes": asked.processes}
+        row = {"model": name, "M": models, "processes": asked.processes, "compiled": asked.compile}
         row |= {"seconds_per_epoch": whole, "seconds_training_only": trained}
         if theirs:
             plain, evaluated = map(min, zip(*theirs, strict=True))
@@ -169,6 +173,7 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", type=int, default=1, help="of our engine; the reference has torch's own number")
     parser.add_argument("--processes", type=int, default=1, help="of our engine at once")
+    parser.add_argument("--compile", action="store_true", help="torch.compile around the forward pass, a trial")
     parser.add_argument("--side-by-side", default="1,2,4,8")
     parser.add_argument("--epochs", type=int, default=4, help="2 or more: the first is not counted")
     parser.add_argument("--repeats", type=int, default=2)

@@ -8,6 +8,7 @@ in a step waits for the GPU or reads from the CPU's memory is shown with tensors
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from sddcli.core import capture, engine
 from sddcli.core.optimizers import OPTIMIZERS
+from sddcli.core.precisions import PRECISIONS
 from sddcli.core.types import Tensors
 from tests.core.test_engine import CASES, Y, plan_of, state_of
 
@@ -97,23 +99,26 @@ def played(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
 
 
-def ends(name: str, steps: int, optimizer: str = "sgd", cuda: bool = True) -> Tensors:
+def ends(name: str, steps: int, optimizer: str = "sgd", cuda: bool = True, precision: str = "fp32") -> Tensors:
     """The weights of two models after so many steps; 5 are an epoch, the last one of 17 instead of 20 examples."""
-    plan = plan_of(name, (4, 1), 20, epochs=5, optimizer=optimizer, cuda=cuda)
+    computing = partial(PRECISIONS[precision], "cpu")
+    plan = plan_of(name, (4, 1), 20, epochs=5, optimizer=optimizer, cuda=cuda, computing=computing)
     plan = replace(plan, lr=plan.lr[:steps])
     *_, last = engine.train(state_of(name, (4, 1)), CASES[name].x, Y[[4, 1]], plan)
     assert all(not last.state.weights[key][~mask].any() for key, mask in last.state.masks.items())
     return {key: w.clone() for key, w in last.state.weights.items()}
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_captured_steps_are_the_plain_ones(name: str, played: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    captured = ends(name, 25)
+@pytest.mark.parametrize(("name", "precision"), [*((name, "fp32") for name in CASES), ("convnet", "bf16")])
+def test_captured_steps_are_the_plain_ones(
+    name: str, precision: str, played: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    captured = ends(name, 25, precision=precision)
     assert Graph.played == 17 + 2  # of 20 steps of full batches and 5 of the rest, the first 3 of each are plain
     # Two waits to go aside for each plain step, and in all 8 that Python does, two for each of the streams.
     assert Stream.waits == 12 + (8 * 2 * 2 if CASES[name].model.apart else 0)
     monkeypatch.setattr(capture, "replayed", lambda step: step)
-    for key, w in ends(name, 25).items():
+    for key, w in ends(name, 25, precision=precision).items():
         assert torch.equal(captured[key], w), key
 
 

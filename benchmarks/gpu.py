@@ -1,0 +1,192 @@
+"""All that only a GPU can show, part by part, each within its minutes; a short table last.
+
+    python3 benchmarks/gpu.py check,speed --data DIR --out DIR
+    python3 benchmarks/gpu.py figure,curve --data DIR --out DIR --minutes 8 -- --epochs 16 --levels 0-25
+
+DIR of --data holds `cifar10-jpeg.tar.xz`, CIFAR-10 as train/CLASS and test/CLASS, `reference.csv`, the points of
+the paper's figure, and MNIST in torchvision's layout or, packed, as `mnist.tar.xz`.
+check: the tests that run on every device, and the same networks by plain steps, by captured ones and on the CPU.
+speed: speed.py, LeNet-300-100 and ResNet-18. figure: LeNet-300-100 on MNIST by the paper's protocol, 5 seeds and
+levels 0-25, timed. curve: figure1.py, ResNet-18 in bf16, with the words after `--`. A part that was stopped goes on
+where it was, as long as the machine keeps its files. --small tries all this on a CPU, in minutes and without meaning.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sddcli import stages
+from sddcli.core import capture
+from sddcli.datasets.load import load
+from sddcli.spec import Run, to_dict
+
+HERE = Path(__file__).parent
+Row = tuple[str, str]
+Part = Callable[[argparse.Namespace], list[Row]]
+
+
+def unpacked(asked: argparse.Namespace, name: str, inside: str) -> Path:
+    """The folder that `inside` lies in, of an archive of --data that is unpacked once."""
+    folder: Path = asked.work / name
+    if not folder.exists():
+        with tarfile.open(asked.data / f"{name}.tar.xz") as archive:
+            members = archive.getmembers()[:: 100 if asked.small and name != "mnist" else 1]
+            archive.extractall(folder, members, filter="data")
+    return next(path.parent for path in sorted(folder.rglob(inside)) if path.is_dir())
+
+
+def photographs(asked: argparse.Namespace) -> Path:
+    """CIFAR-10 as files."""
+    return unpacked(asked, "cifar10-jpeg", "train")
+
+
+def digits(asked: argparse.Namespace) -> Path:
+    """MNIST."""
+    there: Path = asked.data
+    return there if (there / "MNIST").exists() else unpacked(asked, "mnist", "MNIST")
+
+
+def ran(asked: argparse.Namespace, log: str, *words: object) -> float:
+    """Runs Python with these words, within the minutes of a part; returns its seconds, its last lines are shown."""
+    began = time.perf_counter()
+    with (asked.out / f"{log}.log").open("w") as file:
+        try:
+            done = subprocess.run(
+                [sys.executable, *map(str, words)], stdout=file, stderr=file, timeout=60 * asked.minutes
+            )
+            code: object = done.returncode
+        except subprocess.TimeoutExpired:
+            code = "stopped"
+    print(f"--- {log}: {code}\n" + "".join((asked.out / f"{log}.log").read_text().splitlines(keepends=True)[-12:]))
+    return time.perf_counter() - began
+
+
+def ends(run: Run, device: str, captured: bool, seeds: int) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """The weights of some seeds together after one epoch, on the CPU, and their test accuracies after the last."""
+    replayed = capture.replayed
+    capture.replayed = replayed if captured else lambda step: step
+    data = load(run.dataset, run.train_size, 0.0, device)
+    model = stages.model_of(run, data)
+    runs = [Run(**{**to_dict(run), "seed": seed}) for seed in range(seeds)]
+    starts = [stages.fresh(each, model) for each in runs]
+    begun = [stages.beginning(each, data, start) for each, start in zip(runs, starts, strict=True)]
+    first, found = {}, []
+    for now in stages.train(runs, model, data, begun, [stages.full_masks(model, start) for start in starts]):
+        first = first or {name: w.cpu().clone() for name, w in now.state.weights.items()}
+        found = now.metrics or []
+    capture.replayed = replayed
+    return first, [row["test_accuracy"] for row in found]
+
+
+def check(asked: argparse.Namespace) -> list[Row]:
+    """Tests, then plain steps against captured ones."""
+    tests = ["-k", "cuda or precisions", "tests/core", "tests/recipes"]
+    ran(asked, "tests", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests)
+    common: dict[str, Any] = {"noise": 0.2, "momentum": 0.9, "epochs": 2 if asked.small else 6}
+    common |= {"train_size": 200 if asked.small else 2000}
+    net = "resnet18:width=4" if asked.small else "resnet18:width=16"
+    subjects = {
+        "lenet": Run("mnist", "lenet-300-100", batch_size=128, lr=0.05, **common),
+        "resnet": Run(f"folder:{photographs(asked)}", net, batch_size=128, augment="crop-flip", **common),
+    }
+    rows = []
+    for name, run in subjects.items():
+        plain, accuracies = ends(run, asked.device, False, 4)
+        kinds = {"on the CPU": (run, "cpu", False), "captured": (run, asked.device, asked.device != "cpu")}
+        kinds |= {"captured, bf16": (Run(**{**to_dict(run), "precision": "bf16"}), *kinds["captured"][1:])}
+        rows.append((f"{name}, plain steps: test accuracy", " ".join(f"{a:.3f}" for a in accuracies)))
+        for kind, words in kinds.items():
+            other, theirs = ends(*words, 4)
+            apart = max(float((other[key] - w).norm() / w.norm()) for key, w in plain.items() if key.endswith("weight"))
+            said = " ".join(f"{a:.3f}" for a in theirs)
+            rows.append((f"{name}, {kind}: most that weights differ after an epoch; accuracy", f"{apart:.1e}; {said}"))
+    return rows
+
+
+def speed(asked: argparse.Namespace) -> list[Row]:
+    """speed.py, and what it says of each M."""
+    words = ["--data-dir", digits(asked), "--photographs", photographs(asked), "--device", asked.device, "--repeats", 1]
+    words += ["--train-size", 500] if asked.small else []
+    lenet, resnet = ["--models", "lenet-300-100", "--epochs", 4], ["--models", "resnet18", "--epochs", 3]
+    resnet += ["--precision", "fp32" if asked.small else "bf16"]
+    cases = {
+        "lenet": [*lenet, "--side-by-side", "1,5,16,64"],
+        "resnet": [*resnet, "--side-by-side", "1" if asked.small else "1,2,4,8"],
+        "resnet-4-processes": [*resnet, "--side-by-side", "1", "--processes", 2 if asked.small else 4],
+        "resnet-compiled": [*resnet, "--side-by-side", "1", "--compile"],
+    }
+    rows = []
+    for name, options in cases.items():
+        record = asked.out / f"{name}.json"
+        ran(asked, f"speed-{name}", HERE / "speed.py", *options, *words, "--json", record)
+        for row in json.loads(record.read_text())["rows"] if record.exists() else []:
+            said = f"{row['seconds_per_epoch']:.3f} s, {row['ratio_to_reference']:.1f}x, {row['share_of_floor']:.0%}"
+            rows.append((f"{name}, M = {row['M']}: a model-epoch, times the reference, share of the floor", said))
+    return rows
+
+
+def figure(asked: argparse.Namespace) -> list[Row]:
+    """The paper's LeNet figure, timed."""
+    words = ["--levels", "0-1", "--seeds", "0,1", "--epochs", 2, "--train-size", 500] if asked.small else []
+    words = words or ["--levels", "0-25", "--seeds", "0-4"]
+    runs = asked.work / "mnist"
+    command = ["-m", "sddcli", "sweep", "--dataset", "mnist", "--noise", 0.2, "--data-dir", digits(asked), *words]
+    seconds = ran(asked, "figure", *command, "--device", asked.device, "--runs", runs)
+    results = runs / "results.csv"
+    if results.exists():
+        (asked.out / "mnist-results.csv").write_bytes(results.read_bytes())
+    return [("LeNet-300-100 on MNIST, the paper's figure: minutes", f"{seconds / 60:.1f}")]
+
+
+def curve(asked: argparse.Namespace) -> list[Row]:
+    """The paper's ResNet-18 curve, as much of it as time allows."""
+    words = ["--levels", "0-1", "--epochs", 2, "--train-size", 200] if asked.small else ["--precision", "bf16"]
+    words += ["--model", "resnet18:width=8" if asked.small else "resnet18", *asked.sweep]
+    options = ["--photographs", photographs(asked), "--reference", asked.data / "reference.csv", "--out", asked.out]
+    options += ["--runs", asked.work / "curve", "--seconds", 60 * asked.minutes - 30]
+    seconds = ran(asked, "curve", HERE / "figure1.py", *options, "--", *words, "--device", asked.device)
+    return [("ResNet-18, the paper's curve: minutes", f"{seconds / 60:.1f}")]
+
+
+PARTS: dict[str, Part] = {"check": check, "speed": speed, "figure": figure, "curve": curve}
+
+
+def main() -> None:
+    """Does the parts and prints their table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", help=f"of: {', '.join(PARTS)}")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("runs/gpu"), help="runs and unpacked images")
+    parser.add_argument("--minutes", type=float, default=8.0, help="of each part at most")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("sweep", nargs="*", help="after --: words for the curve's sweep")
+    asked = parser.parse_args()
+    os.environ["PYTHONPATH"] = str(HERE.parent)
+    torch.backends.cudnn.benchmark = True
+    torch.set_num_threads(1)
+    for folder in (asked.out, asked.work):
+        folder.mkdir(parents=True, exist_ok=True)
+    os.environ["SDD_DATA"] = str(digits(asked).absolute())
+    rows = [("device", torch.cuda.get_device_name() if asked.device != "cpu" else "cpu")]
+    for name in asked.parts.split(","):
+        began = time.perf_counter()
+        rows += PARTS[name](asked)
+        rows.append((f"{name}: minutes", f"{(time.perf_counter() - began) / 60:.1f}"))
+    text = "\n".join(f"{name:80} {said}" for name, said in rows)
+    (asked.out / "table.txt").write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
