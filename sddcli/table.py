@@ -269,11 +269,15 @@ def details(path: Path, word: str, frame: pd.DataFrame, keys: Sequence[str]) -> 
 
 
 class Curves(NamedTuple):
-    """The chains of one setting: its varied fields, its levels and their sparsity (K,), accuracies (S, K)."""
+    """The chains of one setting: its varied fields, its levels, their mean sparsity and nominal density, accuracies.
+
+    Of K levels and S chains: test and train are (S, K), density, (1 - rate)^level, is (K,).
+    """
 
     fields: dict[str, Any]
     levels: list[int]
     sparsity: list[float]
+    density: NDArray[np.float64]
     test: NDArray[np.float64]
     train: NDArray[np.float64]
 
@@ -288,6 +292,7 @@ def curves(frame: pd.DataFrame) -> Iterator[Curves]:
             fields,
             [int(level) for level in test.columns],
             sparsity.tolist(),
+            (1 - rows["rate"].max()) ** test.columns.to_numpy(float),
             test.to_numpy(),
             train[test.columns].to_numpy(),
         )
@@ -296,8 +301,9 @@ def curves(frame: pd.DataFrame) -> Iterator[Curves]:
 def judged(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]]) -> pd.DataFrame:
     """What `judge` says of each setting's curves, one row each, its places as levels and their sparsities."""
     rows = []
-    for fields, levels, sparsity, test, train in curves(frame):
-        said = judge(test, train)
+    for fields, levels, sparsity, density, test, train in curves(frame):
+        said = judge(test, train, density)
+        del said["smoothed"]
         for place in ("fitted", "valley", "peak"):
             at = said[place]
             said[place] = None if at is None else levels[at]
@@ -325,12 +331,16 @@ def sized(frame: pd.DataFrame, judge: Callable[..., dict[str, list[Any]]]) -> pd
 
 
 def phases(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]]) -> pd.DataFrame:
-    """The phase of each level of each setting in which `judge` found any: varied fields, level, phase."""
+    """Each level of each setting in which `judge` found phases: varied fields, level, phase, smoothed.
+
+    smoothed: the mean test accuracy that phases and places were read from.
+    """
     rows = []
-    for fields, levels, _, test, train in curves(frame):
-        for level, phase in zip(levels, judge(test, train)["phases"], strict=False):
-            rows.append({**fields, "level": level, "phase": phase})
-    return pd.DataFrame(rows, columns=[*varied(frame), "level", "phase"])
+    for fields, levels, _, density, test, train in curves(frame):
+        said = judge(test, train, density)
+        for level, phase, smoothed in zip(levels, said["phases"], said["smoothed"], strict=False):
+            rows.append({**fields, "level": level, "phase": phase, "smoothed": smoothed})
+    return pd.DataFrame(rows, columns=[*varied(frame), "level", "phase", "smoothed"])
 
 
 def chains(frame: pd.DataFrame) -> pd.DataFrame:

@@ -143,8 +143,8 @@ def plain(text: str) -> str:
 def landmarks(summary: pd.DataFrame, setting: Mapping[str, Any], levels: Iterable[int]) -> list[tuple[int, str, str]]:
     """Those of `levels` that stand for the phases of one setting (its varied fields): (level, label, colour) each.
 
-    The dense network, the lowest test accuracy of the critical and the highest of the sweet phase, the last level
-    (the four sparsities of He et al. 2022); where no phases were found, four levels at equal distances.
+    The dense network, valley and peak, the last level (the four sparsities of He et al. 2022); where no phases were
+    found, four levels at equal distances.
     """
     curve = _phased(summary, setting)
     curve = curve[curve["level"].isin(list(levels))].sort_values("level")
@@ -162,7 +162,7 @@ def landmarks(summary: pd.DataFrame, setting: Mapping[str, Any], levels: Iterabl
 
 def _phased(summary: pd.DataFrame, setting: Mapping[str, Any]) -> pd.DataFrame:
     """The curve that says the phases of a setting: its own or, of re-dense networks, that of the sparse ones."""
-    curve = summary if "phase" in summary else summary.assign(phase=None)
+    curve = summary if "phase" in summary else summary.assign(phase=None, smoothed=None)
     for name, value in setting.items():
         rows = curve[curve[name] == value]
         if name == "retraining" and str(value).startswith("redense"):
@@ -257,14 +257,13 @@ def shaded(ax: Axes, summary: pd.DataFrame) -> None:
 def phase_levels(curve: pd.DataFrame) -> dict[int, str]:
     """Level -> what it is, of one setting: the four that He et al. (2022) look at, as far as it has them.
 
-    Dense, the worst test accuracy of the critical phase, the best of the sweet one, and the last level.
+    Dense, the lowest smoothed test accuracy of the critical phase, the highest of the sweet one, and the last level.
     """
     levels = curve["level"].astype(int)
     first = int(levels.min())
     found = {int(levels.max()): "last", first: "first" if first else "dense"}
-    phase = curve["phase"] if "phase" in curve else curve["level"].map(lambda level: "")
-    for name, said, sign in (("critical", "valley", -1), ("sweet", "peak", 1)):
-        test = sign * curve["test_accuracy"].where(phase == name)
+    for name, said, sign in (("critical", "valley", -1), ("sweet", "peak", 1)) if "phase" in curve else ():
+        test = sign * curve["smoothed"].where(curve["phase"] == name)
         if test.notna().any():
             found[int(levels[test == test.max()].iloc[0])] = said
     return dict(sorted(found.items()))

@@ -7,6 +7,10 @@ statistic's null distribution is simulated on a flat curve, where order-restrict
 Wright & Dykstra 1988): on any other curve of the null, false alarms are rarer. In simulations with 3 and 5 seeds
 they stay at about 6 % or less, also where noise grows towards the end; only on a flat curve with three times the noise
 in its middle, which is no learning curve, they reached 10 %.
+
+Places are read from the smoothed mean. Of ten full sweeps of digits (33 levels, magnitude, lottery), split into five
+seeds and five in all 126 ways, both places of the two halves agree within a level in 91, 98 and 90 % of the splits
+(noise 0.2, 0.4, 0.6), within two levels in 100, 100 and 97 %.
 """
 
 from functools import cache
@@ -20,26 +24,26 @@ Curves = NDArray[np.float64]
 
 FIT = 0.99  # train accuracy from which labels count as fitted
 MARGIN = 0.005  # the least difference in accuracy that phases distinguish (delta, delta')
+WIDTH = 0.27  # standard deviation of the smoothing, in ln(density)
+CLIFF = 0.5  # of the range of the mean curve: a step between two levels that is no noise and no slope
 LEVEL = 0.05  # of the test
 SIMULATIONS = 1000
 POWER_SIMULATIONS = 100
 
 
-def judge(test: Curves, train: Curves) -> dict[str, Any]:
+def judge(test: Curves, train: Curves, density: Curves) -> dict[str, Any]:
     """What the curves of one setting say. test, train: (S, K) accuracies of S seeds at K levels in order.
 
-    Returns places as indices of levels: `fitted`, the last with train accuracy of at least 0.99, `valley` and
-    `peak`, the ends of the largest rise of the smoothed mean curve, to the level; sizes in accuracy with their 95 %
-    t-intervals over seeds (None with one seed): `dip` (highest before the valley, minus it), `rise` (peak minus
-    valley), `gain` (peak minus dense); `p` of the test and `found`, the verdict (None with one seed); `phases`,
-    one word a level, where found. Places are chosen on the same curves, so sizes lean to the large side.
+    density: (K,) share of weights kept at them. Returns places as indices of levels: `fitted`, the last with train
+    accuracy of at least 0.99, `valley` and `peak`, the ends of the largest rise of the smoothed mean curve; sizes in
+    accuracy with their 95 % t-intervals over seeds (None with one seed): `dip` (highest before the valley, minus
+    it), `rise` (peak minus valley), `gain` (peak minus dense); `p` of the test and `found`, the verdict (None with
+    one seed); `phases`, one word a level, where found; `smoothed`, the (K,) curve that places and phases are read
+    from. Places are chosen on the same curves, so sizes lean to the large side.
     """
     seeds, levels = test.shape
-    mean, smooth = test.mean(0), _smoothed(test.mean(0))
+    smooth = _smoothed(test.mean(0), density)
     rise, (valley, peak) = max((smooth[p] - smooth[v], (v, p)) for v in range(levels) for p in range(v, levels))
-    if valley < peak:  # smoothing finds the place, but beside a collapse it moves the extreme by a level
-        valley = min(range(max(valley - 1, 0), valley + 2), key=lambda k: mean[k])
-        peak = max(range(max(peak - 1, valley), min(peak + 2, levels)), key=lambda k: mean[k])
     before = int(smooth[: valley + 1].argmax())
     fitted = np.flatnonzero(train.mean(0) >= FIT - 1e-9)  # a mean of 0.99s may fall short of 0.99
     p = p_value(test) if seeds > 1 and levels > 3 else None
@@ -54,13 +58,22 @@ def judge(test: Curves, train: Curves) -> dict[str, Any]:
         **_interval("gain", test[:, peak] - test[:, 0]),
         "p": p,
         "found": found,
-        "phases": _phases(smooth, mean, test, valley, peak) if found else [],
+        "phases": _phases(smooth, test, valley, peak) if found else [],
+        "smoothed": smooth.tolist(),
     }
 
 
-def _smoothed(mean: Curves) -> Curves:
-    padded = np.concatenate([mean[:1], mean, mean[-1:]])
-    return np.convolve(padded, [0.25, 0.5, 0.25], mode="valid")
+def _smoothed(mean: Curves, density: Curves) -> Curves:
+    """(K,) curve, averaged with Gaussian weights in ln(density), but not across a cliff.
+
+    Rate 0.2 averages as binomial weights of seven levels do, rate 0.5 hardly at all, and levels may be missing.
+    """
+    place, steps = np.log(density), np.abs(np.diff(mean))
+    # Averaged with its neighbours, a peak beside a collapse would lie two levels before it.
+    side = np.cumsum(np.concatenate([[0], steps > CLIFF * np.ptp(mean)]))
+    weights = np.exp(-(((place[:, None] - place) / WIDTH) ** 2) / 2) * (side[:, None] == side)
+    smooth: Curves = weights @ mean / weights.sum(1)
+    return smooth
 
 
 def _interval(name: str, differences: Curves) -> dict[str, float | None]:
@@ -73,7 +86,7 @@ def _interval(name: str, differences: Curves) -> dict[str, float | None]:
     return {name: mean, f"{name}_low": ends[0], f"{name}_high": ends[1]}
 
 
-def _phases(smooth: Curves, mean: Curves, test: Curves, valley: int, peak: int) -> list[str]:
+def _phases(smooth: Curves, test: Curves, valley: int, peak: int) -> list[str]:
     """Light, critical, sweet, collapsed, one a level (the phases of He et al. 2022, by a rule of our own).
 
     Light lasts while test accuracy stays within max(2 standard deviations of the dense level, 0.005) of the
@@ -82,9 +95,9 @@ def _phases(smooth: Curves, mean: Curves, test: Curves, valley: int, peak: int) 
     """
     band = max(2 * float(test[:, 0].std(ddof=1)), MARGIN)
     leaves = next((k for k in range(valley + 1) if smooth[k] < smooth[0] - band), valley)
-    goal = mean[0] if mean[peak] >= mean[0] else (mean[valley] + mean[peak]) / 2
-    returns = next(k for k in range(valley, peak + 1) if mean[k] >= goal)
-    last = max(k for k in range(peak, len(mean)) if mean[k] >= mean[peak] - MARGIN)
+    goal = smooth[0] if smooth[peak] >= smooth[0] else (smooth[valley] + smooth[peak]) / 2
+    returns = next(k for k in range(valley, peak + 1) if smooth[k] >= goal)
+    last = max(k for k in range(peak, len(smooth)) if smooth[k] >= smooth[peak] - MARGIN)
     return [
         "light" if k < leaves else "critical" if k < returns else "sweet" if k <= last else "collapsed"
         for k in range(len(smooth))

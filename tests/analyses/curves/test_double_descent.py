@@ -10,6 +10,7 @@ from scipy.optimize import isotonic_regression
 
 from sddcli.analyses.curves.double_descent import (
     _errors,
+    _smoothed,
     autoregressive,
     detectable,
     judge,
@@ -109,6 +110,9 @@ def test_noise_that_grows_towards_the_end_neither_hides_a_dip_nor_makes_one() ->
     assert share(DIP, 5) >= 0.8
 
 
+DENSITY = 0.8 ** np.arange(13.0)
+
+
 def curves() -> tuple[np.ndarray, np.ndarray]:
     mean = np.array([0.70, 0.70, 0.69, 0.66, 0.62, 0.60, 0.62, 0.68, 0.74, 0.80, 0.82, 0.80, 0.70])
     train = np.array([1.0, 1, 1, 1, 0.99, 0.95, 0.9, 0.8, 0.7, 0.66, 0.64, 0.6, 0.5])
@@ -118,7 +122,7 @@ def curves() -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_places_sizes_and_phases_by_hand() -> None:
-    said = judge(*curves())
+    said = judge(*curves(), DENSITY)
     assert (said["fitted"], said["valley"], said["peak"], said["found"], said["n"]) == (4, 5, 10, True, 3)
     assert said["dip"] == pytest.approx(0.10, abs=0.003) and said["rise"] == pytest.approx(0.22, abs=0.003)
     assert said["gain"] == pytest.approx(0.12, abs=0.003) and said["gain_low"] < said["gain"] < said["gain_high"]
@@ -129,7 +133,7 @@ def test_places_sizes_and_phases_by_hand() -> None:
 def test_a_peak_below_the_dense_network_ends_the_critical_phase_half_way_up() -> None:
     test, train = curves()
     lower = np.concatenate([test[:, :6], 0.6 + (test[:, 6:] - 0.6) * 0.3], axis=1)
-    said = judge(lower, train)
+    said = judge(lower, train, DENSITY)
     assert said["found"] and said["gain"] < 0
     assert said["phases"].count("sweet") >= 2 and said["phases"].index("sweet") > said["valley"]
 
@@ -137,27 +141,55 @@ def test_a_peak_below_the_dense_network_ends_the_critical_phase_half_way_up() ->
 def test_a_collapse_next_to_the_peak_moves_neither_peak_nor_phases() -> None:
     test, train = curves()
     cut = np.concatenate([0.9 * test[:, :11] + 0.05 * (np.arange(11) < 3), test[:, :1] * 0 + 0.1], axis=1)
-    said = judge(cut, train[:, :12])
+    said = judge(cut, train[:, :12], DENSITY[:12])
     assert said["peak"] == 10 and said["phases"][-2:] == ["sweet", "collapsed"] and said["phases"][5] == "critical"
+
+
+def test_places_of_a_broad_valley_and_peak_are_found_within_a_level_where_raw_extremes_stray() -> None:
+    draw, levels, true = np.random.default_rng(5), np.arange(33), (14, 27)
+    broad = 75 + 5 * np.sin((levels - 20.5) * np.pi / 13)
+    near, raw = 0, 0
+    for _ in range(100):
+        test = (broad + 2 * draw.standard_normal((5, 33))) / 100
+        said, mean = judge(test, test, 0.8**levels), test.mean(0)
+        low = int(mean[:27].argmin())
+        high = low + int(mean[low:].argmax())
+        near += abs(said["valley"] - true[0]) <= 1 and abs(said["peak"] - true[1]) <= 1
+        raw += abs(low - true[0]) <= 1 and abs(high - true[1]) <= 1
+    assert near >= 70 and near > raw + 20
+
+
+def test_smoothing_is_of_densities_and_not_of_levels() -> None:
+    """Rate 0.5 hardly smooths, missing levels leave the places where they are, and halving the steps does."""
+    test, _ = curves()
+    mean = test.mean(0)
+    coarse, usual = (np.abs(_smoothed(mean, 0.5 ** (levels * K[:13])) - mean).max() for levels in (1, 0.322))
+    assert coarse < 0.005 < usual
+    fine = np.interp(np.arange(25) / 2, np.arange(13), mean)
+    finer = _smoothed(fine, 0.8 ** (np.arange(25) / 2))[::2]
+    assert finer[1:-1] == pytest.approx(_smoothed(mean, DENSITY)[1:-1], abs=0.006)
+    kept = [0, 1, 3, 4, 5, 7, 8, 10, 11, 12]
+    said = judge(test[:, kept], test[:, kept], DENSITY[kept])
+    assert (kept[said["valley"]], kept[said["peak"]]) == (5, 10)
 
 
 def test_no_dip_no_phases() -> None:
     test, train = curves()
     rising = np.sort(test, axis=1)
-    said = judge(rising, train)
+    said = judge(rising, train, DENSITY)
     assert said["found"] is False and said["phases"] == [] and said["p"] > 0.5
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 4, 6])
 def test_a_few_levels_are_no_error(levels: int) -> None:
     test, train = curves()
-    said = judge(test[:, :levels], train[:, :levels])
+    said = judge(test[:, :levels], train[:, :levels], DENSITY[:levels])
     assert (said["p"] is None) == (levels < 4) and 0 <= said["valley"] <= said["peak"] < levels
 
 
 def test_one_seed_cannot_be_tested() -> None:
     test, train = curves()
-    said = judge(test[:1], train[:1])
+    said = judge(test[:1], train[:1], DENSITY)
     assert said["p"] is None and said["found"] is None and said["dip_low"] is None and said["phases"] == []
 
 
