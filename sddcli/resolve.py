@@ -4,16 +4,33 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from sddcli.core.retraining import masks_of
 from sddcli.core.words import unknown
-from sddcli.spec import BRANCH, FIELDS, KINDS, MOST_RUNS, Run, Value, checked, from_dict, to_dict, unfold
+from sddcli.spec import (
+    AUTO,
+    BRANCH,
+    FIELDS,
+    KINDS,
+    MOST_RUNS,
+    SUBSEEDS,
+    Run,
+    Value,
+    checked,
+    from_dict,
+    last_level,
+    to_dict,
+    unfold,
+)
 
 Axis = list[Value]
 Table = dict[str, Axis]
 
+LEAST_SEEDS = 3  # of which 40 % of the trainings hold one whole chain, the least that an iterative one is seen by
+LEAST_LEVELS = 8
 PLURALS = {"levels": "level", "seeds": "seed"}
 PROTOCOLS = ("paper", "quick")
 """The paper's settings, or ours that keep the shape of the curve at a tenth of the cost."""
@@ -89,8 +106,27 @@ def tables(asked: Table, protocol: str = "paper") -> list[Table]:
             of_model, kind = of_data, f"{data}/{str(model).split(':')[0]}"
             for key in (kind, f"{data}{end}", f"{kind}{end}"):
                 of_model = of_model | _axes(protocols.get(key, {}))
-            found.append(of_model | asked | {"dataset": [dataset], "model": [model]})
+            found.append(_chosen(of_model | asked | {"dataset": [dataset], "model": [model]}, of_model["level"]))
     return found
+
+
+def _chosen(table: Table, usual: Axis) -> Table:
+    """`table`, and where its levels are "auto", up to which: the last of the `usual` ones. Raises ValueError."""
+    if not any(str(level).startswith(AUTO) for level in table["level"]):
+        return table
+    if table["level"] == [AUTO]:
+        table = table | {"level": [f"{AUTO}:last={max(map(int, map(str, usual)))}"]}
+    last, chains = last_level(table), prod(len(table.get(name, [0])) for name in ("seed", *SUBSEEDS))
+    if last is None or len(table["level"]) > 1:
+        raise ValueError(f"level takes auto, auto:last=32 or numbers, got {', '.join(map(str, table['level']))}")
+    if not LEAST_LEVELS <= last <= 1000:
+        raise ValueError(f"levels auto are chosen up to level {LEAST_LEVELS} to 1000, got {last}")
+    if chains < LEAST_SEEDS and "iterative" in table.get("pruning", [Run.pruning]):
+        raise ValueError(
+            f"levels auto of iterative pruning take {LEAST_SEEDS} seeds or more, got {chains}: "
+            "take more (--seeds 0-4), or --pruning one-shot"
+        )
+    return table
 
 
 def from_toml(path: Path) -> Table:
@@ -139,9 +175,13 @@ def parse(name: str, text: str) -> Axis:
 
     Raises ValueError where one cannot be read or is outside the field's range.
     """
-    kind, values = KINDS[name], []
+    kind: type[str | int | float] = KINDS[name]
+    values: Axis = []
     for piece in text.split(","):
         piece = piece.strip()
+        if name == "level" and piece.split(":")[0] == AUTO:
+            values.append(piece)
+            continue
         if not piece:
             raise ValueError(f"{name} has an empty value in {text!r}")
         if kind is int and (found := re.fullmatch(r"(\d+)-(\d+)", piece)):

@@ -19,6 +19,8 @@ from sddcli.core.words import pick, unknown
 Value = str | int | float | None
 MOST_RUNS = 1_000_000
 SCOPES, COUNTS = ("global", "layer"), ("prunable", "all")
+AUTO = "auto"
+"""In place of a table's levels: they are chosen while the sweep goes on. "auto:last=32" says up to which."""
 SUBSEEDS = ("init_seed", "order_seed", "noise_seed")
 BRANCH = ("criterion", "scope", "count", "pruning", "rate", "retraining", "rewind")
 """The fields that only pruned runs have: what a chain adds to the dense run it grows from."""
@@ -184,10 +186,20 @@ def unfold(table: Mapping[str, Value | Sequence[Value]]) -> tuple[Run, ...]:
     for name in table:
         if name not in FIELDS:
             raise unknown("field", name, FIELDS)
-    axes = [values if isinstance(values, (list, tuple)) else [values] for values in table.values()]
+    axes = [_axis(values) for values in table.values()]
     if (size := prod(len(axis) for axis in axes)) > MOST_RUNS:
         raise ValueError(f"{size} runs are more than {MOST_RUNS}: split the sweep")
     return tuple(dict.fromkeys(Run(**dict(zip(table, point, strict=True))) for point in product(*axes)))
+
+
+def last_level(table: Mapping[str, Value | Sequence[Value]]) -> int | None:
+    """The last level of a table whose levels are chosen as its sweep goes on; None of any other."""
+    found = re.fullmatch(rf"{AUTO}:last=(\d{{1,4}})", str(_axis(table.get("level", 0))[0]))
+    return int(found[1]) if found else None
+
+
+def _axis(values: Any) -> Sequence[Any]:
+    return values if isinstance(values, (list, tuple)) else [values]
 
 
 def with_parents(runs: Iterable[Run]) -> tuple[Run, ...]:

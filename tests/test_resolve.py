@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sddcli.core.words import unknown
-from sddcli.resolve import assignment, parse, runs
+from sddcli.resolve import assignment, parse, plan, runs
 from sddcli.spec import FIELDS, KINDS, Run
 
 
@@ -150,3 +150,21 @@ def test_unknown_data_sets_and_keys() -> None:
 def test_a_level_makes_a_run() -> None:
     (run,) = runs({"level": "0", "seed": "3"})
     assert isinstance(run, Run) and run.criterion == ""
+
+
+def test_levels_auto_reach_as_far_as_the_protocols(tmp_path: Path) -> None:
+    (path := tmp_path / "sweep.toml").write_text('level = "auto"')
+    for found in (plan({"level": "auto"})[0], plan({}, path=path)[0]):
+        assert found["level"] == ["auto:last=32"]
+    assert plan({"level": "auto:last=20", "seed": "3", "pruning": "one-shot"})[0]["level"] == ["auto:last=20"]
+    for wrong, message in (
+        ({"level": "auto,3"}, "level takes auto"),
+        ({"level": "auto:first=3"}, "level takes auto"),
+        ({"level": "auto:last=5"}, "up to level 8 to 1000"),
+        ({"level": "auto", "seed": "0-1"}, "take 3 seeds or more, got 2"),
+        ({"level": "auto", "seed": "0-1", "pruning": "one-shot,iterative"}, "take 3 seeds or more, got 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plan(wrong)
+    with pytest.raises(ValueError, match="level takes a whole number"):
+        runs({"level": "auto"})

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sddcli.spec import FIELDS, Run, from_dict, to_dict, unfold, with_parents
+from sddcli.spec import FIELDS, Run, from_dict, last_level, to_dict, unfold, with_parents
 
 DENSE = Run("digits", "lenet-300-100", noise=0.4, epochs=60, batch_size=64, momentum=0.9, milestones="0.5/0.75", seed=3)
 PRUNED = replace(DENSE, criterion="magnitude", retraining="lottery", rate=0.2, level=7)
@@ -137,3 +137,8 @@ def test_parents_come_first_and_once(runs: list[Run]) -> None:
 
 def test_levels_in_between_are_parents() -> None:
     assert [run.level for run in with_parents([PRUNED])] == list(range(8))
+
+
+def test_levels_that_are_to_be_chosen() -> None:
+    assert last_level({"level": ["auto:last=32"]}) == last_level({"level": "auto:last=32"}) == 32
+    assert last_level({"level": [0, 1]}) is None and last_level({}) is None

@@ -15,7 +15,7 @@ from sddcli.cli import screen
 from sddcli.cli.options import DEFAULT_RUNS, DataDir, Debug, Json, Reads, Where, data_in, where_of
 from sddcli.cli.progress import spoken_time
 from sddcli.core.words import unknown
-from sddcli.spec import Run, unfold, with_parents
+from sddcli.spec import Run, with_parents
 from sddcli.store import KEEPS, Store, StoreError
 
 Folder = Annotated[Path, typer.Argument(metavar="[RUNS]", help="Folder of runs.")]
@@ -62,8 +62,11 @@ def status(
 
 
 def _status(store: Store) -> dict[str, Any]:
+    from sddcli.launchers import auto
+
     finished = dict(store.manifests())  # raises where there is no such folder
-    asked = [run for plan in store.plans() for table in plan["tables"] for run in unfold(table)]
+    tables = [table for plan in store.plans() for table in plan["tables"]]
+    asked = [run for table in tables for run in auto.asked(store, table, store.failure)]
     family = with_parents([*asked, *finished])
     left = [run for run in family if run not in finished]
     failed = {run: failure for run in left if (failure := store.failure(run))}

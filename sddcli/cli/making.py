@@ -35,10 +35,11 @@ from sddcli.cli.options import (
 from sddcli.cli.progress import Display, spoken_time
 from sddcli.core.words import unknown
 from sddcli.events import Failed
-from sddcli.spec import Run, unfold, with_parents
+from sddcli.spec import FIELDS, Run, last_level, with_parents
 from sddcli.store import KEEPS, Store, StoreError
 
 if TYPE_CHECKING:
+    from sddcli.launchers.auto import Finding
     from sddcli.launchers.local import Policy
 
 
@@ -69,20 +70,30 @@ def sweep(
     LIST is a value or several: 0,0.2,0.4 or 0-4. What is not said comes from the data set's protocol.
     Finished runs are kept: the same command goes on where it stopped, another one adds to them.
 
+    --levels auto looks for valley and peak with at most 40 % of the trainings of all levels: iterative, with fewer
+    seeds; one-shot, with fewer levels. The full sweep, if asked for later, goes on from these runs.
+
     Example: sdd sweep --noise 0,0.4 --criterion magnitude,random --seeds 0-2
     """
-    from sddcli.launchers import agenda, local, machine
+    from sddcli.launchers import agenda, auto, local, machine
 
     data_in(data_dir)
     if keep not in KEEPS:
         raise unknown("way to keep", keep, KEEPS)
     plan = resolve.plan(fields, sets, file, protocol)
-    asked = tuple(dict.fromkeys(run for table in plan for run in unfold(table)))
-    store, family = Store(runs), with_parents(asked)
+    store, failed = Store(runs), set[Run]()
+
+    def asked() -> tuple[Run, ...]:
+        return tuple(dict.fromkeys(run for table in plan for run in auto.asked(store, table, failed.__contains__)))
+
+    def crew(todo: Sequence[Run]) -> int:
+        return min(workers or machine.crew(device), agenda.width(todo))
+
+    family = with_parents(asked())
     todo = [run for run in family if not store.finished(run)]
-    count = min(workers or machine.crew(device), agenda.width(todo))
     if dry_run:
-        _estimate(store, asked, len(family), todo, count, as_json)
+        most = tuple(dict.fromkeys(run for table in plan for run in auto.at_most(store, table)))
+        _estimate(store, most, crew(todo), as_json, any(last_level(table) for table in plan))
         return
     display = Display(todo, Console(stderr=True))
     for run in set(family).difference(todo):
@@ -92,10 +103,16 @@ def sweep(
         except StoreError as error:
             display(Failed(run, str(error), damaged=True))
     policy = local.Policy(checkpoint_every, retry_failed, fail_fast, skip_busy, (_command(), plan), keep)
-    _make(store, todo, display, count, threads, device, policy)
+    while todo:
+        stopped = _make(store, todo, display, crew(todo), threads, device, policy)
+        failed.update(failure.run for failure in display.failures)
+        left = [run for run in with_parents(asked()) if run not in failed and not store.finished(run)]
+        todo = [] if stopped else left
+        display.more(todo)
     _complain(display, debug)
-    if any(store.finished(run) for run in asked):
-        _show(store, asked, as_json)
+    if any(store.finished(run) for run in asked()):
+        _show(store, asked(), as_json)
+    _say_places([each for table in plan for each in auto.findings(store, table, failed.__contains__)])
     _end(display)
 
 
@@ -199,8 +216,8 @@ def _make(
     threads: int,
     device: str,
     policy: "Policy",
-) -> None:
-    """Has workers make the runs, on show; where it is stopped, says how to go on."""
+) -> bool:
+    """Has workers make the runs, on show; where it is stopped, says how to go on. Tells whether a failure ended it."""
     from sddcli.launchers import local, machine
 
     signal.signal(signal.SIGTERM, _terminated)
@@ -210,9 +227,10 @@ def _make(
     except (KeyboardInterrupt, typer.Abort, SystemExit) as stop:
         code = stop.code if isinstance(stop, SystemExit) else 130
         if code == 3:  # --fail-fast
-            return
+            return True
         print(f"sdd: stopped; what is done is saved, go on with: {_command()}", file=sys.stderr)
         raise SystemExit(code) from None
+    return False
 
 
 def _terminated(*_: Any) -> None:
@@ -251,10 +269,23 @@ def _show(store: Store, asked: Sequence[Run], as_json: bool) -> None:
     print(f"See it: sdd plot double-descent {shlex.quote(str(store.root))}")
 
 
-def _estimate(store: Store, asked: Sequence[Run], runs: int, todo: list[Run], workers: int, as_json: bool) -> None:
+def _say_places(found: Sequence["Finding"]) -> None:
+    """Where valley and peak seem to be in settings whose levels were chosen, and what that took: a line each."""
+    told = [name for name in FIELDS if len({getattr(each.setting, name) for each in found}) > 1]
+    for each in found:
+        label = ", ".join(f"{name} {getattr(each.setting, name)}" for name in told)
+        valley, peak = each.places or (0, 0)
+        said = f"valley near level {valley}, peak near level {peak}" if valley < peak else "no rise"
+        cost = f"from {each.seeds} of {each.of_seeds} seeds and {each.trainings} of {each.of_trainings} trainings"
+        print(f"{label}: {said}, {cost}" if label else f"{said}, {cost}", file=sys.stderr)
+
+
+def _estimate(store: Store, asked: Sequence[Run], workers: int, as_json: bool, chosen: bool) -> None:
     """What a sweep would do: its runs, epochs, disk, and where runs of its kind are in this folder time and power."""
     from sddcli.launchers import inline
 
+    family = with_parents(asked)
+    runs, todo = len(family), [run for run in family if not store.finished(run)]
     epochs, size, alone = inline.estimate(store, todo)
     seconds = None if alone is None else alone / workers
     if as_json:
@@ -262,7 +293,8 @@ def _estimate(store: Store, asked: Sequence[Run], runs: int, todo: list[Run], wo
         dip, _ = _power(store, asked)
         print(json.dumps(facts | {"seconds": seconds, "workers": workers, "detectable_dip": dip}, indent=1))
         return
-    print(f"{runs} runs: {runs - len(todo)} done, {len(todo)} to do")
+    most = "at most " if chosen else ""
+    print(f"{most}{runs} runs: {runs - len(todo)} done, {most}{len(todo)} to do")
     print(f"epochs to train: {epochs}")
     print(f"disk: about {size / 1e6:.1f} MB in {store.root}")
     when = "unknown until runs of this kind are timed here" if seconds is None else f"about {spoken_time(seconds)}"

@@ -36,6 +36,12 @@ class Display:
         self._alive = self.console.is_terminal and not self.console.is_dumb_terminal
         self._live = Live(console=self.console, get_renderable=self._view, refresh_per_second=8, transient=True)
 
+    def more(self, runs: Sequence[Run]) -> None:
+        """So many more runs are to be made."""
+        self.runs = [*self.runs, *runs]
+        self._total += sum(run.epochs for run in runs)
+        self._told = [name for name in FIELDS if name != "level" and "," in _values(self.runs, name)]
+
     def __enter__(self) -> "Display":
         if self._alive:
             self._live.start()

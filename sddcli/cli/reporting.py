@@ -17,7 +17,7 @@ from sddcli.cli.options import DEFAULT_RUNS, Debug, Where, members, where_of
 from sddcli.cli.page import Html, Section, tag
 from sddcli.cli.progress import spoken_time
 from sddcli.cli.seeing import drawn, module_of, summarized
-from sddcli.spec import Run, unfold, with_parents
+from sddcli.spec import Run, with_parents
 from sddcli.store import Store, StoreError
 
 if TYPE_CHECKING:
@@ -192,9 +192,11 @@ def _correlation(row: "pd.Series[Any]") -> str:
 
 def _plan(store: Store, manifests: Mapping[Run, Mapping[str, Any]]) -> Iterator[Html]:
     """The sweeps that were asked for, and how many of their runs are done."""
+    from sddcli.launchers import auto
+
     rows, failures = [], dict[Run, str]()
     for plan in store.plans():
-        asked = with_parents([run for fields in plan["tables"] for run in unfold(fields)])
+        asked = with_parents(run for fields in plan["tables"] for run in auto.asked(store, fields, store.failure))
         left = [run for run in asked if run not in manifests]
         failed = {run: said["reason"] for run in left if (said := store.failure(run))}
         counts = len(asked), len(asked) - len(left), len(failed), len(left) - len(failed)

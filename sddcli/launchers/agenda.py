@@ -7,10 +7,11 @@ from sddcli.spec import Run
 
 
 def width(runs: Iterable[Run]) -> int:
-    """How many of `runs` can be in work at once: levels of a chain follow each other."""
-    chains = {run.chain if run.level else run.id: run.level for run in runs}
-    pruned = sum(level > 0 for level in chains.values())
-    return max(pruned, len(chains) - pruned, 1)
+    """How many of `runs`, parents first, can be in work at once: those that as many of them must come before."""
+    depth: dict[Run, int] = {}
+    for run in runs:
+        depth[run] = 1 + max((depth.get(parent, 0) for parent in run.parents), default=0)
+    return max(Counter(depth.values()).values(), default=1)
 
 
 class Agenda:

@@ -7,7 +7,8 @@ from typing import Any
 
 from sddcli.core.words import pick
 from sddcli.events import Cost
-from sddcli.spec import Run, unfold, with_parents
+from sddcli.launchers import auto
+from sddcli.spec import Run, with_parents
 from sddcli.store import Store
 
 
@@ -37,7 +38,8 @@ def collect(store: Store, keep: str, dry_run: bool) -> tuple[int, int]:
     run only counts them; the bytes are then those of the weights.
     """
     finished = [run for run, _ in store.manifests()]
-    asked = [run for plan in store.plans() for table in plan["tables"] for run in unfold(table)]
+    tables = [table for plan in store.plans() for table in plan["tables"]]
+    asked = [run for table in tables for run in auto.asked(store, table, store.failure)]
     needed = {parent for run in with_parents(asked) if not store.finished(run) for parent in run.parents}
     last: dict[str, Run] = {}
     for run in finished:

@@ -16,6 +16,7 @@ def test_no_more_workers_than_chains() -> None:
     assert width(with_parents(runs({"seed": "0-2", "level": "0-9"}))) == 3
     assert width(with_parents(runs({"seed": "0-2", "level": "0-9", "criterion": "magnitude,random"}))) == 6
     assert width(runs({"seed": "0-2", "level": "0"})) == 3 and width([]) == 1
+    assert width(with_parents(runs({"seed": "0", "level": "0-9", "pruning": "one-shot"}))) == 9
 
 
 @given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 4), st.randoms(use_true_random=False))

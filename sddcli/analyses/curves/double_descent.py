@@ -42,12 +42,12 @@ def judge(test: Curves, train: Curves, density: Curves) -> dict[str, Any]:
     from. Places are chosen on the same curves, so sizes lean to the large side.
     """
     seeds, levels = test.shape
-    smooth = _smoothed(test.mean(0), density)
-    rise, (valley, peak) = max((smooth[p] - smooth[v], (v, p)) for v in range(levels) for p in range(v, levels))
+    smooth = smoothed(test.mean(0), density)
+    valley, peak = places(smooth)
     before = int(smooth[: valley + 1].argmax())
     fitted = np.flatnonzero(train.mean(0) >= FIT - 1e-9)  # a mean of 0.99s may fall short of 0.99
     p = p_value(test) if seeds > 1 and levels > 3 else None
-    found = None if p is None else bool(p < LEVEL and smooth[before] > smooth[valley] and rise > 0)
+    found = None if p is None else bool(p < LEVEL and smooth[before] > smooth[valley] < smooth[peak])
     return {
         "n": seeds,
         "fitted": int(fitted[-1]) if len(fitted) else None,
@@ -63,7 +63,7 @@ def judge(test: Curves, train: Curves, density: Curves) -> dict[str, Any]:
     }
 
 
-def _smoothed(mean: Curves, density: Curves) -> Curves:
+def smoothed(mean: Curves, density: Curves) -> Curves:
     """(K,) curve, averaged with Gaussian weights in ln(density), but not across a cliff.
 
     Rate 0.2 averages as binomial weights of seven levels do, rate 0.5 hardly at all, and levels may be missing.
@@ -74,6 +74,12 @@ def _smoothed(mean: Curves, density: Curves) -> Curves:
     weights = np.exp(-(((place[:, None] - place) / WIDTH) ** 2) / 2) * (side[:, None] == side)
     smooth: Curves = weights @ mean / weights.sum(1)
     return smooth
+
+
+def places(smooth: Curves) -> tuple[int, int]:
+    """Indices of valley and peak of a smoothed curve: the ends of its largest rise."""
+    levels = range(len(smooth))
+    return max((smooth[peak] - smooth[valley], (valley, peak)) for valley in levels for peak in levels[valley:])[1]
 
 
 def _interval(name: str, differences: Curves) -> dict[str, float | None]:

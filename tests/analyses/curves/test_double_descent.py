@@ -10,12 +10,12 @@ from scipy.optimize import isotonic_regression
 
 from sddcli.analyses.curves.double_descent import (
     _errors,
-    _smoothed,
     autoregressive,
     detectable,
     judge,
     noise_of,
     p_value,
+    smoothed,
     statistic,
 )
 
@@ -163,11 +163,11 @@ def test_smoothing_is_of_densities_and_not_of_levels() -> None:
     """Rate 0.5 hardly smooths, missing levels leave the places where they are, and halving the steps does."""
     test, _ = curves()
     mean = test.mean(0)
-    coarse, usual = (np.abs(_smoothed(mean, 0.5 ** (levels * K[:13])) - mean).max() for levels in (1, 0.322))
+    coarse, usual = (np.abs(smoothed(mean, 0.5 ** (levels * K[:13])) - mean).max() for levels in (1, 0.322))
     assert coarse < 0.005 < usual
     fine = np.interp(np.arange(25) / 2, np.arange(13), mean)
-    finer = _smoothed(fine, 0.8 ** (np.arange(25) / 2))[::2]
-    assert finer[1:-1] == pytest.approx(_smoothed(mean, DENSITY)[1:-1], abs=0.006)
+    finer = smoothed(fine, 0.8 ** (np.arange(25) / 2))[::2]
+    assert finer[1:-1] == pytest.approx(smoothed(mean, DENSITY)[1:-1], abs=0.006)
     kept = [0, 1, 3, 4, 5, 7, 8, 10, 11, 12]
     said = judge(test[:, kept], test[:, kept], DENSITY[kept])
     assert (kept[said["valley"]], kept[said["peak"]]) == (5, 10)

@@ -1,0 +1,170 @@
+"""Auto: the runs of a sweep that looks for valley and peak, chosen as it goes on, by what its finished runs say.
+
+Each is a run of the full sweep, so that one may follow and go on from them. A level of a one-shot chain needs the
+dense run alone: all seeds train some levels over the whole range, then those between, around valley and peak. An
+iterative chain has to pass every level on the way, since pruning several at once gives other masks and moves the
+curve: what can be spared are seeds, and the end.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from math import floor
+from typing import Any, NamedTuple
+
+from sddcli.spec import Run, last_level, unfold, with_parents
+from sddcli.store import Store
+
+Table = Mapping[str, Any]
+Curve = dict[int, float]  # level -> test accuracy of one chain, as far as it is trained
+
+SHARE = 0.4  # of the trainings of the full sweep: the most that a setting takes
+FIRST = 2 / 3  # of the levels, or of the budget: what is trained before anything is chosen
+STEP = 3  # levels of an iterative chain between two looks at it
+RISE = 0.05  # of test accuracy, more than chance makes of one smoothed chain
+REACH = 2  # levels on each side of valley and peak that matter to their places
+
+
+class Finding(NamedTuple):
+    """What a setting's runs so far say: levels of valley and peak, None before two levels are there, and their cost."""
+
+    setting: Run
+    places: tuple[int, int] | None
+    seeds: int
+    of_seeds: int
+    trainings: int
+    of_trainings: int
+
+
+def asked(store: Store, table: Table, lost: Callable[[Run], Any]) -> tuple[Run, ...]:
+    """The runs that `table` asks for now: where levels are chosen, those of all rounds up to the first unfinished one.
+
+    lost: whether a run failed; its chain has no say in what comes next. As this follows from finished runs alone, a
+    sweep may be stopped at any moment, and goes on as if it had not been.
+    """
+    last = last_level(table)
+    if last is None:
+        return unfold(table)
+    return tuple(dict.fromkeys(run for ends in _settings(table, last) for run in _rounds(store, ends, lost)[0]))
+
+
+def at_most(store: Store, table: Table) -> tuple[Run, ...]:
+    """The same and, where more rounds may follow, as many runs as these may have: which ones is not known yet."""
+    last, found = last_level(table), dict.fromkeys(asked(store, table, lambda run: False))
+    for ends in _settings(table, last) if last is not None else ():
+        family = [replace(end, level=level) for end in ends for level in range(end.level + 1)]
+        room = budget(len(ends), end_of(ends)) - sum(run in found for run in family)
+        found |= dict.fromkeys([run for run in family if run not in found][:room])
+    return tuple(found)
+
+
+def findings(store: Store, table: Table, lost: Callable[[Run], Any]) -> Iterator[Finding]:
+    """What each setting of `table` has shown by now, if its levels are chosen."""
+    last = last_level(table)
+    for ends in _settings(table, last) if last is not None else ():
+        curves = list(filter(None, _rounds(store, ends, lost)[1]))
+        shared = sorted(set.intersection(*map(set, curves))) if curves else []
+        found = _places(curves, shared, ends[0].rate)[0] if len(shared) > 1 else None
+        yield Finding(ends[0], found, len(curves), len(ends), sum(map(len, curves)), len(ends) * (end_of(ends) + 1))
+
+
+def end_of(ends: Sequence[Run]) -> int:
+    """The last level of a setting's chains."""
+    return ends[0].level
+
+
+def budget(chains: int, last: int) -> int:
+    """The most trainings, dense ones counted, of so many chains of levels 0 to `last`."""
+    return floor(SHARE * chains * (last + 1) + 1e-9)
+
+
+def _settings(table: Table, last: int) -> list[list[Run]]:
+    """The last runs of all chains, those together that differ in seeds alone."""
+    found: dict[Run, list[Run]] = {}
+    for end in unfold({**table, "level": last}):
+        alike = replace(end, seed=0, init_seed=None, order_seed=None, noise_seed=None)
+        found.setdefault(alike, []).append(end)
+    return list(found.values())
+
+
+def _rounds(store: Store, ends: Sequence[Run], lost: Callable[[Run], Any]) -> tuple[list[Run], list[Curve]]:
+    """The runs of one setting, round by round, and the curves of its chains, {} for one that failed."""
+    found, curves = list[Run](), [Curve() for _ in ends]
+    alive, last, rate = list(range(len(ends))), end_of(ends), ends[0].rate
+    choose = _one_shot if ends[0].pruning == "one-shot" else _iterative
+    while alive:
+        room = budget(len(ends), last) - len(found)
+        more = choose([curves[k] for k in alive], last, rate, room)
+        runs = [(alive[k], replace(ends[alive[k]], level=level)) for k, level in more]
+        if not runs:
+            break
+        found += [run for _, run in runs]
+        accuracies = {run: _accuracy(store, run) for _, run in runs}
+        missing = [(k, run) for k, run in runs if accuracies[run] is None]
+        failed = {k for k, run in missing if any(map(lost, with_parents([run])))}
+        for k, run in runs:
+            if accuracies[run] is not None:
+                curves[k][run.level] = accuracies[run]
+        if any(k not in failed for k, _ in missing):
+            break
+        alive = [k for k in alive if k not in failed]
+        curves = [{} if k in failed else curve for k, curve in enumerate(curves)]
+    return found, curves
+
+
+def _accuracy(store: Store, run: Run) -> Any:
+    """Its test accuracy, None where it is not finished."""
+    manifest = store.manifest(run)
+    return manifest["metrics"]["test_accuracy"] if manifest and manifest["stage"] == "trained" else None
+
+
+def _iterative(curves: Sequence[Curve], last: int, rate: float, room: int) -> list[tuple[int, int]]:
+    """Which levels to train next, as (chain, level); none at the end, and no more than there is room for.
+
+    The first chain goes on until it has risen and lost half of that again. As many others as there is room for
+    follow it to a little behind its peak or, where room is left, on.
+    """
+    pilot = curves[0]
+    (_, peak), fell = _places([pilot], sorted(pilot), rate) if pilot else ((0, 0), False)
+    if len(pilot) <= last and not fell:
+        end = max(pilot) + STEP if pilot else floor(FIRST * last)
+        return [(0, level) for level in range(len(pilot), min(end, last) + 1)][:room]
+    if len(curves) == 1 or any(curves[1:]):
+        return []
+    followers = min(room // min(peak + REACH + 1, len(pilot)), len(curves) - 1)
+    return [(k, level) for k in range(1, followers + 1) for level in range(min(room // followers, len(pilot)))]
+
+
+def _one_shot(curves: Sequence[Curve], last: int, rate: float, room: int) -> list[tuple[int, int]]:
+    """The same of chains of which each level may be trained by itself: of all chains the same levels.
+
+    First levels at equal distances, for two thirds of the budget; then the middles of the gaps beside valley and
+    peak, until none is left within two levels of them.
+    """
+    here = sorted(curves[0])
+    if not here:
+        count = max(floor(FIRST * room / len(curves)), 2)
+        levels: Iterable[int] = dict.fromkeys(round(k * last / (count - 1)) for k in range(count))
+    else:
+        places, _ = _places(curves, here, rate)
+        gaps = {(a, b) for place in places for a, b in pairwise(here) if b - a > 1 and place in (a, b)}
+        near = {
+            level for place in places for level in range(place - REACH, place + REACH + 1) if here[0] < level < here[-1]
+        }
+        widest = sorted(gaps, key=lambda gap: (gap[0] - gap[1], gap))
+        levels = dict.fromkeys([*((a + b) // 2 for a, b in widest), *sorted(near.difference(here))])
+    chosen = list(levels)[: room // len(curves)]
+    return [(k, level) for level in chosen for k in range(len(curves))]
+
+
+def _places(curves: Sequence[Curve], levels: Sequence[int], rate: float) -> tuple[tuple[int, int], bool]:
+    """The levels of valley and peak of the mean curve, and whether it has lost half of the rise between them again."""
+    import numpy as np
+
+    from sddcli.analyses.curves import double_descent
+
+    mean = np.array([[curve[level] for level in levels] for curve in curves]).mean(0)
+    smooth = double_descent.smoothed(mean, (1 - rate) ** np.array(levels, float))
+    valley, peak = double_descent.places(smooth)
+    rise = smooth[peak] - smooth[valley]
+    return (levels[valley], levels[peak]), bool(rise >= RISE and smooth[-1] < smooth[peak] - rise / 2)
