@@ -50,27 +50,31 @@ def asked(store: Store, table: Table, lost: Callable[[Run], Any]) -> tuple[Run, 
 
 def at_most(store: Store, table: Table) -> tuple[Run, ...]:
     """The same and, where more rounds may follow, as many runs as these may have: which ones is not known yet."""
-    last, found = last_level(table), dict.fromkeys(asked(store, table, lambda run: False))
-    for ends in _settings(table, last) if last is not None else ():
-        family = [replace(end, level=level) for end in ends for level in range(end.level + 1)]
-        room = budget(len(ends), end_of(ends)) - sum(run in found for run in family)
-        found |= dict.fromkeys([run for run in family if run not in found][:room])
-    return tuple(found)
+    last = last_level(table)
+    if last is None:
+        return unfold(table)
+    most: dict[Run, None] = {}
+    for ends in _settings(table, last):
+        found, _ = _rounds(store, ends, lambda run: False)
+        most |= dict.fromkeys(found)
+        if not all(store.finished(run) for run in found):
+            family = [replace(end, level=level) for end in ends for level in range(last + 1)]
+            more = [run for run in family if run not in most]
+            most |= dict.fromkeys(more[: budget(len(ends), last) - len(found)])
+    return tuple(most)
 
 
 def findings(store: Store, table: Table, lost: Callable[[Run], Any]) -> Iterator[Finding]:
     """What each setting of `table` has shown by now, if its levels are chosen."""
     last = last_level(table)
-    for ends in _settings(table, last) if last is not None else ():
-        curves = list(filter(None, _rounds(store, ends, lost)[1]))
+    if last is None:
+        return
+    for ends in _settings(table, last):
+        runs, found = _rounds(store, ends, lost)
+        trainings, curves = sum(store.finished(run) for run in runs), list(filter(None, found))
         shared = sorted(set.intersection(*map(set, curves))) if curves else []
-        found = _places(curves, shared, ends[0].rate)[0] if len(shared) > 1 else None
-        yield Finding(ends[0], found, len(curves), len(ends), sum(map(len, curves)), len(ends) * (end_of(ends) + 1))
-
-
-def end_of(ends: Sequence[Run]) -> int:
-    """The last level of a setting's chains."""
-    return ends[0].level
+        places = _places(curves, shared, ends[0].rate)[0] if len(shared) > 1 else None
+        yield Finding(ends[0], places, len(curves), len(ends), trainings, len(ends) * (last + 1))
 
 
 def budget(chains: int, last: int) -> int:
@@ -90,7 +94,7 @@ def _settings(table: Table, last: int) -> list[list[Run]]:
 def _rounds(store: Store, ends: Sequence[Run], lost: Callable[[Run], Any]) -> tuple[list[Run], list[Curve]]:
     """The runs of one setting, round by round, and the curves of its chains, {} for one that failed."""
     found, curves = list[Run](), [Curve() for _ in ends]
-    alive, last, rate = list(range(len(ends))), end_of(ends), ends[0].rate
+    alive, last, rate = list(range(len(ends))), ends[0].level, ends[0].rate
     choose = _one_shot if ends[0].pruning == "one-shot" else _iterative
     while alive:
         room = budget(len(ends), last) - len(found)
