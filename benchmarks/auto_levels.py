@@ -5,7 +5,8 @@
 Each case is a pruning, a noise and five seeds of the digits' protocol, each sweep in a folder of its own. Epochs are
 those that the histories of finished runs end with; places are those of `sdd analyze double-descent`, as levels.
 Then, without training, the rule of iterative chains is replayed on the stored curves of each noise's ten seeds, for
-all choices of five of them, and of the two among these that come first.
+all choices of five of them, and of the two among these that come first; beside it, how often two halves of the
+ten agree on the places.
 """
 
 import argparse
@@ -60,7 +61,20 @@ def replayed(test: np.ndarray) -> dict[str, Any]:
                 found, share = chosen(test[order], density)
                 good.append(max(abs(full[k] - found[k]) for k in (0, 1)) <= 1)
                 shares.append(share)
-    return {"choices": len(good), "within one": round(float(np.mean(good)), 4), "largest share": max(shares)}
+    found = {"choices": len(good), "within one": round(float(np.mean(good)), 4), "largest share": max(shares)}
+    return found | {"halves within one": halves(test, density, 1), "halves within two": halves(test, density, 2)}
+
+
+def halves(test: np.ndarray, density: np.ndarray, most: int) -> float:
+    """In which share of their splits into two halves both places of (10, K) curves differ by so many levels at most."""
+    seeds, near = set(range(len(test))), []
+    for half in combinations(seeds, len(test) // 2):
+        a, b = (
+            double_descent.places(double_descent.smoothed(test[list(each)].mean(0), density))
+            for each in (half, seeds - set(half))
+        )
+        near.append(max(abs(a[k] - b[k]) for k in (0, 1)) <= most)
+    return round(float(np.mean(near)), 4)
 
 
 def chosen(test: np.ndarray, density: np.ndarray) -> tuple[tuple[int, int], float]:
