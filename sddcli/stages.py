@@ -214,15 +214,14 @@ def train(
 
     The runs agree in `Run.batch`. Evaluates after each `eval_every` epochs and after the last one.
     """
-    run = runs[0]
-    noisy = torch.stack([noisy_labels(each, data) for each in runs])
+    run, (noisy, held) = runs[0], _labels(runs, data)
     rates, _ = schedule(run, noisy.shape[1])
     state = _state(model, data, begun, kept)
     for epoch, now in engine.train(state, data.train.x, noisy, _plan(runs, model, data, rates)):
         if epoch % run.eval_every and epoch != run.epochs:
             yield Training(epoch, None, now)
             continue
-        found, fitted = _evaluated(runs, model, now.weights, data)
+        found, fitted = _evaluated(run, model, now.weights, data, noisy, held)
         yield Training(epoch, found, now, torch.from_numpy(np.packbits(fitted.cpu().numpy(), axis=1)))
 
 
@@ -286,18 +285,22 @@ def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float])
 
 def metrics(runs: Sequence[Run], model: Model, weights: Tensors, data: Data) -> list[dict[str, float]]:
     """The accuracies and losses of M runs, one dictionary each; weights: (M, *shape)."""
-    return _evaluated(runs, model, weights, data)[0]
+    return _evaluated(runs[0], model, weights, data, *_labels(runs, data))[0]
+
+
+def _labels(runs: Sequence[Run], data: Data) -> tuple[Tensor, Tensor | None]:
+    """(M, N) the labels that M runs are trained on, and (M, H) those of the examples held out."""
+    held = [labels for run in runs if (labels := held_labels(run, data)) is not None]
+    return torch.stack([noisy_labels(run, data) for run in runs]), torch.stack(held) if held else None
 
 
 def _evaluated(
-    runs: Sequence[Run], model: Model, weights: Tensors, data: Data
+    run: Run, model: Model, weights: Tensors, data: Data, noisy: Tensor, held: Tensor | None
 ) -> tuple[list[dict[str, float]], Tensor]:
-    noisy = torch.stack([noisy_labels(run, data) for run in runs])
-    held = [labels for run in runs if (labels := held_labels(run, data)) is not None]
-    with PRECISIONS[runs[0].precision](noisy.device.type):
-        found, fitted = evaluate(forward_of(model, data), weights, data, noisy, torch.stack(held) if held else None)
+    with PRECISIONS[run.precision](noisy.device.type):
+        found, fitted = evaluate(forward_of(model, data), weights, data, noisy, held)
     columns = {name: values.tolist() for name, values in found.items()}
-    return [{name: column[m] for name, column in columns.items()} for m in range(len(runs))], fitted
+    return [{name: column[m] for name, column in columns.items()} for m in range(len(noisy))], fitted
 
 
 def moved(tensors: Tensors, device: torch.device) -> Tensors:
