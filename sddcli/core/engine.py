@@ -64,34 +64,33 @@ def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
     learning rates are used up, if that is within one. Pruned weights are exactly 0 after every step, their
     gradients and the optimizer's memory of them too. The given state is not written to.
     """
-    n = y.shape[1]
-    batches = range(0, n, plan.batch_size)
+    steps = -(-y.shape[1] // plan.batch_size)
     buffers = _buffers(state, plan)
     since = state.since if state.memory else state.step
     now = State(buffers.named, state.masks, buffers.kept, state.step, since)
     step = _step(plan, buffers, x, y.shape[0])
     take = capture.replayed(step) if plan.cuda else step
-    ahead: list[Tensor] = []
+    ahead: list[Sequence[Tensor]] = []
     while now.step < len(plan.lr):
-        epoch, first = divmod(now.step, len(batches))
-        shuffled = ahead or _shuffled(plan, y, epoch)
-        for start in batches[first : first + len(plan.lr) - now.step]:
-            batch = [each[:, start : start + plan.batch_size] for each in shuffled]
+        epoch, first = divmod(now.step, steps)
+        batches = ahead or _batches(plan, y, epoch)
+        for batch in batches[first : first + len(plan.lr) - now.step]:
             take(plan.lr[now.step], now.step - since + 1, *batch)
             now.step += 1
         if plan.cuda and now.step < len(plan.lr):  # now, while the GPU is still at this epoch
-            ahead = _shuffled(plan, y, epoch + 1)
+            ahead = _batches(plan, y, epoch + 1)
         yield Epoch(epoch + 1, now)
 
 
 class _Buffers(NamedTuple):
-    """What training writes to. Flat: weights, slopes, keep (1 or 0), memory, scratch. Named, views of them:
-    gradients, kept, what the optimizer keeps, and named, all weights, BatchNorm statistics among them.
+    """What training writes to. Flat: weights, slopes, keep (1 or 0; None of models that nothing is pruned of), memory,
+    scratch. Named, views of them: gradients, kept, what the optimizer keeps, and named, all weights, BatchNorm
+    statistics among them.
     """
 
     weights: Tensor
     slopes: Tensor
-    keep: Tensor
+    keep: Tensor | None
     memory: dict[str, Tensor]
     scratch: Tensor
     gradients: Tensors
@@ -105,13 +104,19 @@ def _buffers(state: State, plan: Plan) -> _Buffers:
     slopes, gradients = _stack({name: torch.zeros_like(w) for name, w in views.items()}, plan.cuda)
     stacks = {name: _stack(state.memory.get(name) or gradients, plan.cuda) for name in plan.memory}
     memory = {name: flat for name, (flat, _) in stacks.items()}
-    keep, _ = _stack({name: state.masks.get(name, torch.ones_like(w)) for name, w in views.items()}, plan.cuda)
-    for buffer in (weights, *memory.values()):
-        buffer.mul_(keep)
+    keep = None
+    if _pruned(state.masks):
+        keep, _ = _stack({name: state.masks.get(name, torch.ones_like(w)) for name, w in views.items()}, plan.cuda)
+        for buffer in (weights, *memory.values()):
+            buffer.mul_(keep)
     statistics = {name: w.clone() for name, w in state.weights.items() if name.endswith(STATISTICS)}
     named = {name: (views | statistics)[name] for name in state.weights}
     kept = {name: blocks for name, (_, blocks) in stacks.items()}
     return _Buffers(weights, slopes, keep, memory, torch.empty_like(weights), gradients, kept, named)
+
+
+def _pruned(masks: Tensors) -> bool:
+    return not all(bool(mask.all()) for mask in masks.values())
 
 
 def _step(plan: Plan, buffers: _Buffers, x: Tensor, models: int) -> capture.Step:
@@ -135,21 +140,22 @@ def _step(plan: Plan, buffers: _Buffers, x: Tensor, models: int) -> capture.Step
         ]
         capture.at_once(jobs, streams)
         with torch.no_grad():
-            buffers.slopes.mul_(buffers.keep)
+            if buffers.keep is not None:
+                buffers.slopes.mul_(buffers.keep)
             told = Step(lr, plan.weight_decay, plan.momentum, number)
             plan.rule(buffers.weights, buffers.slopes, buffers.memory, buffers.scratch, told)
 
     return step
 
 
-def _shuffled(plan: Plan, y: Tensor, epoch: int) -> list[Tensor]:
-    """In the order of that epoch: the examples (M, N), their labels (M, N) and, if there are any, draws (M, N, K)."""
+def _batches(plan: Plan, y: Tensor, epoch: int) -> list[Sequence[Tensor]]:
+    """Those of that epoch: the examples (M, B), their labels (M, B) and, if there are any, draws (M, B, K)."""
     order = plan.order(epoch)
-    found = [order, y.gather(1, order)]
+    shuffled = [order, y.gather(1, order)]
     if plan.draws:
         draws = plan.draws(epoch)
-        found.append(draws.gather(1, order.unsqueeze(2).expand_as(draws)))
-    return found
+        shuffled.append(draws.gather(1, order.unsqueeze(2).expand_as(draws)))
+    return list(zip(*(each.split(plan.batch_size, 1) for each in shuffled), strict=True))
 
 
 def _of(rows: slice, tensors: Tensors) -> Tensors:

@@ -183,6 +183,22 @@ def test_bits_of_mlps_do_not_depend_on_many(chosen: tuple[int, ...], batch_size:
     as_alone("lenet", chosen, batch_size, epochs=2)
 
 
+def test_a_dense_model_beside_pruned_ones_has_the_bits_that_it_has_alone() -> None:
+    """Where nothing is pruned no mask is applied."""
+    ends, model = [], CASES["lenet"].model
+    for chosen in ((3,), (3, 0)):
+        state = state_of("lenet", chosen)
+        dense = fresh(model, "kaiming", 3)
+        for key, w in state.weights.items():
+            w[0] = dense[key]
+        for mask in state.masks.values():
+            mask[0] = True
+        *_, last = engine.train(state, CASES["lenet"].x, Y[list(chosen)], plan_of("lenet", chosen, 48))
+        ends.append(last.state)
+    assert all(torch.equal(w[0], ends[1].weights[key][0]) for key, w in ends[0].weights.items())
+    assert not any(ends[1].weights[key][1][~mask[1]].any() for key, mask in ends[1].masks.items())
+
+
 def as_alone(name: str, chosen: tuple[int, ...], batch_size: int, epochs: int) -> None:
     """That models together have the bits that each has alone."""
     together = trained(name, chosen, batch_size, epochs)
