@@ -21,6 +21,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -34,40 +35,44 @@ import reference
 from sddcli import stages
 from sddcli.datasets.load import load
 from sddcli.launchers.machine import describe
-from sddcli.spec import Run, to_dict
+from sddcli.spec import Run
 
 Meet = Callable[[], object]
 """Waits until all processes are here."""
 
 
-def engine_seconds(run: Run, models: int, device: str, compiled: bool, meet: Meet) -> tuple[list[float], int]:
-    """Seconds of each epoch of `models` models side by side, then of both evaluations; the most bytes used."""
+def engine_seconds(
+    run: Run, models: int, device: str, compiled: bool, meet: Meet
+) -> tuple[list[float], list[float], int]:
+    """Seconds of each epoch of `models` models side by side, not evaluated and evaluated; the most bytes used."""
     plain = stages.forward_of
     if compiled:
         stages.forward_of = lambda model, data: torch.compile(plain(model, data))
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+    trained = each_epoch(replace(run, eval_every=run.epochs + 1), models, device, meet)
+    evaluated = each_epoch(replace(run, eval_every=1), models, device, meet)
+    stages.forward_of = plain
+    peak = torch.cuda.max_memory_allocated() if device != "cpu" else 0
+    return trained, evaluated, peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def each_epoch(run: Run, models: int, device: str, meet: Meet) -> list[float]:
+    """Seconds of each epoch but the last, which is always evaluated."""
     data = load(run.dataset, run.train_size, 0.0, device)
     model = stages.model_of(run, data)
-    runs = [Run(**{**to_dict(run), "seed": seed}) for seed in range(models)]
+    runs = [replace(run, seed=seed) for seed in range(models)]
     starts = [stages.fresh(each, model) for each in runs]
     begun = [stages.beginning(each, data, start) for each, start in zip(runs, starts, strict=True)]
     epochs = stages.train(runs, model, data, begun, [stages.full_masks(model, start) for start in starts])
     seconds = []
-    if device != "cpu":
-        torch.cuda.reset_peak_memory_stats()
-    for _ in range(run.epochs - 1):  # the last one would be evaluated
+    for _ in range(run.epochs - 1):
         meet()
         began = time.perf_counter()
-        now = next(epochs)
+        next(epochs)
         wait(device)
         seconds.append(time.perf_counter() - began)
-    meet()
-    began = time.perf_counter()
-    stages.metrics(runs, model, now.state.weights, data)
-    wait(device)
-    seconds.append(time.perf_counter() - began)
-    stages.forward_of = plain
-    peak = torch.cuda.max_memory_allocated() if device != "cpu" else 0
-    return seconds, peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return seconds
 
 
 def matrix_rate(device: str, precision: str, meet: Meet) -> float:
@@ -111,17 +116,17 @@ def apart(found: Any, barrier: Any, threads: int, work: Callable[..., Any], word
     found.put(work(*words, barrier.wait))
 
 
-def epoch_seconds(found: list[tuple[list[float], int]], models: int) -> tuple[float, float]:
+def epoch_seconds(found: list[tuple[list[float], list[float], int]], models: int) -> tuple[float, float]:
     """Seconds of a model-epoch: training alone, and with both evaluations. The first epoch warms up."""
-    slowest = [max(each) for each in zip(*(seconds for seconds, _ in found), strict=True)]
-    trained = min(slowest[1:-1])
-    return trained / models / len(found), (trained + slowest[-1]) / models / len(found)
+    slowest = [[max(each) for each in zip(*(part[kind] for part in found), strict=True)] for kind in (0, 1)]
+    trained, evaluated = (min(seconds[1:]) / models / len(found) for seconds in slowest)
+    return trained, evaluated
 
 
 def run_of(name: str, asked: argparse.Namespace) -> Run:
     """What is trained under the name of a network, or `digits`."""
     common: dict[str, Any] = {"noise": 0.2, "train_size": asked.train_size, "precision": asked.precision}
-    common |= {"epochs": asked.epochs + 1, "eval_every": asked.epochs + 1}
+    common |= {"epochs": asked.epochs + 1}
     if name == "digits":
         return Run("digits", "lenet-300-100", batch_size=64, momentum=0.9, **common)
     if name == "lenet-300-100":
@@ -148,7 +153,7 @@ def measured(name: str, asked: argparse.Namespace, threads: int) -> list[dict[st
         for models in sides:
             found = at_once(asked.processes, asked.threads, engine_seconds, run, models, asked.device, asked.compile)
             ours[models].append(epoch_seconds(found, models))
-            peaks[models] = max(peaks[models], sum(peak for _, peak in found))
+            peaks[models] = max(peaks[models], sum(peak for *_, peak in found))
     best = {models: tuple(map(min, zip(*times, strict=True))) for models, times in ours.items()}
     rows = []
     for models, (trained, whole) in best.items():
