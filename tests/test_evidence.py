@@ -150,6 +150,17 @@ def test_photographs_show_it_at_the_threshold() -> None:
     assert abs(verdict["valley"] - verdict["fitted"]) <= 2 and verdict["gain_low"] < 0 < verdict["gain_high"]
 
 
+def test_products_in_bf16_leave_the_curve_where_it_is() -> None:
+    frame = table.read(ROOT / "docs" / "evidence" / "precision.csv")
+    verdicts = table.judged(frame, judge).set_index("precision")
+    assert list(verdicts.index) == ["bf16", "fp32"] and verdicts["found"].all() and (verdicts["n"] == 5).all()
+    assert all(verdicts[place].max() - verdicts[place].min() <= 1 for place in ("fitted", "valley", "peak"))
+    pairs = table.compared(frame)
+    beside = {name: (pairs[f"{name}_low"] > 0) | (pairs[f"{name}_high"] < 0) for name in ("test_accuracy", "memorized")}
+    assert len(pairs) == 33 and beside["test_accuracy"].sum() == 1 and not beside["memorized"].any()
+    assert pairs["test_accuracy_difference"].abs().max() < 0.021
+
+
 def test_what_the_phenomenon_page_says_is_in_its_record() -> None:
     """Its table of correlations, and its verdict, against the results it was written from."""
     frame = table.read(ROOT / "docs" / "phenomenon" / "results.csv")
