@@ -1,24 +1,29 @@
 """All that only a GPU can show, part by part, each within its minutes; a short table last.
 
-    python3 benchmarks/gpu.py check,speed --data DIR --out DIR
-    python3 benchmarks/gpu.py figure,curve --data DIR --out DIR --minutes 8 -- --epochs 16 --levels 0-25
+    python3 benchmarks/gpu.py check --data DIR --out DIR
+    python3 benchmarks/gpu.py speed --data DIR --out DIR --minutes 4.5
+    python3 benchmarks/gpu.py trials --data DIR --out DIR --minutes 4.5
+    python3 benchmarks/gpu.py figure,curve --data DIR --out DIR --minutes 4.5 -- --epochs 16 --levels 0-25
 
 DIR of --data holds `cifar10-jpeg.tar.xz`, CIFAR-10 as train/CLASS and test/CLASS, `reference.csv`, the points of
 the paper's figure, and MNIST in torchvision's layout or, packed, as `mnist.tar.xz`.
 check: the tests that run on every device, and the same networks by plain steps, by captured ones and on the CPU.
-speed: speed.py, LeNet-300-100 and ResNet-18. figure: LeNet-300-100 on MNIST by the paper's protocol, 5 seeds and
-levels 0-25, timed. curve: figure1.py, ResNet-18 in bf16, with the words after `--`. A part that was stopped goes on
-where it was, as long as the machine keeps its files. --small tries all this on a CPU, in minutes and without meaning.
+speed: speed.py, LeNet-300-100 and ResNet-18; trials: in several processes, and compiled. figure: LeNet-300-100 on
+MNIST by the paper's protocol, 5 seeds and levels 0-25, timed. curve: figure1.py, ResNet-18 in bf16, with the words
+after `--`. A part that was stopped goes on where it was, as long as the machine keeps its files. --small tries all
+this on a CPU, in minutes and without meaning.
 """
 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tarfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +32,7 @@ import torch
 from sddcli import stages
 from sddcli.core import capture
 from sddcli.datasets.load import load
-from sddcli.spec import Run, to_dict
+from sddcli.spec import Run
 
 HERE = Path(__file__).parent
 Row = tuple[str, str]
@@ -59,13 +64,12 @@ def ran(asked: argparse.Namespace, log: str, *words: object) -> float:
     """Runs Python with these words, within the minutes of a part; returns its seconds, its last lines are shown."""
     began = time.perf_counter()
     with (asked.out / f"{log}.log").open("w") as file:
+        process = subprocess.Popen([sys.executable, *map(str, words)], stdout=file, stderr=file, start_new_session=True)
         try:
-            done = subprocess.run(
-                [sys.executable, *map(str, words)], stdout=file, stderr=file, timeout=60 * asked.minutes
-            )
-            code: object = done.returncode
+            code: object = process.wait(60 * asked.minutes)
         except subprocess.TimeoutExpired:
-            code = "stopped"
+            os.killpg(process.pid, signal.SIGKILL)  # with the processes that it started: they would keep the GPU
+            code = f"stopped, {process.wait()}"
     print(f"--- {log}: {code}\n" + "".join((asked.out / f"{log}.log").read_text().splitlines(keepends=True)[-12:]))
     return time.perf_counter() - began
 
@@ -76,7 +80,7 @@ def ends(run: Run, device: str, captured: bool, seeds: int) -> tuple[dict[str, t
     capture.replayed = replayed if captured else lambda step: step
     data = load(run.dataset, run.train_size, 0.0, device)
     model = stages.model_of(run, data)
-    runs = [Run(**{**to_dict(run), "seed": seed}) for seed in range(seeds)]
+    runs = [replace(run, seed=seed) for seed in range(seeds)]
     starts = [stages.fresh(each, model) for each in runs]
     begun = [stages.beginning(each, data, start) for each, start in zip(runs, starts, strict=True)]
     first, found = {}, []
@@ -91,7 +95,7 @@ def check(asked: argparse.Namespace) -> list[Row]:
     """Tests, then plain steps against captured ones."""
     tests = ["-k", "cuda or precisions", "tests/core", "tests/recipes"]
     ran(asked, "tests", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests)
-    common: dict[str, Any] = {"noise": 0.2, "momentum": 0.9, "epochs": 2 if asked.small else 6}
+    common: dict[str, Any] = {"noise": 0.2, "momentum": 0.9, "epochs": 2 if asked.small else 6, "eval_every": 10}
     common |= {"train_size": 200 if asked.small else 2000}
     net = "resnet18:width=4" if asked.small else "resnet18:width=16"
     subjects = {
@@ -101,10 +105,12 @@ def check(asked: argparse.Namespace) -> list[Row]:
     rows = []
     for name, run in subjects.items():
         plain, accuracies = ends(run, asked.device, False, 4)
-        kinds = {"on the CPU": (run, "cpu", False), "captured": (run, asked.device, asked.device != "cpu")}
-        kinds |= {"captured, bf16": (Run(**{**to_dict(run), "precision": "bf16"}), *kinds["captured"][1:])}
+        short = replace(run, epochs=1)  # one epoch says whether weights agree; more would take minutes
+        kinds = {"on the CPU, one epoch": (short, "cpu", False), "captured": (run, asked.device, asked.device != "cpu")}
+        kinds |= {"captured, bf16": (replace(run, precision="bf16"), *kinds["captured"][1:])}
         rows.append((f"{name}, plain steps: test accuracy", " ".join(f"{a:.3f}" for a in accuracies)))
         for kind, words in kinds.items():
+            torch.set_num_threads((os.cpu_count() or 1) if words[1] == "cpu" and not asked.small else 1)
             other, theirs = ends(*words, 4)
             apart = max(float((other[key] - w).norm() / w.norm()) for key, w in plain.items() if key.endswith("weight"))
             said = " ".join(f"{a:.3f}" for a in theirs)
@@ -113,24 +119,32 @@ def check(asked: argparse.Namespace) -> list[Row]:
 
 
 def speed(asked: argparse.Namespace) -> list[Row]:
-    """speed.py, and what it says of each M."""
+    """speed.py, as many models side by side as one process trains."""
+    sides = "1" if asked.small else "1,2,4"
+    return measured(asked, "lenet", "--side-by-side", "1,5,16,64") + measured(asked, "resnet", "--side-by-side", sides)
+
+
+def trials(asked: argparse.Namespace) -> list[Row]:
+    """The same of ResNet-18 in several processes, and by torch.compile."""
+    processes = measured(asked, "resnet", "--side-by-side", 1, "--processes", 2 if asked.small else 4)
+    return processes + measured(asked, "resnet", "--side-by-side", 1, "--compile")
+
+
+def measured(asked: argparse.Namespace, model: str, *options: object) -> list[Row]:
+    """What speed.py says of each M, with these options."""
+    name = "-".join(map(str, (model, *options))).replace("--", "").replace(",", "-")
     words = ["--data-dir", digits(asked), "--photographs", photographs(asked), "--device", asked.device, "--repeats", 1]
     words += ["--train-size", 500] if asked.small else []
-    lenet, resnet = ["--models", "lenet-300-100", "--epochs", 4], ["--models", "resnet18", "--epochs", 3]
-    resnet += ["--precision", "fp32" if asked.small else "bf16"]
-    cases = {
-        "lenet": [*lenet, "--side-by-side", "1,5,16,64"],
-        "resnet": [*resnet, "--side-by-side", "1" if asked.small else "1,2,4,8"],
-        "resnet-4-processes": [*resnet, "--side-by-side", "1", "--processes", 2 if asked.small else 4],
-        "resnet-compiled": [*resnet, "--side-by-side", "1", "--compile"],
-    }
+    words += (
+        ["--models", "lenet-300-100", "--epochs", 4] if model == "lenet" else ["--models", "resnet18", "--epochs", 2]
+    )
+    words += ["--precision", "fp32" if asked.small or model == "lenet" else "bf16"]
+    record = asked.out / f"{name}.json"
+    ran(asked, name, HERE / "speed.py", *words, *options, "--json", record)
     rows = []
-    for name, options in cases.items():
-        record = asked.out / f"{name}.json"
-        ran(asked, f"speed-{name}", HERE / "speed.py", *options, *words, "--json", record)
-        for row in json.loads(record.read_text())["rows"] if record.exists() else []:
-            said = f"{row['seconds_per_epoch']:.3f} s, {row['ratio_to_reference']:.1f}x, {row['share_of_floor']:.0%}"
-            rows.append((f"{name}, M = {row['M']}: a model-epoch, times the reference, share of the floor", said))
+    for row in json.loads(record.read_text())["rows"] if record.exists() else []:
+        said = f"{row['seconds_per_epoch']:.3f} s, {row['ratio_to_reference']:.1f}x, {row['share_of_floor']:.0%}"
+        rows.append((f"{name}, M = {row['M']}: a model-epoch, times the reference, share of the floor", said))
     return rows
 
 
@@ -157,7 +171,7 @@ def curve(asked: argparse.Namespace) -> list[Row]:
     return [("ResNet-18, the paper's curve: minutes", f"{seconds / 60:.1f}")]
 
 
-PARTS: dict[str, Part] = {"check": check, "speed": speed, "figure": figure, "curve": curve}
+PARTS: dict[str, Part] = {"check": check, "speed": speed, "trials": trials, "figure": figure, "curve": curve}
 
 
 def main() -> None:
@@ -183,8 +197,8 @@ def main() -> None:
         began = time.perf_counter()
         rows += PARTS[name](asked)
         rows.append((f"{name}: minutes", f"{(time.perf_counter() - began) / 60:.1f}"))
-    text = "\n".join(f"{name:80} {said}" for name, said in rows)
-    (asked.out / "table.txt").write_text(text + "\n")
+        text = "\n".join(f"{what:80} {said}" for what, said in rows)
+        (asked.out / "table.txt").write_text(text + "\n")
     print(text)
 
 

@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,9 @@ def engine_seconds(
 ) -> tuple[list[float], list[float], int]:
     """Seconds of each epoch of `models` models side by side, not evaluated and evaluated; the most bytes used."""
     plain = stages.forward_of
-    if compiled:
-        stages.forward_of = lambda model, data: torch.compile(plain(model, data))
+    if compiled:  # the network alone: within it nothing may come from the CPU
+        faster = cache(torch.compile)
+        stages.forward_of = lambda model, data: plain(replace(model, forward=faster(model.forward)), data)
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
     trained = each_epoch(replace(run, eval_every=run.epochs + 1), models, device, meet)
@@ -107,13 +109,20 @@ def at_once(processes: int, threads: int, work: Callable[..., Any], *words: obje
     results = [found.get(timeout=3600) for _ in jobs]
     for job in jobs:
         job.join()
+    for found_wrong in (each for each in results if isinstance(each, str)):
+        raise RuntimeError(found_wrong)
     return results
 
 
 def apart(found: Any, barrier: Any, threads: int, work: Callable[..., Any], words: tuple[object, ...]) -> None:
     """One of several processes: works, and says what it found."""
     quiet(threads)
-    found.put(work(*words, barrier.wait))
+    try:
+        found.put(work(*words, barrier.wait))
+    except BaseException as error:
+        barrier.abort()  # the others wait for this one
+        found.put(f"{type(error).__name__}: {error}")
+        raise
 
 
 def epoch_seconds(found: list[tuple[list[float], list[float], int]], models: int) -> tuple[float, float]:

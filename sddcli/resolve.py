@@ -194,6 +194,7 @@ def parse(name: str, text: str) -> Axis:
             value = kind(piece)
         except ValueError:
             noun = "whole numbers, such as 3 or 0-4" if kind is int else "numbers"
+            noun += f", or {AUTO}" if name == "level" else ""
             raise ValueError(f"{name} takes {noun}, got {piece!r}") from None
         values.append(checked(FIELDS[name], value))
     return list(dict.fromkeys(values))

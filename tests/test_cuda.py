@@ -96,6 +96,7 @@ def trained(run: Run, features: tuple[int, ...]) -> None:
         assert all(each.device == CUDA for each in (*found.values(), fitted))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", sorted({*models.MODELS} - {"resnet34", "resnet101"}))  # of 18's and 50's blocks
 def test_networks(model: str, pretended: list[tuple[int, ...]]) -> None:
     run = Run("digits", NARROW.get(model, model), augment="crop-flip", epochs=1, batch_size=16)

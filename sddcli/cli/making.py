@@ -298,7 +298,7 @@ def _estimate(store: Store, asked: Sequence[Run], workers: int, as_json: bool, c
     print(f"epochs to train: {epochs}")
     print(f"disk: about {size / 1e6:.1f} MB in {store.root}")
     when = "unknown until runs of this kind are timed here" if seconds is None else f"about {spoken_time(seconds)}"
-    print(f"time on {workers} workers: {when}")
+    print(f"time on {workers} worker{'s' if workers > 1 else ''}: {when}")
     dip, seeds = _power(store, asked)
     found = "unknown until two seeds of this kind are here" if dip is None else f"a dip of {100 * dip:.1f} points"
     print(f"{seeds} seeds detect, in 4 of 5 such sweeps: {found}")

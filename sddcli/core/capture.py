@@ -63,9 +63,12 @@ def at_once(jobs: Sequence[Callable[[], None]], streams: Sequence[torch.cuda.Str
             job()
         return
     here = torch.cuda.current_stream()
-    for job, stream in zip(jobs, streams, strict=True):
-        stream.wait_stream(here)
-        with torch.cuda.stream(stream):
-            job()
     for stream in streams:
-        here.wait_stream(stream)
+        stream.wait_stream(here)
+    try:
+        for job, stream in zip(jobs, streams, strict=True):
+            with torch.cuda.stream(stream):
+                job()
+    finally:  # a capture that a job's error ends can be given up only where all streams have come back
+        for stream in streams:
+            here.wait_stream(stream)

@@ -55,6 +55,8 @@ def place(device: str) -> str:
         raise unknown("device", device, ("auto", "cpu", "cuda"))
     if device != "cpu" and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise ValueError(f"no device {device} here: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs")
+    if ":" in device:
+        torch.cuda.set_device(device)  # streams and graphs are those of the current one
     return device
 
 

@@ -109,7 +109,10 @@ def ends(name: str, steps: int, optimizer: str = "sgd", cuda: bool = True, preci
     return {key: w.clone() for key, w in last.state.weights.items()}
 
 
-@pytest.mark.parametrize(("name", "precision"), [*((name, "fp32") for name in CASES), ("convnet", "bf16")])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [(name, "fp32") for name in CASES] + [pytest.param("convnet", "bf16", marks=pytest.mark.slow)],
+)
 def test_captured_steps_are_the_plain_ones(
     name: str, precision: str, played: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
