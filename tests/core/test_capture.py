@@ -140,3 +140,15 @@ def test_channels_that_lie_last_change_nothing(name: str, played: None) -> None:
     last = ends(name, 2)
     for key, w in ends(name, 2, cuda=False).items():
         torch.testing.assert_close(last[key], w, rtol=1e-3, atol=1e-5, msg=key)
+
+
+def test_streams_come_back_from_a_job_that_fails(played: None) -> None:
+    """Or the capture could not be ended, nor training go on in halves."""
+    done: list[int] = []
+
+    def fail() -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        capture.at_once([lambda: done.append(1), fail], [torch.cuda.Stream(), torch.cuda.Stream()])
+    assert done == [1] and Stream.waits == 4

@@ -144,6 +144,7 @@ def test_two_recorded_seeds_of_five_are_what_the_budget_holds(noise: float) -> N
     assert [len(each) > 25 for each in curves] == [True, True, False, False, False] and room >= 0
 
 
+@pytest.mark.slow
 def test_a_sweep_chooses_its_levels_and_goes_on_as_if_it_had_not_been_stopped(sdd: Sdd, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     assert sdd("sweep", *TINY, "--dry-run", "--runs", runs).out.startswith("at most 18 runs: 0 done, at most 18 to do")
