@@ -135,6 +135,8 @@ def _work_off(
             elif (claim := store.claim(run)) is not None:  # who had it is gone
                 claim.release(finished=False)
                 agenda.resume(run)
+        if not agenda.left:  # the last ones were finished by another
+            return
         for place, worker in enumerate(crew):
             if not worker.batch and (batch := agenda.take(len(crew))):
                 crew[place] = worker = worker if worker.process.is_alive() else hire()

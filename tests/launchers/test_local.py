@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -240,6 +241,27 @@ def test_what_another_process_has_is_left_out_if_asked_and_else_waited_for(tmp_p
 
     sweep(store, [first], {}, 1, 1, "cpu", report)
     assert Busy(first) in heard and store.finished(first)
+
+
+@pytest.mark.slow
+def test_a_sweep_ends_where_another_finishes_the_last_run_that_it_waits_for(tmp_path: Path) -> None:
+    (run,) = runs({"seed": "0", "level": "0", "epochs": "1"})
+    there, here = Store(tmp_path / "there"), Store(tmp_path / "here")
+    sweep(there, [run], {}, 1, 1, "cpu", lambda event: None)
+    claim, heard = here.claim(run), list[Event]()
+    assert claim is not None
+
+    def report(event: Event) -> None:
+        heard.append(event)
+        if isinstance(event, Busy):  # finished when the worker here is idle again
+            finishing.start()
+
+    words = {"dirs_exist_ok": True}
+    finishing = Timer(1.0, shutil.copytree, (there.folder(run), here.folder(run)), words)
+    sweep(here, [run], {}, 1, 1, "cpu", report)
+    finishing.join()
+    assert [event for event in heard if isinstance(event, Saved | Failed)] == [Saved(run)]
+    claim.release(finished=True)
 
 
 @pytest.mark.slow
