@@ -308,6 +308,8 @@ def judged(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]]) -> pd.Data
             at = said[place]
             said[place] = None if at is None else levels[at]
             said[f"{place}_sparsity"] = None if at is None else sparsity[at]
+        for end in ("valley_low", "valley_high", "peak_low", "peak_high"):
+            said[end] = None if said[end] is None else levels[said[end]]
         spans: dict[str, list[int]] = {}
         for level, phase in zip(levels, said["phases"], strict=False):
             spans.setdefault(phase, []).append(level)

@@ -144,7 +144,10 @@ def verdict(row: "pd.Series[Any]") -> Iterator[str]:
     else:
         yield "train accuracy is below 99% at every level"
     if row["valley"] != row["peak"]:
-        valley, peak = (f"{at} at level {row[at]} ({row[f'{at}_sparsity']:.2%})" for at in ("valley", "peak"))
+        valley, peak = (
+            f"{at} at level {row[at]}{_between(row, at, '.0f')} ({row[f'{at}_sparsity']:.2%})"
+            for at in ("valley", "peak")
+        )
         yield f"{valley}, {_points(row, 'dip')} below the best before it"
         yield f"{peak}, {_points(row, 'rise')} above the valley, {_points(row, 'gain')} above the dense network"
     if row["phases"]:
@@ -153,6 +156,10 @@ def verdict(row: "pd.Series[Any]") -> Iterator[str]:
 
 def _points(row: "pd.Series[Any]", name: str) -> str:
     """A difference of accuracies in percentage points, with its 95 % t-interval over seeds."""
+    return f"{100 * row[name]:.1f} points{_between(row, name, '.1f', 100)}"
+
+
+def _between(row: "pd.Series[Any]", name: str, form: str, times: float = 1) -> str:
+    """The 95 % interval of what `row` says under a name, where it has one."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    interval = f" [{100 * low:.1f}, {100 * high:.1f}]" if low is not None and low == low else ""
-    return f"{100 * row[name]:.1f} points{interval}"
+    return f" [{times * low:{form}}, {times * high:{form}}]" if low is not None and low == low else ""

@@ -11,7 +11,11 @@ in its middle, which is no learning curve, they reached 10 %.
 Places are read from the smoothed mean. Of ten full sweeps of digits (33 levels, magnitude, lottery), split into five
 seeds and five in all 126 ways, both places of the two halves agree within a level in 90, 60 and 87 % of the splits
 (noise 0.2, 0.4, 0.6), and in all within two; of ten with other bits, by an earlier engine, in 91, 98 and 90 %, within
-two levels in 100, 100 and 97 %. A valley may be flat: trust places to two levels.
+two levels in 100, 100 and 97 %. Their intervals are a parametric bootstrap (Efron & Tibshirani 1993): places are read
+again from the mean with noise added to it, as estimated for the test. In those ten sweeps the intervals of five seeds,
+2 to 4 levels wide on average, hold the places that the other five have in 95 to 100 % of the splits; those of three
+seeds, 2 to 5 wide, hold those of the other seven as often. On simulated curves they hold the true places in 97 to 100 %
+of sweeps, but for a crooked peak under little noise (77 to 96 %), which smoothing puts a level off.
 """
 
 from functools import cache
@@ -30,6 +34,8 @@ CLIFF = 0.5  # of the range of the mean curve: a step between two levels that is
 LEVEL = 0.05  # of the test
 SIMULATIONS = 1000
 POWER_SIMULATIONS = 100
+PLACE_SIMULATIONS = 500
+ENDS = ("valley_low", "peak_low", "valley_high", "peak_high")
 
 
 def judge(test: Curves, train: Curves, density: Curves) -> dict[str, Any]:
@@ -40,20 +46,24 @@ def judge(test: Curves, train: Curves, density: Curves) -> dict[str, Any]:
     accuracy with their 95 % t-intervals over seeds (None with one seed): `dip` (highest before the valley, minus
     it), `rise` (peak minus valley), `gain` (peak minus dense); `p` of the test and `found`, the verdict (None with
     one seed); `phases`, one word a level, where found; `smoothed`, the (K,) curve that places and phases are read
-    from. Places are chosen on the same curves, so sizes lean to the large side.
+    from. Valley and peak have 95 % intervals too, as `valley_low` and so on (None where there is no test). Places are
+    chosen on the same curves, so sizes lean to the large side.
     """
     seeds, levels = test.shape
     smooth = smoothed(test.mean(0), density)
     valley, peak = places(smooth)
     before = int(smooth[: valley + 1].argmax())
     fitted = np.flatnonzero(train.mean(0) >= FIT - 1e-9)  # a mean of 0.99s may fall short of 0.99
-    p = p_value(test) if seeds > 1 and levels > 3 else None
+    tested = seeds > 1 and levels > 3
+    p = p_value(test) if tested else None
+    ends = place_intervals(test, density) if tested else dict.fromkeys(ENDS)
     found = None if p is None else bool(p < LEVEL and smooth[before] > smooth[valley] < smooth[peak])
     return {
         "n": seeds,
         "fitted": int(fitted[-1]) if len(fitted) else None,
         "valley": valley,
         "peak": peak,
+        **ends,
         **_interval("dip", test[:, before] - test[:, valley]),
         **_interval("rise", test[:, peak] - test[:, valley]),
         **_interval("gain", test[:, peak] - test[:, 0]),
@@ -79,8 +89,23 @@ def smoothed(mean: Curves, density: Curves) -> Curves:
 
 def places(smooth: Curves) -> tuple[int, int]:
     """Indices of valley and peak of a smoothed curve: the ends of its largest rise."""
-    levels = range(len(smooth))
-    return max((smooth[peak] - smooth[valley], (valley, peak)) for valley in levels for peak in levels[valley:])[1]
+    rise = smooth - np.minimum.accumulate(smooth)
+    peak = len(rise) - 1 - int(rise[::-1].argmax())
+    return peak - int(smooth[peak::-1].argmin()), peak
+
+
+def place_intervals(test: Curves, density: Curves) -> dict[str, int]:
+    """The ends of the 95 % intervals of valley and peak, indices of levels: see above.
+
+    test: (S, K), two seeds or more; density: (K,).
+    """
+    variance, correlation = noise_of(test)
+    seeds, levels = test.shape
+    draw = np.random.Generator(np.random.Philox(key=1993))
+    noise = np.sqrt(variance / seeds) * autoregressive(draw, PLACE_SIMULATIONS, levels, correlation)
+    found = [places(smoothed(curve, density)) for curve in test.mean(0) + noise]
+    ends = np.percentile(found, (2.5, 97.5), axis=0, method="nearest").ravel()
+    return dict(zip(ENDS, map(int, ends), strict=True))
 
 
 def _interval(name: str, differences: Curves) -> dict[str, float | None]:

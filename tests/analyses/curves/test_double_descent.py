@@ -15,6 +15,7 @@ from sddcli.analyses.curves.double_descent import (
     judge,
     noise_of,
     p_value,
+    place_intervals,
     smoothed,
     statistic,
 )
@@ -159,6 +160,26 @@ def test_places_of_a_broad_valley_and_peak_are_found_within_a_level_where_raw_ex
     assert near >= 70 and near > raw + 20
 
 
+@pytest.mark.parametrize(("seeds", "noise"), [(3, 2.0), (5, 1.0)])
+def test_intervals_hold_the_true_places_and_are_as_wide_as_noise_makes_them(seeds: int, noise: float) -> None:
+    draw, levels, true = np.random.default_rng(7), np.arange(33), {"valley": 14, "peak": 27}
+    broad = (75 + 5 * np.sin((levels - 20.5) * np.pi / 13)) / 100
+    held, widths = [], {}
+    for size in (noise, noise / 4):
+        found = [
+            place_intervals(broad + size / 100 * autoregressive(draw, seeds, 33, 0.5), 0.8**levels) for _ in range(60)
+        ]
+        held += [ends[f"{place}_low"] <= at <= ends[f"{place}_high"] for ends in found for place, at in true.items()]
+        widths[size] = np.mean([ends["valley_high"] - ends["valley_low"] for ends in found])
+    assert np.mean(held) >= 0.95 and widths[noise] > 1.5 * widths[noise / 4] > 0
+
+
+def test_without_noise_an_interval_is_its_place() -> None:
+    test, train = curves()
+    said = judge(np.tile(test.mean(0), (3, 1)), train, DENSITY)
+    assert (said["valley_low"], said["valley_high"], said["peak_low"], said["peak_high"]) == (5, 5, 10, 10)
+
+
 def test_smoothing_is_of_densities_and_not_of_levels() -> None:
     """Rate 0.5 hardly smooths, missing levels leave the places where they are, and halving the steps does."""
     test, _ = curves()
@@ -191,6 +212,7 @@ def test_one_seed_cannot_be_tested() -> None:
     test, train = curves()
     said = judge(test[:1], train[:1], DENSITY)
     assert said["p"] is None and said["found"] is None and said["dip_low"] is None and said["phases"] == []
+    assert said["valley_low"] is None and said["peak_high"] is None
 
 
 def test_the_dip_that_is_called_detectable_is_detected_so_often() -> None:
