@@ -333,16 +333,24 @@ def sized(frame: pd.DataFrame, judge: Callable[..., dict[str, list[Any]]]) -> pd
 
 
 def phases(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]]) -> pd.DataFrame:
-    """Each level of each setting in which `judge` found phases: varied fields, level, phase, smoothed.
+    """Each level of each setting in which `judge` found phases: varied fields, level, phase, smoothed, place.
 
-    smoothed: the mean test accuracy that phases and places were read from.
+    smoothed: the mean test accuracy that phases and places were read from; place: "valley" or "peak" where the level
+    is within the interval of the one.
     """
     rows = []
     for fields, levels, _, density, test, train in curves(frame):
         said = judge(test, train, density)
-        for level, phase, smoothed in zip(levels, said["phases"], said["smoothed"], strict=False):
-            rows.append({**fields, "level": level, "phase": phase, "smoothed": smoothed})
-    return pd.DataFrame(rows, columns=[*varied(frame), "level", "phase", "smoothed"])
+        for k, (level, phase) in enumerate(zip(levels, said["phases"], strict=False)):
+            within = [name for name in ("peak", "valley") if said[f"{name}_low"] <= k <= said[f"{name}_high"]]
+            at = {
+                "level": level,
+                "phase": phase,
+                "smoothed": said["smoothed"][k],
+                "place": within[0] if within else None,
+            }
+            rows.append(fields | at)
+    return pd.DataFrame(rows, columns=[*varied(frame), "level", "phase", "smoothed", "place"])
 
 
 def chains(frame: pd.DataFrame) -> pd.DataFrame:

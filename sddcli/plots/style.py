@@ -254,6 +254,17 @@ def shaded(ax: Axes, summary: pd.DataFrame) -> None:
             )
 
 
+def places(ax: Axes, summary: pd.DataFrame) -> None:
+    """The 95 % intervals of the one curve's valley and peak, as bars at the foot of the panel, below what is drawn."""
+    low, high = ax.get_ylim()
+    ax.set_ylim(low - 0.08 * (high - low), high)
+    foot: Any = {"transform": ax.get_xaxis_transform()}
+    for place, rows in summary.groupby("place"):
+        ends = [rows["x"].min(), rows["x"].max()]
+        ax.plot(ends, [0.025] * 2, color=GREY, linewidth=1.2, marker="|", markersize=4, **foot)
+        ax.text(sum(ends) / 2, 0.035, str(place), color=GREY, ha="center", va="bottom", fontsize=7, **foot)
+
+
 def phase_levels(curve: pd.DataFrame) -> dict[int, str]:
     """Level -> what it is, of one setting: the four that He et al. (2022) look at, as far as it has them.
 
@@ -299,7 +310,11 @@ def accuracies(
         legend(figure, entries)
         if not varied and "phase" in summary:
             shaded(ax, summary)
-        headline(ax, title, summary, pad=None if varied else 14)
+        located = not varied and "place" in summary and summary["place"].notna().any()
+        if located:
+            places(ax, summary)
+        more = "; bars: 95 % intervals" if located else ""
+        headline(ax, title, summary, pad=None if varied else 14, more=more)
     return figure
 
 
@@ -322,9 +337,9 @@ def differences(ax: Axes, summary: pd.DataFrame, varied: Sequence[str], lines: S
     )
 
 
-def headline(ax: Axes, title: str, summary: pd.DataFrame, pad: float | None = None) -> None:
+def headline(ax: Axes, title: str, summary: pd.DataFrame, pad: float | None = None, more: str = "") -> None:
     """What is shown, in lines that the figure has room for, and what lines and bands are."""
-    ax.set_title(f"{plain(fill(title, 68))}\n{replicates(summary)}", fontsize=8, loc="left", pad=pad)
+    ax.set_title(f"{plain(fill(title, 68))}\n{replicates(summary)}{more}", fontsize=8, loc="left", pad=pad)
 
 
 def headlines(figure: Figure, title: str, told: str) -> None:

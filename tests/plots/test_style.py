@@ -93,6 +93,20 @@ def test_phases_are_shaded_and_named() -> None:
     assert len(double_descent.draw(summary().assign(phase=None), [], "title").axes[0].texts) == 0
 
 
+def test_bars_stand_where_valley_and_peak_may_lie() -> None:
+    curve = summary().assign(place=[None] * 12 + ["valley"] * 4 + [None] * 10 + ["peak"] + [None] * 4)
+    (ax,) = double_descent.draw(curve, [], "title").axes
+    assert [text.get_text() for text in ax.texts] == ["peak", "valley"]
+    peak, valley = (list(line.get_xdata()) for line in ax.lines[-2:])
+    x = [-math.log(1 - sparsity) for sparsity in curve["sparsity"]]
+    assert peak == pytest.approx([x[26]] * 2) and valley == pytest.approx([x[12], x[15]])
+    lowest = min(curve["train_accuracy"].min(), curve["test_accuracy"].min())
+    assert ax.transLimits.transform((0, lowest))[1] > 0.08, "nothing is drawn where the bars are"
+    assert "bars: 95 % intervals" in ax.get_title(loc="left")
+    several = pd.concat([curve.assign(noise=noise) for noise in (0.2, 0.4)])
+    assert "bars" not in double_descent.draw(several, ["noise"], "title").axes[0].get_title(loc="left")
+
+
 def test_reliability_diagrams_of_one_setting_only() -> None:
     rows = [
         {"level": level, "bin": b, "confidence": b / 15, "accuracy": b / 15 if b > 2 else math.nan, "n": 3}
