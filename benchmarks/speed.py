@@ -11,6 +11,8 @@ digits that ship with scikit-learn, which have no conventional loop beside them.
 without, `share_of_floor` of the measured rate of a large matrix product, `ratio_to_one_by_one` of the first M of
 --side-by-side, 1 if not said otherwise, to this one. All are per model-epoch: with --processes P, each with M models of
 its own, one takes a P * M-th of the slowest process's epoch, and the matrix rate is the sum of P measured at once.
+`ratio_to_one_after_another` is of the whole machine: of one model in one process, by one thread or by as many as there
+are cores, whichever is faster, to P * M models at once.
 Everything is measured --repeats times, one thing after the other; the shortest times count.
 """
 
@@ -151,6 +153,7 @@ def measured(name: str, asked: argparse.Namespace, threads: int) -> list[dict[st
     matrix, theirs = 0.0, []
     ours: dict[int, list[tuple[float, float]]] = {models: [] for models in sides}
     peaks = dict.fromkeys(sides, 0)
+    alone: list[tuple[float, float]] = []
     for _ in range(asked.repeats):
         rates = at_once(asked.processes, asked.threads, matrix_rate, asked.device, asked.precision)
         matrix = max(matrix, sum(rates))
@@ -159,6 +162,9 @@ def measured(name: str, asked: argparse.Namespace, threads: int) -> list[dict[st
             torch.set_flush_denormal(False)
             folder = asked.data_dir if name == "lenet-300-100" else asked.photographs
             theirs.append(reference.epoch_seconds(name, folder, asked.device, asked.train_size))
+        for count in {1, threads}:
+            found = at_once(1, count, engine_seconds, run, 1, asked.device, asked.compile)
+            alone.append(epoch_seconds(found, 1))
         for models in sides:
             found = at_once(asked.processes, asked.threads, engine_seconds, run, models, asked.device, asked.compile)
             ours[models].append(epoch_seconds(found, models))
@@ -172,6 +178,8 @@ def measured(name: str, asked: argparse.Namespace, threads: int) -> list[dict[st
             plain, evaluated = map(min, zip(*theirs, strict=True))
             row |= {"ratio_to_reference": evaluated / whole, "ratio_training_only": plain / trained}
         row["ratio_to_one_by_one"] = best[sides[0]][1] / whole
+        row["ratio_to_one_after_another"] = min(both for _, both in alone) / whole
+        row["ratio_to_one_after_another_training_only"] = min(only for only, _ in alone) / trained
         row["share_of_floor"] = floor.FLOPS[name] * n / trained / matrix
         rows.append(row | {"matrix_flops": matrix, "peak_bytes": peaks[models]})
     return rows
@@ -203,6 +211,7 @@ def main() -> None:
             print(
                 f"{name}, M = {row['M']:2d}: {row['seconds_per_epoch']:.4f} s a model-epoch, {beside}"
                 f"{row['ratio_to_one_by_one']:.2f}x one by one, "
+                f"{row['ratio_to_one_after_another']:.2f}x one after another, "
                 f"{row['share_of_floor']:.0%} of {row['matrix_flops'] / 1e9:.0f} GFLOP/s",
                 flush=True,
             )
