@@ -125,9 +125,11 @@ def speed(asked: argparse.Namespace) -> list[Row]:
 
 
 def trials(asked: argparse.Namespace) -> list[Row]:
-    """The same of ResNet-18 in several processes, and by torch.compile."""
-    processes = measured(asked, "resnet", "--side-by-side", 1, "--processes", 2 if asked.small else 4)
-    return processes + measured(asked, "resnet", "--side-by-side", 1, "--compile")
+    """The same of ResNet-18 in several processes, and of both by torch.compile; LeNet's products in TF32."""
+    rows = measured(asked, "resnet", "--side-by-side", 1, "--processes", 2 if asked.small else 4)
+    rows += measured(asked, "resnet", "--side-by-side", 1, "--compile")
+    rows += measured(asked, "lenet", "--side-by-side", 5, "--compile")  # as many as the paper's figure has seeds
+    return rows + measured(asked, "lenet", "--side-by-side", 5, "--precision", "tf32")
 
 
 def measured(asked: argparse.Namespace, model: str, *options: object) -> list[Row]:

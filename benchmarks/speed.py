@@ -11,8 +11,8 @@ digits that ship with scikit-learn, which have no conventional loop beside them.
 without, `share_of_floor` of the measured rate of a large matrix product, `ratio_to_one_by_one` of the first M of
 --side-by-side, 1 if not said otherwise, to this one. All are per model-epoch: with --processes P, each with M models of
 its own, one takes a P * M-th of the slowest process's epoch, and the matrix rate is the sum of P measured at once.
-`ratio_to_one_after_another` is of the whole machine: of one model in one process, by one thread or by as many as there
-are cores, whichever is faster, to P * M models at once.
+`ratio_to_one_after_another`, on CPUs, is of the whole machine: of one model in one process, by one thread or by as many
+as there are cores, whichever is faster, to P * M models at once.
 Everything is measured --repeats times, one thing after the other; the shortest times count.
 """
 
@@ -36,6 +36,7 @@ import floor
 import reference
 
 from sddcli import stages
+from sddcli.core import engine
 from sddcli.datasets.load import load
 from sddcli.launchers.machine import describe
 from sddcli.spec import Run
@@ -48,17 +49,24 @@ def engine_seconds(
     run: Run, models: int, device: str, compiled: bool, meet: Meet
 ) -> tuple[list[float], list[float], int]:
     """Seconds of each epoch of `models` models side by side, not evaluated and evaluated; the most bytes used."""
-    plain = stages.forward_of
+    plain, write = stages.forward_of, engine._write
     if compiled:  # the network alone: within it nothing may come from the CPU
         faster = cache(torch.compile)
         stages.forward_of = lambda model, data: plain(replace(model, forward=faster(model.forward)), data)
+        engine._write = lambda plan, *words: compiled_slopes(plan, write(plan, *words))
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
     trained = each_epoch(replace(run, eval_every=run.epochs + 1), models, device, meet)
     evaluated = each_epoch(replace(run, eval_every=1), models, device, meet)
-    stages.forward_of = plain
+    stages.forward_of, engine._write = plain, write
     peak = torch.cuda.max_memory_allocated() if device != "cpu" else 0
     return trained, evaluated, peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def compiled_slopes(plan: engine.Plan, write: engine.Write) -> engine.Write:
+    """A gradient that is written out, compiled."""
+    found: engine.Write = torch.compile(write) if plan.slopes else write
+    return found
 
 
 def each_epoch(run: Run, models: int, device: str, meet: Meet) -> list[float]:
@@ -162,7 +170,7 @@ def measured(name: str, asked: argparse.Namespace, threads: int) -> list[dict[st
             torch.set_flush_denormal(False)
             folder = asked.data_dir if name == "lenet-300-100" else asked.photographs
             theirs.append(reference.epoch_seconds(name, folder, asked.device, asked.train_size))
-        for count in {1, threads}:
+        for count in {1, threads} if asked.device == "cpu" else ():
             found = at_once(1, count, engine_seconds, run, 1, asked.device, asked.compile)
             alone.append(epoch_seconds(found, 1))
         for models in sides:
@@ -178,8 +186,9 @@ def measured(name: str, asked: argparse.Namespace, threads: int) -> list[dict[st
             plain, evaluated = map(min, zip(*theirs, strict=True))
             row |= {"ratio_to_reference": evaluated / whole, "ratio_training_only": plain / trained}
         row["ratio_to_one_by_one"] = best[sides[0]][1] / whole
-        row["ratio_to_one_after_another"] = min(both for _, both in alone) / whole
-        row["ratio_to_one_after_another_training_only"] = min(only for only, _ in alone) / trained
+        if alone:
+            plain, evaluated = map(min, zip(*alone, strict=True))
+            row |= {"ratio_to_one_after_another": evaluated / whole, "the_same_training_only": plain / trained}
         row["share_of_floor"] = floor.FLOPS[name] * n / trained / matrix
         rows.append(row | {"matrix_flops": matrix, "peak_bytes": peaks[models]})
     return rows
@@ -195,7 +204,7 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", type=int, default=1, help="of our engine; the reference has torch's own number")
     parser.add_argument("--processes", type=int, default=1, help="of our engine at once")
-    parser.add_argument("--compile", action="store_true", help="torch.compile around the forward pass, a trial")
+    parser.add_argument("--compile", action="store_true", help="torch.compile around the network, a trial")
     parser.add_argument("--side-by-side", default="1,2,4,8")
     parser.add_argument("--epochs", type=int, default=4, help="2 or more: the first is not counted")
     parser.add_argument("--repeats", type=int, default=2)
@@ -207,11 +216,10 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for name in asked.models.split(","):
         for row in measured(name, asked, threads):
-            beside = f"{row['ratio_to_reference']:.1f}x the reference, " if "ratio_to_reference" in row else ""
+            said = {"reference": "the reference", "one_by_one": "one by one", "one_after_another": "one after another"}
+            ratios = [f"{row[f'ratio_to_{key}']:.2f}x {what}" for key, what in said.items() if f"ratio_to_{key}" in row]
             print(
-                f"{name}, M = {row['M']:2d}: {row['seconds_per_epoch']:.4f} s a model-epoch, {beside}"
-                f"{row['ratio_to_one_by_one']:.2f}x one by one, "
-                f"{row['ratio_to_one_after_another']:.2f}x one after another, "
+                f"{name}, M = {row['M']:2d}: {row['seconds_per_epoch']:.4f} s a model-epoch, {', '.join(ratios)}, "
                 f"{row['share_of_floor']:.0%} of {row['matrix_flops'] / 1e9:.0f} GFLOP/s",
                 flush=True,
             )
