@@ -9,7 +9,7 @@ from sddcli.core.words import pick
 from sddcli.events import Cost
 from sddcli.launchers import auto
 from sddcli.spec import Run, with_parents
-from sddcli.store import Store
+from sddcli.store import Store, StoreError
 
 
 def estimate(store: Store, runs: Sequence[Run]) -> Cost:
@@ -21,14 +21,21 @@ def estimate(store: Store, runs: Sequence[Run]) -> Cost:
 
 
 def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None:
-    """Prunes one run in this process, ready to be retrained. Raises ValueError, StoreError."""
+    """Prunes one run in this process, ready to be retrained, unless it is. Raises ValueError, StoreError."""
     import torch
 
     from sddcli.recipes import prune_retrain
 
     torch.set_num_threads(1)
     prune_retrain.check([run])
-    prune_retrain.prune(store, run, facts, prune_retrain.place(device))
+    claim = store.claim(run)
+    if claim is None:
+        raise StoreError(f"another process works on {store.folder(run)}: wait for it")
+    try:
+        if store.manifest(run) is None:
+            prune_retrain.prune(store, run, facts, prune_retrain.place(device))
+    finally:
+        claim.release(store.finished(run))
 
 
 def collect(store: Store, keep: str, dry_run: bool) -> tuple[int, int]:

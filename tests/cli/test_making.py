@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from sddcli.store import Store
 from tests.conftest import SMALL, Sdd
@@ -290,6 +291,21 @@ def test_a_chain_made_by_hand_is_the_sweeps_bit_for_bit(sdd: Sdd, trained: Path,
     for path in set(files).difference(others):
         ours, theirs = (json.loads((base / path).read_text()) for base in (root, trained))
         assert all(ours[key] == theirs[key] for key in ("id", "run", "stage", "metrics", "files", "parents", "data"))
+
+
+def test_pruning_by_hand_leaves_a_run_alone_that_another_process_works_on(
+    sdd: Sdd, trained: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    dense = next(root.glob("*dense-seed1*"))
+    child = Path(sdd("prune", dense, "--rate", 0.5).out.strip())
+    shutil.rmtree(child)
+    child.mkdir()
+    with FileLock(child / ".lock"):
+        said = sdd("prune", dense, "--rate", 0.5)
+        assert said.code == 4 and "another process works on" in said.err and said.err.count("\n") == 1
+        assert [path.name for path in child.iterdir()] == [".lock"]
+    assert sdd("prune", dense, "--rate", 0.5).out.strip() == str(child) and (child / "manifest.json").exists()
 
 
 def test_pruning_by_hand_takes_every_option_of_the_child(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
