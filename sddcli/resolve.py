@@ -88,7 +88,10 @@ def _pairs(run: Run, names: Sequence[str]) -> str:
 
 
 def tables(asked: Table, protocol: str = "paper") -> list[Table]:
-    """One table for each data set and model asked for, since the protocol depends on both, by their plain names."""
+    """One table for each data set and model asked for, since the protocol depends on both, by their plain names.
+
+    And on the data set as it is said, with its parameters.
+    """
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
     end = "" if protocol == "paper" else f"/{protocol}"
@@ -100,11 +103,11 @@ def tables(asked: Table, protocol: str = "paper") -> list[Table]:
         of_data = default | _axes(protocols.get(data, {})) | {"dataset": [dataset]}
         models = asked.get("model", of_data.get("model"))
         if models is None:
-            known = [name for name in protocols if "/" not in name and name != "default"]
+            known = [name for name in protocols if "/" not in name and ":" not in name and name != "default"]
             raise unknown("data set", str(dataset), known)
         for model in models:
             of_model, kind = of_data, f"{data}/{str(model).split(':')[0]}"
-            for key in (kind, f"{data}{end}", f"{kind}{end}"):
+            for key in (str(dataset), kind, *((f"{data}{end}", f"{kind}{end}") if end else ())):
                 of_model = of_model | _axes(protocols.get(key, {}))
             found.append(_chosen(of_model | asked | {"dataset": [dataset], "model": [model]}, of_model["level"]))
     return found

@@ -99,6 +99,12 @@ def augmentation(run: Run, data: Data) -> Augmentation | None:
     return found
 
 
+def shown(run: Run, data: Data) -> Tensor:
+    """(N, *features) the training inputs before they are augmented."""
+    augment = augmentation(run, data)
+    return data.large if augment and augment.large and data.large is not None else data.train.x
+
+
 def forward_of(model: Model, data: Data) -> Forward:
     """The forward pass on inputs as `data` holds them: bytes are normalized first."""
     if not data.mean:
@@ -217,7 +223,7 @@ def train(
     run, (noisy, held) = runs[0], _labels(runs, data)
     rates, _ = schedule(run, noisy.shape[1])
     state = _state(model, data, begun, kept)
-    for epoch, now in engine.train(state, data.train.x, noisy, _plan(runs, model, data, rates)):
+    for epoch, now in engine.train(state, shown(run, data), noisy, _plan(runs, model, data, rates)):
         if epoch % run.eval_every and epoch != run.epochs:
             yield Training(epoch, None, now)
             continue
@@ -230,7 +236,7 @@ def replay(run: Run, step: int, model: Model, data: Data, start: Tensors) -> Ten
     rates, _ = schedule(run, len(data.train.y))
     state = _state(model, data, [Begun(start, {}, 0, 0)], [full_masks(model, start)])
     labels = noisy_labels(run, data).unsqueeze(0)
-    for now in engine.train(state, data.train.x, labels, _plan([run], model, data, rates[:step])):
+    for now in engine.train(state, shown(run, data), labels, _plan([run], model, data, rates[:step])):
         state = now.state
     return single(state.weights, 0)
 
@@ -261,9 +267,10 @@ def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float])
     def draws(epoch: int) -> Tensor:
         assert augment is not None
         streams = [seeds.stream(run.seed_of("order"), "augment", epoch) for run in runs]
-        return torch.stack([torch.from_numpy(augment.draw(n, stream)) for stream in streams]).to(device)
+        return torch.stack([torch.from_numpy(augment.draw(n, given, stream)) for stream in streams]).to(device)
 
     run, augment = runs[0], augmentation(runs[0], data)
+    given, taken = ((x.shape[-2], x.shape[-1]) for x in (shown(run, data), data.train.x))
     return engine.Plan(
         forward_of(model, data),
         order,
@@ -275,7 +282,7 @@ def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float])
         memory=MEMORY[run.optimizer.split(":")[0]],
         loss=pick("loss", run.loss, LOSSES),
         draws=draws if augment else None,
-        augment=augment.apply if augment else None,
+        augment=(lambda x, draws: augment.apply(x, draws, taken)) if augment else None,
         apart=model.apart,
         computing=partial(PRECISIONS[run.precision], device.type),
         slopes=slopes_of(run, model, data),

@@ -77,7 +77,9 @@ def data_of(features: tuple[int, ...], size: int) -> Data:
     x = torch.zeros(size, *features, dtype=torch.uint8 if images else torch.float32, device=CUDA)
     y = torch.zeros(size, dtype=torch.int64, device=CUDA)
     scale = (1.0, 2.0, 3.0) if images else ()
-    return Data(Examples(x, y), Examples(x, y), 10, "", mean=scale, deviation=scale, held=Examples(x, y))
+    large = torch.zeros(size, 3, 64, 48, dtype=torch.uint8, device=CUDA) if images else None
+    both = Examples(x, y)
+    return Data(both, both, 10, "", mean=scale, deviation=scale, held=both, large=large)
 
 
 def trained(run: Run, features: tuple[int, ...]) -> None:
@@ -89,7 +91,7 @@ def trained(run: Run, features: tuple[int, ...]) -> None:
         begun = [stages.beginning(run, data, start)] * 2
         state = stages._state(model, data, begun, [stages.full_masks(model, start)] * 2)
         noisy, rates = torch.stack([data.train.y] * 2), stages.schedule(run, 40)[0]
-        (now,) = engine.train(state, data.train.x, noisy, stages._plan([run, run], model, data, rates))
+        (now,) = engine.train(state, stages.shown(run, data), noisy, stages._plan([run, run], model, data, rates))
         kept = [each for memory in now.state.memory.values() for each in memory.values()]
         assert all(w.device == CUDA for w in [*now.state.weights.values(), *kept])
         found, fitted = evaluate(stages.forward_of(model, data), now.state.weights, data, noisy, noisy)
@@ -101,6 +103,11 @@ def trained(run: Run, features: tuple[int, ...]) -> None:
 def test_networks(model: str, pretended: list[tuple[int, ...]]) -> None:
     run = Run("digits", NARROW.get(model, model), augment="crop-flip", epochs=1, batch_size=16)
     trained(run, (3, 32, 32))
+    assert pretended == [(2, 16), (2, 16), (2, 8)]
+
+
+def test_images_are_brought_to_size_within_a_step(pretended: list[tuple[int, ...]]) -> None:
+    trained(Run("digits", "convnet:width=4", augment="resized-crop-flip", epochs=1, batch_size=16), (3, 32, 32))
     assert pretended == [(2, 16), (2, 16), (2, 8)]
 
 

@@ -114,6 +114,13 @@ def test_protocols_are_the_papers(dataset: str, model: str, settings: tuple[obje
     assert (run.augment == "none") == (dataset == "mnist") and run.precision == "fp32"
 
 
+def test_a_protocol_may_be_of_a_data_set_with_its_parameters() -> None:
+    words = {"dataset": "tiny-imagenet:size=32,tiny-imagenet", "seed": "0", "level": "0"}
+    assert [run.augment for run in runs(words)] == ["resized-crop-flip", "crop-flip"]
+    assert {run.augment for run in runs(words, protocol="quick")} == {"none"}
+    assert {run.augment for run in runs(words | {"augment": "crop-flip"})} == {"crop-flip"}
+
+
 @pytest.mark.parametrize("dataset", ["digits", "mnist", "cifar10", "cifar100", "tiny-imagenet", "folder:some/where"])
 def test_quick_is_a_tenth_of_the_paper(dataset: str) -> None:
     def cost(found: tuple[Run, ...]) -> float:

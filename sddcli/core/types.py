@@ -40,7 +40,9 @@ class Data(NamedTuple):
 
     similar: (classes,) the class that each one is mistaken for, itself if none; () where nobody says.
     mean, deviation: of each channel, in units of a byte, for inputs that are bytes (N, channels, height, width).
-    held: training examples that are held out for choices that must not look at the test set.
+    held: training examples that are held out for choices that must not look at the test set. large: the training
+    images, (N, channels, height, width) bytes, as they were before they were brought to the size of train.x, where
+    augmentations may want them so.
     """
 
     train: Examples
@@ -51,6 +53,7 @@ class Data(NamedTuple):
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
     held: Examples | None = None
+    large: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,9 @@ def load(name: str, train_size: int = 0, validation: float = 0.0, device: str = 
     if device != "cpu":
         data = load(name, train_size, validation, "cpu", tell)
         held = None if data.held is None else _moved(data.held, device)
-        _loaded[key] = data._replace(train=_moved(data.train, device), test=_moved(data.test, device), held=held)
+        large = None if data.large is None else data.large.to(device)
+        train, test = _moved(data.train, device), _moved(data.test, device)
+        _loaded[key] = data._replace(train=train, test=test, held=held, large=large)
     elif train_size or validation:
         _loaded[key] = _part(load(name, tell=tell), name, train_size, validation)
     else:
@@ -99,7 +101,8 @@ def _part(data: Data, name: str, size: int, validation: float) -> Data:
         raise ValueError(f"validation {validation} of {len(order)} examples leaves none on one side")
     places = [torch.from_numpy(each).sort().values for each in (order[: len(order) - held], order[len(order) - held :])]
     train, rest = (Examples(data.train.x[place], data.train.y[place]) for place in places)
-    return data._replace(train=train, held=rest if held else None)
+    large = None if data.large is None else data.large[places[0]]
+    return data._replace(train=train, held=rest if held else None, large=large)
 
 
 def _balanced(labels: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
@@ -164,7 +167,10 @@ def cifar100(tell: Tell) -> Data:
 
 
 def tiny(tell: Tell, *, size: int = 64) -> Data:
-    """Tiny ImageNet: 110,000 photographs in 200 classes, 10,000 of them to test on. x: (N, 3, size, size) bytes."""
+    """Tiny ImageNet: 110,000 photographs in 200 classes, 10,000 of them to test on. x: (N, 3, size, size) bytes.
+
+    Of size 32 the training images of 64 pixels are there too, for augmentations: `large`.
+    """
     return _pictures(*tiny_imagenet.read(size, tell))
 
 
@@ -190,7 +196,8 @@ def _checked(corrupt: str) -> None:
 def _pictures(arrays: Arrays, classes: int, similar: tuple[int, ...] = ()) -> Data:
     """Bytes (N, 3, H, W) and labels as Data, normalized when used: by the numbers that He et al. (2022) took."""
     splits = [Examples(*(torch.from_numpy(arrays[f"{split}.{part}"]) for part in "xy")) for split in ("train", "test")]
-    return Data(splits[0], splits[1], classes, digest(arrays), similar, MEAN, DEVIATION)
+    large = torch.from_numpy(arrays["train.large"]) if "train.large" in arrays else None
+    return Data(splits[0], splits[1], classes, digest(arrays), similar, MEAN, DEVIATION, large=large)
 
 
 def _shell(n: int, features: tuple[int, ...], classes: int, similar: tuple[int, ...] = ()) -> Data:

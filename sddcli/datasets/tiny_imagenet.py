@@ -16,8 +16,8 @@ def read(size: int, tell: Tell) -> tuple[Arrays, int]:
     """train.x, train.y, test.x, test.y, and the number of classes; the test split is the official validation one.
 
     size: 64, images as they are, or 32: brought to 45 pixels and cropped to the middle 32, as the published
-    code of He et al. (2022) does for its test images. Raises OSError for missing or damaged files, ValueError
-    for other sizes.
+    code of He et al. (2022) does for its test images; train.large are then those to train on, as they are. Raises
+    OSError for missing or damaged files, ValueError for other sizes.
     """
     if size not in (32, 64):
         raise ValueError(f"tiny-imagenet has sizes 64 and 32, not {size}")
@@ -41,13 +41,15 @@ def read(size: int, tell: Tell) -> tuple[Arrays, int]:
             resize, crop = (45, 32) if size == 32 else (0, 0)
             arrays[f"{split}.x"], _ = decode(paths, resize, crop, False, tell, f"reading {split} images")
             arrays[f"{split}.y"] = np.array(labels[split], np.int64)
+        if size == 32:
+            arrays["train.large"], _ = decode(train, 0, 0, False, tell, "reading train images again, as they are")
         return arrays, classes
 
     try:
         stamped = stamp([*train, *test])
     except OSError as error:
         raise OSError(f"{error.filename} is missing: remove {place} to unpack it again") from None
-    arrays, names = cached(f"tiny-imagenet-{size}", stamped, images)
+    arrays, names = cached(f"tiny-imagenet-{size}" + ("-of-64" if size == 32 else ""), stamped, images)
     return arrays, len(names)
 
 

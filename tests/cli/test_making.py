@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from sddcli.store import Store
 from tests.conftest import SMALL, Sdd
-from tests.datasets.small import image_folder
+from tests.datasets.small import image_folder, tiny_imagenet
 
 # The default sweep with steps twice as large and one seed less: the same curve for a third of the price.
 TWIN = ["--rate", "0.36", "--levels", "0-16", "--seeds", "0-2"]
@@ -158,6 +158,26 @@ def test_a_sweep_of_a_folder_of_images(sdd: Sdd, tmp_path: Path, monkeypatch: py
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.safetensors")}
     assert sdd("sweep", *words, "--set", "eval_every=1").code == 0
     assert all(path.stat().st_mtime_ns == then for path, then in before.items())
+
+
+@pytest.mark.slow
+def test_tiny_imagenet_is_cropped_and_brought_to_size_as_in_the_paper(
+    sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained on random parts of images of 64 pixels, evaluated at 32."""
+    monkeypatch.setenv("SDD_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    tiny_imagenet(tmp_path)
+    settings = "--dataset tiny-imagenet:size=32 --model convnet:width=2 --batch-size 4 --seed 0-1 --rewind 2it"
+    words = settings.split()
+    assert sdd("sweep", *words, "--levels", "0-1", "--epochs", 2, "--set", "eval_every=1").code == 0
+    runs = [run for run, _ in Store("runs").manifests()]
+    assert {run.augment for run in runs} == {"resized-crop-flip"} and len(runs) == 4
+    other = sdd("sweep", *words, "--levels", "0", "--epochs", 2, "--augment", "crop-flip", "--runs", "other")
+    assert other.code == 0
+    (one,), (two,) = (Path(root).glob("*dense-seed0*/weights.safetensors") for root in ("runs", "other"))
+    assert one.read_bytes() != two.read_bytes()
+    assert sdd("verify", "runs", "--evaluate").code == 0
 
 
 def test_a_damaged_image_stops_before_anything_is_written(

@@ -1,7 +1,7 @@
 """Engine: the same curve as a plain torch loop, pruned weights exactly zero, bits that do not depend on M."""
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import pytest
@@ -129,7 +129,7 @@ def test_an_epoch_of_a_resnet_is_plain_torchs_batch_statistics_included(augmente
     start = masks.apply(kept, start)
     mean, deviation = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)
     crop = images.crop_flip()
-    draws = torch.from_numpy(crop.draw(n, stream(seed, "augment", 0)))
+    draws = torch.from_numpy(crop.draw(n, (16, 16), stream(seed, "augment", 0)))
     order = torch.from_numpy(stream(seed, "order", 0).permutation(n))
     plan = engine.Plan(
         lambda w, images_, training: model.forward(w, images.normalizing(mean, deviation)(images_), training),
@@ -139,7 +139,7 @@ def test_an_epoch_of_a_resnet_is_plain_torchs_batch_statistics_included(augmente
         momentum=0.9,
         weight_decay=1e-4,
         draws=(lambda epoch: draws.unsqueeze(0)) if augmented else None,
-        augment=crop.apply if augmented else None,
+        augment=partial(crop.apply, size=(16, 16)) if augmented else None,
         apart=True,
     )
     state = State({k: w.unsqueeze(0) for k, w in start.items()}, {k: m.unsqueeze(0) for k, m in kept.items()}, {})
@@ -151,7 +151,7 @@ def test_an_epoch_of_a_resnet_is_plain_torchs_batch_statistics_included(augmente
     torchs = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     named = dict(plain.named_parameters())
     for batch in order.split(batch_size):
-        shown = crop.apply(x[batch], draws[batch]) if augmented else x[batch]
+        shown = crop.apply(x[batch], draws[batch], (16, 16)) if augmented else x[batch]
         shown = (shown.float() - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(deviation).view(3, 1, 1)
         torchs.zero_grad()
         F.cross_entropy(plain(shown), y[0][batch]).backward()

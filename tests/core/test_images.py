@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import chi2_contingency, chisquare
+from scipy.stats import chi2_contingency, chisquare, ks_2samp
 
-from sddcli.core.images import AUGMENTATIONS, crop_flip, normalizing
+from sddcli.core.images import AUGMENTATIONS, crop_flip, normalizing, resized_crop_flip
 from sddcli.core.seeds import stream
 
 
@@ -37,9 +37,11 @@ def test_crop_and_flip_are_drawn_as_torchvision_draws_them() -> None:
     from torchvision import transforms
 
     n, crop = 20_000, crop_flip()
-    draws = crop.draw(n, stream(0, "augment"))
+    draws = crop.draw(n, (32, 32), stream(0, "augment"))
     x = placed().expand(200, -1, -1, -1)
-    ours = np.array([outcome(image) for part in torch.from_numpy(draws).split(200) for image in crop.apply(x, part)])
+    ours = np.array(
+        [outcome(image) for part in torch.from_numpy(draws).split(200) for image in crop.apply(x, part, (32, 32))]
+    )
     torch.manual_seed(0)
     both = transforms.Compose([transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()])
     theirs = np.array([outcome(both(placed())) for _ in range(n // 4)])
@@ -56,8 +58,8 @@ def test_each_image_is_what_torchvision_makes_of_the_same_draw() -> None:
 
     x = torch.from_numpy(np.random.default_rng(0).integers(256, size=(40, 3, 32, 24), dtype=np.uint8))
     crop = crop_flip()
-    draws = torch.from_numpy(crop.draw(40, stream(1)))
-    for image, (top, left, flip), ours in zip(x, draws.tolist(), crop.apply(x, draws), strict=True):
+    draws = torch.from_numpy(crop.draw(40, (32, 24), stream(1)))
+    for image, (top, left, flip), ours in zip(x, draws.tolist(), crop.apply(x, draws, (32, 24)), strict=True):
         theirs = functional.crop(functional.pad(image, [4, 4]), top, left, 32, 24)
         assert torch.equal(ours, functional.hflip(theirs) if flip else theirs)
 
@@ -68,8 +70,48 @@ def test_an_image_depends_on_its_own_draw_only(name: str) -> None:
     if found is None:
         return
     x = torch.from_numpy(np.random.default_rng(0).integers(256, size=(10, 3, 16, 16), dtype=np.uint8))
-    draws = torch.from_numpy(found.draw(10, stream(2)))
-    whole = found.apply(x, draws)
+    draws = torch.from_numpy(found.draw(10, (16, 16), stream(2)))
+    whole = found.apply(x, draws, (16, 16))
     assert whole.dtype == x.dtype and whole.shape == x.shape and not torch.equal(whole, x)
     for k in (0, 3, 9):
-        assert torch.equal(found.apply(x[k : k + 1], draws[k : k + 1])[0], whole[k])
+        assert torch.equal(found.apply(x[k : k + 1], draws[k : k + 1], (16, 16))[0], whole[k])
+
+
+@pytest.mark.parametrize("size", [(64, 64), (40, 96)])
+def test_resized_crops_are_drawn_as_torchvision_draws_them(size: tuple[int, int]) -> None:
+    """Kolmogorov-Smirnov tests of areas, ratios and places of 5,000 crops; a wide image's ratios are limited too."""
+    from torchvision.transforms import RandomResizedCrop
+
+    draws = resized_crop_flip().draw(5000, size, stream(0, "augment"))
+    torch.manual_seed(0)
+    image = torch.empty(3, *size)
+    theirs = np.array([RandomResizedCrop.get_params(image, [0.08, 1.0], [3 / 4, 4 / 3]) for _ in range(5000)])
+    assert (draws[:, :2] >= 0).all() and (draws[:, :2] + draws[:, 2:4] <= size).all()
+    measures = (lambda d: d[:, 2] * d[:, 3], lambda d: d[:, 3] / d[:, 2], lambda d: d[:, 0], lambda d: d[:, 1])
+    for measure in measures:
+        assert ks_2samp(measure(draws), measure(theirs)).pvalue > 1e-3
+    assert abs(draws[:, 4].mean() - 0.5) < 0.03
+
+
+def test_where_no_crop_fits_the_middle_is_taken() -> None:
+    """A strip of 4 x 64 pixels holds no tenth of ratio 4 / 3 or less but by chance; torchvision's rule by hand."""
+    draws = resized_crop_flip(smallest=0.9).draw(50, (4, 64), stream(3))
+    assert (draws[:, :4] == [0, 29, 4, 5]).all()
+    tall = resized_crop_flip(smallest=0.9).draw(50, (64, 4), stream(3))
+    assert (tall[:, :4] == [29, 0, 5, 4]).all()
+
+
+@pytest.mark.parametrize("size", [(32, 32), (16, 24)])
+def test_each_resized_crop_is_what_torchvision_makes_of_the_same_draw(size: tuple[int, int]) -> None:
+    """Up to the rounding of its 8-bit arithmetic, larger and smaller parts than the result."""
+    from torchvision.transforms import functional
+
+    x = torch.from_numpy(np.random.default_rng(0).integers(256, size=(60, 3, 64, 48), dtype=np.uint8))
+    crop = resized_crop_flip()
+    draws = torch.from_numpy(crop.draw(60, (64, 48), stream(1)))
+    ours = crop.apply(x, draws, size)
+    assert ours.dtype == torch.uint8 and ours.shape == (60, 3, *size) and len(set(draws[:, 4].tolist())) == 2
+    for image, (top, left, height, width, flip), mine in zip(x, draws.tolist(), ours, strict=True):
+        theirs = functional.resized_crop(image.float(), top, left, height, width, list(size), antialias=True)
+        theirs = functional.hflip(theirs) if flip else theirs
+        assert (mine.float() - theirs).abs().max() < 0.51

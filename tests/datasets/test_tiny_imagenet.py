@@ -38,6 +38,18 @@ def test_the_small_size_is_torchvisions_resize_and_crop(root: Path) -> None:
         load("tiny-imagenet:size=48")
 
 
+def test_of_the_small_size_training_images_are_there_as_they_were_too(root: Path) -> None:
+    make(root)
+    whole = load("tiny-imagenet")
+    for size, held in ((0, 0.0), (9, 0.0), (9, 0.34)):
+        small, same = load("tiny-imagenet:size=32", size, held), load("tiny-imagenet", size, held)
+        assert small.large is not None and np.array_equal(small.large, same.train.x)
+        assert small.train.x.shape == (len(small.large), 3, 32, 32) and np.array_equal(small.train.y, same.train.y)
+    forget()
+    again = load("tiny-imagenet:size=32")  # from the cache
+    assert whole.large is None and again.large is not None and np.array_equal(again.large, whole.train.x)
+
+
 def test_what_is_missing_or_damaged_is_named(root: Path) -> None:
     make(root)
     place = root / "tiny-imagenet-200"
