@@ -157,28 +157,39 @@ def summary(frame: pd.DataFrame, keys: Sequence[str] = (), settings: Sequence[st
     return pd.concat([mean, std, groups.size().rename("n")], axis=1).copy().reset_index()
 
 
+def counted(summary: pd.DataFrame, frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """`summary` of `frame` with `n` the seeds that have all of these numbers; one that no seed has does not count."""
+    keys = [*varied(frame), "level"]
+    counts = frame.groupby(keys)[list(names)].count()
+    n = counts.where(counts > 0).min(axis=1).rename("n").reset_index()
+    return summary.drop(columns="n").merge(n, on=keys, how="left")
+
+
 def compared(frame: pd.DataFrame) -> pd.DataFrame:
     """Second setting minus first, paired by seed, where there are two: varied fields of the second, level, `pairs`.
 
     Of each number: NAME_difference, its mean over the pairs, and NAME_low and NAME_high, the ends of its 95 %
-    t-interval at that level, NaN for one pair. Pairs agree in all seeds and in level, and in sparsity to half a point.
+    t-interval at that level, NaN for one pair. Pairs agree in level, in all seeds but those of a noise that one of the
+    two has not, and to a twentieth in the weights kept.
     """
     names = varied(frame)
     settings = [rows for _, rows in _settings(frame, names)]
     numbers = [name for name in frame.columns if name not in (*FIELDS, "chain", "run", "sparsity", "density")]
     if len(settings) != 2:
         return pd.DataFrame(columns=[*names, "level"])
-    keys = ["level", *(name for name in REPLICATE if name not in names)]
+    noiseless = not frame["noise"].all()
+    keys = ["level", *(name for name in REPLICATE if name != "noise_seed" or not noiseless)]
     first, second = settings
     pairs = second.merge(first, on=keys, suffixes=("", "_first"))
-    pairs = pairs[(pairs["sparsity"] - pairs["sparsity_first"]).abs() < 0.005]
+    pairs = pairs[(pairs["density"] / pairs["density_first"] - 1).abs() < 0.05]
     before = pairs[[f"{name}_first" for name in numbers]].set_axis(numbers, axis=1)
     found = pairs[[*names, "level"]].join(pairs[numbers] - before)
     groups = found.groupby([*names, "level"], sort=True)
     n, mean = groups.size().rename("pairs"), groups[numbers].mean()
-    half = groups[numbers].sem().mul(t.ppf(0.975, (n - 1).clip(lower=1)), axis=0)
+    half = groups[numbers].sem() * t.ppf(0.975, (groups[numbers].count() - 1).clip(lower=1))
     ends = [(mean - half).add_suffix("_low"), (mean + half).add_suffix("_high")]
-    return pd.concat([mean.add_suffix("_difference"), *ends, n], axis=1).copy().reset_index()
+    told: pd.DataFrame = pd.concat([mean.add_suffix("_difference"), *ends, n], axis=1).copy().reset_index()
+    return told
 
 
 def title(frame: pd.DataFrame) -> str:
@@ -236,8 +247,8 @@ def correlations(frame: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
                 for _, chain in chains
                 if len(chain) > 3 and chain[name].nunique() > 1
             ]
-            if of_chains:
-                told = pd.Series(of_chains)
+            told = pd.Series(of_chains, dtype=float).dropna()  # of a chain whose accuracy never moves there is none
+            if not told.empty:
                 found.append({**fields, "measure": name, "mean": told.mean(), "std": told.std(), "n": len(told)})
     return pd.DataFrame(found)
 
@@ -333,10 +344,10 @@ def sized(frame: pd.DataFrame, judge: Callable[..., dict[str, list[Any]]]) -> pd
 
 
 def phases(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]]) -> pd.DataFrame:
-    """Each level of each setting in which `judge` found phases: varied fields, level, phase, smoothed, place.
+    """Each level of each setting in which `judge` found phases: varied fields, level, phase, smoothed, and two flags.
 
-    smoothed: the mean test accuracy that phases and places were read from; place: "valley" or "peak" where the level
-    is within the interval of the one.
+    smoothed: the mean test accuracy that phases and places were read from; in_valley, in_peak: whether the level is
+    within the interval of the one.
     """
     rows = []
     for fields, levels, _, density, test, train in curves(frame):

@@ -1,6 +1,5 @@
 """Table: rows, means over seeds, what tells curves apart."""
 
-import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -79,10 +78,14 @@ def test_dense_runs_without_chains_are_no_curve(trained: Path) -> None:
 
 
 def test_exports_are_in_the_order_of_chain_and_level(trained: Path) -> None:
+    order = list(pd.read_csv(trained / "results.csv", dtype={"run": str}).sort_values(["level", "run"])["run"])
     for name in ("history.csv", "measures/learning-distance.csv"):
-        levels = [int(line.split(",")[1]) for line in (trained / name).read_text().splitlines()[1:]]
-        rises = [b >= a or b <= 1 for a, b in itertools.pairwise(levels)]
-        assert all(rises), name
+        rows = pd.read_csv(trained / name, dtype={"run": str})
+        runs = rows[["run", "level"]].drop_duplicates()
+        assert len(runs) == len(set(order)), f"{name}: each run's rows are together"
+        levels = runs["level"].tolist()
+        assert sorted(levels) == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+        assert levels == [0] * 3 + [1, 2, 3] * 3, name
 
 
 @pytest.mark.parametrize("damage", [("0.4,", "abc,"), ("digits,lenet-300-100,0.4", "digits,lenet-300-100,")])

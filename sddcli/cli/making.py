@@ -75,13 +75,14 @@ def sweep(
 
     Example: sdd sweep --noise 0,0.4 --criterion magnitude,random --seeds 0-2
     """
-    from sddcli.launchers import agenda, auto, local, machine
+    from sddcli.launchers import agenda, auto, inline, local, machine
 
     data_in(data_dir)
     if keep not in KEEPS:
         raise unknown("way to keep", keep, KEEPS)
     plan = resolve.plan(fields, sets, file, protocol)
     store, failed = Store(runs), set[Run]()
+    chosen = any(last_level(table) for table in plan)  # then a later round may grow from any run of an earlier one
 
     def asked() -> tuple[Run, ...]:
         return tuple(dict.fromkeys(run for table in plan for run in auto.asked(store, table, failed.__contains__)))
@@ -93,7 +94,7 @@ def sweep(
     todo = [run for run in family if not store.finished(run)]
     if dry_run:
         most = tuple(dict.fromkeys(run for table in plan for run in auto.at_most(store, table)))
-        _estimate(store, most, crew(todo), as_json, any(last_level(table) for table in plan))
+        _estimate(store, most, crew(todo), as_json, chosen)
         return
     display = Display(todo, Console(stderr=True))
     for run in set(family).difference(todo):
@@ -102,13 +103,16 @@ def sweep(
             store.tidy(run)  # where a process was killed between its last two deeds
         except StoreError as error:
             display(Failed(run, str(error), damaged=True))
-    policy = local.Policy(checkpoint_every, retry_failed, fail_fast, skip_busy, (_command(), plan), keep)
+    kept = "all" if chosen else keep
+    policy = local.Policy(checkpoint_every, retry_failed, fail_fast, skip_busy, (_command(), plan), kept)
     while todo:
         stopped = _make(store, todo, display, crew(todo), threads, device, policy)
         failed.update(failure.run for failure in display.failures)
         left = [run for run in with_parents(asked()) if run not in failed and not store.finished(run)]
         todo = [] if stopped else left
         display.more(todo)
+    if chosen:
+        inline.free(store, with_parents(asked()), keep)
     _complain(display, debug)
     if any(store.finished(run) for run in asked()):
         _show(store, asked(), as_json)

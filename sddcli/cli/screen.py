@@ -135,8 +135,9 @@ def verdict(row: "pd.Series[Any]") -> Iterator[str]:
     if row["p"] is None or row["p"] != row["p"]:
         yield f"not tested: {n}, and noise is estimated from two or more at four or more levels"
     else:
-        found = "double descent" if row["found"] else "no double descent: the dip could be chance"
-        yield f"{found} (p = {row['p']:.2g}, {n})"
+        dips = row["p"] < 0.05
+        found = "the curve turns more than once, but smoothed it has no dip" if dips else "the dip could be chance"
+        yield f"{'double descent' if row['found'] else f'no double descent: {found}'} (p = {row['p']:.2g}, {n})"
         if row["n"] < 3:
             yield "fewer than 3 seeds are too few to trust"
     if row["fitted"] == row["fitted"] and row["fitted"] is not None:

@@ -282,5 +282,6 @@ def drawn(runs: Path, frame: "pd.DataFrame", summary: "pd.DataFrame", figure: st
     if missing:
         raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {figure} {runs}")
     rows = (table.details(runs, figure, frame, module.KEYS),) if hasattr(module, "KEYS") else ()
+    summary = table.counted(summary, frame, [name for name in module.NEEDS if name in frame])
     picture: Figure = module.draw(summary, table.varied(frame), table.title(frame), x, *rows)
     return picture

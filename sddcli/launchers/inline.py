@@ -1,6 +1,7 @@
 """Inline: what is done in the process that asks for it: estimates, single stages, checks."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -36,6 +37,14 @@ def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None
             prune_retrain.prune(store, run, facts, prune_retrain.place(device))
     finally:
         claim.release(store.finished(run))
+
+
+def free(store: Store, runs: Sequence[Run], keep: str) -> None:
+    """Drops what `keep` does not keep of those of `runs`, all that a sweep asked for, that were pruned further."""
+    unfinished = {parent for run in runs if not store.finished(run) for parent in run.parents}
+    for run in runs:
+        if run.level and run not in unfinished and store.finished(replace(run, level=run.level + 1)):
+            store.drop(run, keep)
 
 
 def collect(store: Store, keep: str, dry_run: bool) -> tuple[int, int]:

@@ -103,9 +103,12 @@ def sweep(
 
 @dataclass
 class _Worker:
+    """batch: what it was given, until it says that it is through; elsewhere: those that it left to another process."""
+
     process: BaseProcess
     pipe: "Connection[Any, Any]"
     batch: list[Run] = field(default_factory=list)
+    elsewhere: set[Run] = field(default_factory=set)
 
 
 def _check(worker: _Worker, agenda: Agenda, report: Report) -> None:
@@ -140,7 +143,7 @@ def _work_off(
         for place, worker in enumerate(crew):
             if not worker.batch and (batch := agenda.take(len(crew))):
                 crew[place] = worker = worker if worker.process.is_alive() else hire()
-                worker.batch = batch
+                worker.batch, worker.elsewhere = batch, set()
                 with suppress(OSError):  # if it died since, the end of its pipe says so below
                     worker.pipe.send(("work", batch))
         if not any(worker.batch for worker in crew) and not agenda.elsewhere:
@@ -155,7 +158,8 @@ def _work_off(
                 lost.process.join()
                 reason = f"its process died with exit code {lost.process.exitcode}"
                 for run in lost.batch:
-                    _settle(Failed(run, reason), agenda, report)
+                    if run not in lost.elsewhere:
+                        _settle(Failed(run, reason), agenda, report)
                 continue
             if event is None:
                 crew[place].batch = []
@@ -163,6 +167,7 @@ def _work_off(
                 _settle(Failed(event.run, "skipped: another process works on it"), agenda, report)
             elif isinstance(event, Busy):
                 agenda.postpone(event.run)
+                crew[place].elsewhere.add(event.run)
                 report(event)
             else:
                 _settle(event, agenda, report)

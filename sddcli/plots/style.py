@@ -257,12 +257,14 @@ def shaded(ax: Axes, summary: pd.DataFrame) -> None:
 def places(ax: Axes, summary: pd.DataFrame) -> None:
     """The 95 % intervals of the one curve's valley and peak, as bars at the foot of the panel, below what is drawn."""
     low, high = ax.get_ylim()
-    ax.set_ylim(low - 0.08 * (high - low), high)
     foot: Any = {"transform": ax.get_xaxis_transform()}
-    for place, rows in summary.groupby("place"):
-        ends = [rows["x"].min(), rows["x"].max()]
-        ax.plot(ends, [0.025] * 2, color=GREY, linewidth=1.2, marker="|", markersize=4, **foot)
-        ax.text(sum(ends) / 2, 0.035, str(place), color=GREY, ha="center", va="bottom", fontsize=7, **foot)
+    spans = {name: summary["x"][summary[f"in_{name}"].eq(True)] for name in ("valley", "peak")}
+    above = 0.07 * (spans["valley"].max() >= spans["peak"].min())  # one over the other where both could be either
+    ax.set_ylim(low - (0.08 + 1.2 * above) * (high - low), high)
+    for up, (name, span) in zip((0.0, above), spans.items(), strict=True):
+        ends = [span.min(), span.max()]
+        ax.plot(ends, [0.025 + up] * 2, color=GREY, linewidth=1.2, marker="|", markersize=4, **foot)
+        ax.text(sum(ends) / 2, 0.035 + up, name, color=GREY, ha="center", va="bottom", fontsize=7, **foot)
 
 
 def phase_levels(curve: pd.DataFrame) -> dict[int, str]:
@@ -292,7 +294,8 @@ def accuracies(
 
     One setting has its phases shaded and a colour a line; of several, each has a colour.
     """
-    paired = f"{lines[0][0]}_difference" in summary
+    difference = f"{lines[0][0]}_difference"
+    paired = difference in summary and bool(summary[difference].notna().any())
     compared = placed(summary, x)  # in a panel of its own, and not by squares
     summary = compared.drop(columns=[name for name in compared if str(name).endswith(("_difference", "_low", "_high"))])
     with panels(rows=1 + paired, height=2.5 if paired else 3.3) as (figure, (ax, *below)):
@@ -310,7 +313,7 @@ def accuracies(
         legend(figure, entries)
         if not varied and "phase" in summary:
             shaded(ax, summary)
-        located = not varied and "place" in summary and summary["place"].notna().any()
+        located = not varied and "in_valley" in summary and summary["in_valley"].notna().any()
         if located:
             places(ax, summary)
         more = "; bars: 95 % intervals" if located else ""

@@ -93,15 +93,20 @@ def test_phases_are_shaded_and_named() -> None:
     assert len(double_descent.draw(summary().assign(phase=None), [], "title").axes[0].texts) == 0
 
 
-def test_bars_stand_where_valley_and_peak_may_lie() -> None:
-    curve = summary().assign(place=[None] * 12 + ["valley"] * 4 + [None] * 10 + ["peak"] + [None] * 4)
+@pytest.mark.parametrize(("valley", "peak"), [((12, 15), (26, 26)), ((3, 15), (12, 19)), ((4, 6), (2, 19))])
+def test_bars_stand_where_valley_and_peak_may_lie(valley: tuple[int, int], peak: tuple[int, int]) -> None:
+    """Also where one could be where the other is: above each other, and below all that is drawn."""
+    spans = {"in_valley": valley, "in_peak": peak}
+    curve = summary().assign(**{name: [low <= k <= high for k in range(31)] for name, (low, high) in spans.items()})
     (ax,) = double_descent.draw(curve, [], "title").axes
-    assert [text.get_text() for text in ax.texts] == ["peak", "valley"]
-    peak, valley = (list(line.get_xdata()) for line in ax.lines[-2:])
+    assert [text.get_text() for text in ax.texts] == ["valley", "peak"]
     x = [-math.log(1 - sparsity) for sparsity in curve["sparsity"]]
-    assert peak == pytest.approx([x[26]] * 2) and valley == pytest.approx([x[12], x[15]])
+    for line, ends in zip(ax.lines[-2:], spans.values(), strict=True):
+        assert list(line.get_xdata()) == pytest.approx([x[end] for end in ends])
+    heights = [min(line.get_ydata()) for line in ax.lines[-2:]]
+    assert (heights[0] != heights[1]) == (peak[0] <= valley[1])
     lowest = min(curve["train_accuracy"].min(), curve["test_accuracy"].min())
-    assert ax.transLimits.transform((0, lowest))[1] > 0.08, "nothing is drawn where the bars are"
+    assert ax.transLimits.transform((0, lowest))[1] > max(heights) + 0.05, "nothing is drawn where the bars are"
     assert "bars: 95 % intervals" in ax.get_title(loc="left")
     several = pd.concat([curve.assign(noise=noise) for noise in (0.2, 0.4)])
     assert "bars" not in double_descent.draw(several, ["noise"], "title").axes[0].get_title(loc="left")
