@@ -282,7 +282,8 @@ def details(path: Path, word: str, frame: pd.DataFrame, keys: Sequence[str]) -> 
 class Curves(NamedTuple):
     """The chains of one setting: its varied fields, its levels, their mean sparsity and nominal density, accuracies.
 
-    Of K levels and S chains: test and train are (S, K), density, (1 - rate)^level, is (K,).
+    Of K levels and S chains: test and train are (S, K), density, (1 - rate)^level, is (K,). last: the last level of
+    any chain; kinds: how many values the seed has that has fewest, but more than one.
     """
 
     fields: dict[str, Any]
@@ -291,6 +292,8 @@ class Curves(NamedTuple):
     density: NDArray[np.float64]
     test: NDArray[np.float64]
     train: NDArray[np.float64]
+    last: int
+    kinds: int
 
 
 def curves(frame: pd.DataFrame) -> Iterator[Curves]:
@@ -306,14 +309,16 @@ def curves(frame: pd.DataFrame) -> Iterator[Curves]:
             (1 - rows["rate"].max()) ** test.columns.to_numpy(float),
             test.to_numpy(),
             train[test.columns].to_numpy(),
+            int(rows["level"].max()),
+            min((n for name in REPLICATE if (n := rows[name].nunique()) > 1), default=1),
         )
 
 
 def judged(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]]) -> pd.DataFrame:
     """What `judge` says of each setting's curves, one row each, its places as levels and their sparsities."""
     rows = []
-    for fields, levels, sparsity, density, test, train in curves(frame):
-        said = judge(test, train, density)
+    for fields, levels, sparsity, density, test, train, last, kinds in curves(frame):
+        said = judge(test, train, density) | {"judged_to": levels[-1], "last_level": last, "seed_values": kinds}
         del said["smoothed"]
         for place in ("fitted", "valley", "peak"):
             at = said[place]
@@ -350,7 +355,7 @@ def phases(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]]) -> pd.Data
     within the interval of the one.
     """
     rows = []
-    for fields, levels, _, density, test, train in curves(frame):
+    for fields, levels, _, density, test, train, *_ in curves(frame):
         said = judge(test, train, density)
         for k, (level, phase) in enumerate(zip(levels, said["phases"], strict=False)):
             within = [name for name in ("peak", "valley") if said[f"{name}_low"] <= k <= said[f"{name}_high"]]

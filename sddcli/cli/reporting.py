@@ -107,7 +107,7 @@ def _verdicts(frame: "pd.DataFrame") -> Iterator[Html]:
         if varied:
             yield tag("h3", _label(row, varied))
         yield page.bullets(screen.verdict(row))
-    yield tag("p", "In brackets: 95% intervals over seeds (Student's t).")
+    yield tag("p", screen.BRACKETS)
 
 
 def _label(row: "Mapping[str, Any] | pd.Series[Any]", varied: Sequence[str]) -> str:

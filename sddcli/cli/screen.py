@@ -118,6 +118,12 @@ def history(rows: Sequence[dict[str, str]]) -> None:
     console().print(table)
 
 
+BRACKETS = (
+    "In brackets: 95% intervals over seeds. Places are those of the smoothed mean curve; sizes are measured on the "
+    "same curves, so they lean to the large side."
+)
+
+
 def verdicts(found: "pd.DataFrame", varied: Sequence[str], title: str) -> None:
     """What the curves of each setting say about double descent, in words."""
     out = console()
@@ -127,13 +133,16 @@ def verdicts(found: "pd.DataFrame", varied: Sequence[str], title: str) -> None:
         for sentence in verdict(row):
             told = fill(sentence, 78, initial_indent="  ", subsequent_indent="    ")
             out.print(told, soft_wrap=True, highlight=False)
+    if not found.empty:
+        out.print(fill(BRACKETS, 78), soft_wrap=True, highlight=False)
 
 
 def verdict(row: "pd.Series[Any]") -> Iterator[str]:
     """What is said of double descent in one setting, sentence by sentence; row: one of `table.judged`."""
     n = f"{row['n']} seeds" if row["n"] > 1 else "1 seed"
     if row["p"] is None or row["p"] != row["p"]:
-        yield f"not tested: {n}, and noise is estimated from two or more at four or more levels"
+        few = "one seed, and noise is estimated from two or more" if row["n"] < 2 else "fewer than four levels"
+        yield f"not tested: {few}"
     else:
         dips = row["p"] < 0.05
         found = "the curve turns more than once, but smoothed it has no dip" if dips else "the dip could be chance"
@@ -141,7 +150,7 @@ def verdict(row: "pd.Series[Any]") -> Iterator[str]:
         if row["n"] < 3:
             yield "fewer than 3 seeds are too few to trust"
     if row["fitted"] == row["fitted"] and row["fitted"] is not None:
-        yield f"train accuracy is at least 99% up to level {row['fitted']:.0f} ({row['fitted_sparsity']:.2%} sparse)"
+        yield f"the last level with 99% train accuracy is {row['fitted']:.0f} ({row['fitted_sparsity']:.2%} sparse)"
     else:
         yield "train accuracy is below 99% at every level"
     if row["valley"] != row["peak"]:
@@ -149,8 +158,15 @@ def verdict(row: "pd.Series[Any]") -> Iterator[str]:
             f"{at} at level {row[at]}{_between(row, at, '.0f')} ({row[f'{at}_sparsity']:.2%})"
             for at in ("valley", "peak")
         )
-        yield f"{valley}, {_points(row, 'dip')} below the best before it"
+        yield f"{valley}, {_points(row, 'dip')} below the best before it" if row["dip"] > 0 else valley
         yield f"{peak}, {_points(row, 'rise')} above the valley, {_points(row, 'gain')} above the dense network"
+    if row["judged_to"] < row["last_level"]:
+        yield f"judged up to level {row['judged_to']}: not all chains have the {row['last_level']} levels"
+    if row["valley"] != row["peak"] and row["peak_high"] == row["judged_to"]:
+        yield f"the peak may lie beyond level {row['judged_to']}, where the curve ends"
+    if 1 < row["seed_values"] < row["n"]:
+        shared = f"its {row['n']} chains share seeds, {row['seed_values']} of a kind"
+        yield f"{shared}: p is too small, and intervals are too narrow"
     if row["phases"]:
         yield f"phases: {row['phases']}"
 

@@ -216,7 +216,9 @@ def _show(store: Store, frame: "pd.DataFrame", word: str, values: "pd.DataFrame"
             screen.curves(table.summary(wide), table.varied(wide), table.title(wide), columns)
     if folder == "analyses":
         screen.correlations(table.correlations(frame, values))
-    print(f"\n{store.root / 'measures' / stem_of(word)}.csv. See it: sdd plot {word} {store.root}")
+    print(
+        f"\n{store.root / 'measures' / stem_of(word)}.csv. See it: {shlex.join(['sdd', 'plot', word, str(store.root)])}"
+    )
 
 
 def plot(
@@ -278,7 +280,7 @@ def drawn(runs: Path, frame: "pd.DataFrame", summary: "pd.DataFrame", figure: st
     module = module_of(figure)
     missing = [name for name in module.NEEDS if name not in summary]
     if missing and figure.split(":")[0] in members("analyses/sizes"):
-        raise StoreError(f"{runs} cannot be drawn so: it takes runs that differ in train_size")
+        raise ValueError(f"{runs} cannot be drawn so: it takes runs that differ in train_size")
     if missing:
         raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {figure} {runs}")
     rows = (table.details(runs, figure, frame, module.KEYS),) if hasattr(module, "KEYS") else ()

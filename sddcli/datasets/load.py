@@ -35,6 +35,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 _loaded: dict[tuple[str, int, float, str], Data] = {}
+_outlined: dict[tuple[str, int, float], Data] = {}
 
 
 def load(name: str, train_size: int = 0, validation: float = 0.0, device: str = "cpu", tell: Tell = silent) -> Data:
@@ -61,14 +62,18 @@ def load(name: str, train_size: int = 0, validation: float = 0.0, device: str = 
 
 
 def outline(name: str, train_size: int = 0, validation: float = 0.0) -> Data:
-    """What `load` would give, without its content. Raises ValueError, OSError as it does."""
-    whole = _called(name, "outline")()
-    return _part(whole, name, train_size, validation) if train_size or validation else whole
+    """What `load` would give, without its content; kept, too. Raises ValueError, OSError as it does."""
+    key = name, train_size, validation
+    if key not in _outlined:
+        part = bool(train_size or validation)
+        _outlined[key] = _part(outline(name), *key) if part else _called(name, "outline")()
+    return _outlined[key]
 
 
 def forget() -> None:
     """Frees all that was loaded."""
     _loaded.clear()
+    _outlined.clear()
 
 
 def _moved(examples: Examples, device: str) -> Examples:

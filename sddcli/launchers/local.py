@@ -79,7 +79,10 @@ def sweep(
             args=(theirs, store.root, dict(facts), threads, device, policy.checkpoint_seconds),
             daemon=True,
         )
+        # A child is not interrupted while it loads its libraries: Ctrl-C reaches the whole group, the caller decides.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         process.start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         theirs.close()
         return _Worker(process, ours)
 

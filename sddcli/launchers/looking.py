@@ -89,8 +89,10 @@ def _look(root: str, device: str, subject: Run | Pair, words: Sequence[str]) -> 
     run, beside = (
         (subject.b, f" from {subject.a.slug} level {subject.a.level}") if isinstance(subject, Pair) else (subject, "")
     )
-    return [
-        Failed(run, f"{word}{beside}: {error}", damaged=isinstance(error, StoreError))
-        for word, error in measuring.measured(store, words, subject, device)
-        if error is not None
-    ]
+    failures = []
+    for word, error in measuring.measured(store, words, subject, device):
+        if isinstance(error, OSError):  # the data cannot be read: that of all runs
+            raise error
+        if error is not None:
+            failures.append(Failed(run, f"{word}{beside}: {error}", damaged=isinstance(error, StoreError)))
+    return failures

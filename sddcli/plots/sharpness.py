@@ -39,8 +39,8 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, detai
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
     x: one of style.X_AXES; details: means over seeds of the rows of the analysis.
 
-    Lowest, how many eigenvalues are greater than each, at the levels that style.phase_levels names: lines by Lanczos
-    quadrature, which knows the small ones only together, dots the largest themselves.
+    Lowest, how many eigenvalues are greater than each, for the dense network, valley, peak and last level: lines by
+    Lanczos quadrature, which knows the small ones only together, dots the largest themselves.
     """
     summary = placed(summary, x)
     with panels(rows=4, height=1.95, apart=1) as (figure, (top, *pairs, spectrum)):

@@ -16,7 +16,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +123,7 @@ def _ticks(x: str, first: float, last: float) -> Iterator[tuple[float, str]]:
 
 def percent_axis(ax: Axes, label: str) -> None:
     """Fractions on the vertical axis, written as percentages."""
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}%"))
     ax.set_ylabel(label)
 
 

@@ -37,6 +37,7 @@ def check(runs: Sequence[Run], tell: Tell = silent) -> None:
 
     Reads the data, which may have to be downloaded: `tell` hears of it. Raises OSError where they cannot be.
     """
+    check_outline(runs)  # reading may take minutes
     for run in runs:
         stages.check(run, load(run.dataset, run.train_size, run.validation, tell=tell))
 
