@@ -9,6 +9,8 @@ import pytest
 from scipy.stats import ttest_rel
 
 from sddcli import table
+from sddcli.analyses.curves.double_descent import judge
+from sddcli.cli.screen import verdict
 from sddcli.spec import FIELDS
 from sddcli.store import Store, StoreError
 
@@ -125,6 +127,61 @@ def test_two_settings_are_compared_by_pairs_of_seeds() -> None:
         assert row["test_accuracy_difference"] == pytest.approx(0.15)
         assert (row["test_accuracy_low"], row["test_accuracy_high"]) == pytest.approx(tuple(ends))
     assert table.compared(pd.DataFrame(rows).query("noise == 0.2")).empty
+
+
+def of_settings(first: dict[str, object], second: dict[str, object], n: int = 3) -> pd.DataFrame:
+    """Two settings of `n` seeds at two levels, whose accuracy and measure grow with the seed."""
+    rows = [
+        {**dict.fromkeys(FIELDS, 0), "noise": 0.2, "seed": seed, "noise_seed": seed, "level": level, "sparsity": 0.5}
+        | {
+            "chain": f"{place}{seed}",
+            "run": f"{place}{seed}{level}",
+            "density": 0.5,
+            "measure": seed + place * 0.1 * seed,
+        }
+        | {"test_accuracy": seed / 10, **fields}
+        for place, fields in enumerate((first, second))
+        for seed in range(n)
+        for level in (0, 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_an_interval_is_of_as_many_pairs_as_have_the_number() -> None:
+    frame = of_settings({"rate": 0.2}, {"rate": 0.3}, 4)
+    frame.loc[(frame["seed"] == 1) & (frame["rate"] == 0.3), "measure"] = float("nan")
+    ends = ttest_rel([0, 2.2, 3.3], [0, 2, 3]).confidence_interval(0.95)
+    for _, row in table.compared(frame).iterrows():
+        assert (row["measure_low"], row["measure_high"]) == pytest.approx(tuple(ends)) and row["pairs"] == 4
+
+
+def test_networks_of_other_density_are_no_pair_also_where_both_have_next_to_no_weights() -> None:
+    far = of_settings({"rate": 0.2, "density": 0.005}, {"rate": 0.5, "density": 0.001})
+    near = of_settings({"rate": 0.2, "density": 0.005}, {"rate": 0.5, "density": 0.0051})
+    assert table.compared(far).empty and table.compared(near)["pairs"].tolist() == [3, 3]
+
+
+def test_without_noise_its_seed_tells_no_networks_apart() -> None:
+    found = table.compared(of_settings({"noise": 0.0}, {"noise": 0.4, "noise_seed": 7}))
+    assert found["pairs"].tolist() == [3, 3]
+    assert table.compared(of_settings({"noise": 0.2}, {"noise": 0.4, "noise_seed": 7})).empty
+
+
+def test_what_the_verdict_rests_on_is_said() -> None:
+    """Levels that some chains lack, a peak at the end of the curve, chains that share seeds."""
+    rises = {0: 0.5, 1: 0.3, 2: 0.4, 3: 0.6, 4: 0.7}
+    frame = pd.concat([of_settings({}, {}).iloc[:6].query("level == 0").assign(level=k) for k in rises])
+    frame = frame.assign(test_accuracy=frame["level"].map(rises) + frame["seed"] / 100, train_accuracy=0.5)
+    several = pd.concat([frame.assign(init_seed=k, chain=frame["chain"] + str(k)) for k in (0, 1)])
+
+    def said(rows: pd.DataFrame) -> str:
+        (row,) = (row for _, row in table.judged(rows, judge).iterrows())
+        return "\n".join(verdict(row))
+
+    assert "may lie beyond level 4" in said(frame) and "judged up to" not in said(frame) and "share" not in said(frame)
+    assert "judged up to level 3: not all chains have the 4 levels" in said(frame.query("seed or level < 4"))
+    assert "its 6 chains share seeds, 2 of a kind" in said(several)
+    assert "fewer than four levels" in said(frame.query("level < 3")) and "one seed" in said(frame.query("seed < 1"))
 
 
 def test_rank_correlation_with_test_accuracy_along_chains(trained: Path) -> None:

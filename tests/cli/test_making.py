@@ -180,6 +180,16 @@ def test_tiny_imagenet_is_cropped_and_brought_to_size_as_in_the_paper(
     assert sdd("verify", "runs", "--evaluate").code == 0
 
 
+def test_what_cannot_be_is_said_before_images_are_read(
+    sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDD_DATA", str(tmp_path / "data"))
+    words = ["--dataset", image_folder(tmp_path), "--model", "convnet:width=2", "--epochs", 2, "--levels", "0-1"]
+    said = sdd("sweep", *words, "--runs", tmp_path / "runs")
+    assert said.code == 2 and "rewind 1000it is not before the end" in said.err and said.err.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_damaged_image_stops_before_anything_is_written(
     sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

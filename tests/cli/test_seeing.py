@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from sddcli.cli.options import members, names_in
+from sddcli.recipes import measuring
 from sddcli.store import Store, pack
 from tests.conftest import SMALL, Sdd
 
@@ -179,6 +180,31 @@ def test_two_curves_are_compared_and_three_are_not(sdd: Sdd, trained: Path, tmp_
         assert sdd("plot", "double-descent", tmp_path / "results.csv", "-o", tmp_path / "a.svg").code == 0
         drawn = (tmp_path / "a.svg").read_text()
         assert ("noise 0.4 minus noise 0.2, paired by seed (3)" in drawn) == (settings == 2)
+
+
+@pytest.mark.parametrize("figure", ["double-descent", "memorization", "best-epoch", "learning-distance"])
+def test_settings_without_noise_or_without_common_seeds_are_drawn(
+    sdd: Sdd, trained: Path, tmp_path: Path, figure: str
+) -> None:
+    frame = pd.read_csv(trained / "results.csv", keep_default_na=False)
+    clean = frame.assign(noise=0.0, memorized=float("nan"), chain=frame["chain"] + "0", run=frame["run"] + "0")
+    for other in (clean, clean.assign(seed=clean["seed"] + 7), frame.assign(noise=0.2, seed=frame["seed"] + 7)):
+        pd.concat([frame, other]).to_csv(tmp_path / "results.csv", index=False)
+        said = sdd("plot", figure, tmp_path / "results.csv", "-o", tmp_path / "a.png")
+        assert said.code == 0, said.err
+
+
+def test_data_that_cannot_be_read_are_said_once(
+    sdd: Sdd, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+
+    def load(*_: object) -> None:
+        raise OSError("cannot read digits")
+
+    monkeypatch.setattr(measuring, "load", load)
+    said = sdd("analyze", "calibration,complexity", root)
+    assert said.code == 4 and said.err.count("cannot read digits") == said.err.count("\n") == 1
 
 
 def test_a_measure_with_parameters_lies_beside_the_usual_one(sdd: Sdd, trained: Path, tmp_path: Path) -> None:

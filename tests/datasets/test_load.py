@@ -13,8 +13,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from sddcli.datasets import image_folder as folders
 from sddcli.datasets.load import DATASETS, forget, load, outline
-from tests.datasets.small import SMALL, mnist_files
+from tests.datasets.small import SMALL, image_folder, mnist_files
 
 SHARED = Path(__file__).parent.parent.parent.parent / "shared" / "data"
 
@@ -160,6 +161,18 @@ def test_digits_are_split_by_class_and_for_ever() -> None:
 def test_unknown_names() -> None:
     with pytest.raises(ValueError, match="unknown data set 'digit'; did you mean 'digits'"):
         load("digit")
+
+
+def test_a_folder_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    word, calls = image_folder(tmp_path), list[str]()
+    plain = folders.outline
+    monkeypatch.setattr(folders, "outline", lambda *words: calls.append("") or plain(*words))
+    whole, parts = outline(word), [outline(word, 6), outline(word, 6, 0.5), outline(word, 6)]
+    assert len(calls) == 1 and [len(part.train.y) for part in parts] == [6, 3, 6] and parts[0] is parts[2]
+    assert len(whole.train.y) > 6
+    forget()
+    outline(word)
+    assert len(calls) == 2
 
 
 def test_parts_are_balanced_and_nest() -> None:

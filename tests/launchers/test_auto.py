@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,17 @@ def test_a_sweep_chooses_its_levels_and_goes_on_as_if_it_had_not_been_stopped(sd
     assert recorded["tables"][0]["level"] == ["auto:last=8"]
     full = sdd("sweep", *TINY[2:], "--levels", "0-8", "--runs", part, "--dry-run").out
     assert full.startswith(f"45 runs: {len(frame)} done, {45 - len(frame)} to do")
+
+
+@pytest.mark.slow
+def test_what_later_rounds_grow_from_stays_until_levels_are_chosen(sdd: Sdd, tmp_path: Path) -> None:
+    words = [*TINY, "--retraining", "lottery,reinit", "--keep", "last", "--runs", tmp_path]
+    assert sdd("sweep", *words).code == 0 and sdd("verify", tmp_path).code == 0
+    store = Store(tmp_path)
+    kept = {run: "weights.safetensors" in manifest["files"] for run, manifest in store.manifests() if run.level}
+    further = {run: store.finished(replace(run, level=run.level + 1)) for run in kept}
+    assert {run.retraining for run in kept} == {"lottery", "reinit"} and len(set(further.values())) == 2
+    assert all(kept[run] != further[run] for run in kept)
 
 
 def test_a_one_shot_sweep_takes_all_seeds_and_some_levels(sdd: Sdd, tmp_path: Path) -> None:

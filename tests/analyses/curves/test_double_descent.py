@@ -174,6 +174,18 @@ def test_intervals_hold_the_true_places_and_are_as_wide_as_noise_makes_them(seed
     assert np.mean(held) >= 0.95 and widths[noise] > 1.5 * widths[noise / 4] > 0
 
 
+def test_a_collapse_that_scatters_far_more_than_the_curve_is_no_place_of_a_peak() -> None:
+    """Seeds collapse at other levels: 12 points of scatter there, 0.5 and 0.2 before and behind."""
+    falls = np.linspace(88, 10, 14)
+    mean = np.concatenate([np.linspace(90, 88, 6), [89, 90, 91, 92, 91, 90], falls, [10.1] * 7])
+    scatter = np.concatenate([np.full(12, 0.5), 12 * np.sin(np.linspace(0.1, 3.0, 14)), np.full(7, 0.2)])
+    draw = np.random.default_rng(3)
+    for seeds in (3, 5) * 5:
+        test = (mean + scatter * autoregressive(draw, seeds, 33, 0.3)) / 100
+        said = judge(test, test, 0.8 ** np.arange(33))
+        assert (said["valley"], said["peak"]) in product((4, 5, 6), (8, 9, 10)) and said["peak_high"] <= 14
+
+
 @pytest.mark.parametrize("rise", [3, 5, 10])
 def test_a_dip_behind_a_rise_is_found_where_it_is(rise: int) -> None:
     turns = np.interp(np.arange(20.0), [0, 6, 11, 16, 19], [0, rise, 0, 8, 2])
