@@ -111,7 +111,7 @@ def _say(found: dict[str, Any], runs: Path) -> None:
 
 
 def logs(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, as sdd status prints it.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run: runs/CHAIN or runs/CHAIN/level-07.")],
     debug: Debug = False,
 ) -> None:
     """Print what is known of one run: what made it, how its training went, and why it failed if it did.

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from sddcli.launchers.local import Policy
 
 
+KIN, CLOSER = ("dataset", "model"), ("noise", "train_size")  # whose scatter a sweep's is taken to be
+
+
 @with_fields
 def sweep(
     fields: dict[str, str],
@@ -294,7 +297,7 @@ def _estimate(store: Store, asked: Sequence[Run], workers: int, as_json: bool, c
     seconds = None if alone is None else alone / workers
     if as_json:
         facts = {"runs": runs, "done": runs - len(todo), "to do": len(todo), "epochs": epochs, "bytes": size}
-        dip, _ = _power(store, asked)
+        dip, _, _ = _power(store, asked)
         print(json.dumps(facts | {"seconds": seconds, "workers": workers, "detectable_dip": dip}, indent=1))
         return
     most = "at most " if chosen else ""
@@ -303,13 +306,16 @@ def _estimate(store: Store, asked: Sequence[Run], workers: int, as_json: bool, c
     print(f"disk: about {size / 1e6:.1f} MB in {store.root}")
     when = "unknown until runs of this kind are timed here" if seconds is None else f"about {spoken_time(seconds)}"
     print(f"time on {workers} worker{'s' if workers > 1 else ''}: {when}")
-    dip, seeds = _power(store, asked)
+    dip, seeds, basis = _power(store, asked)
     found = "unknown until two seeds of this kind are here" if dip is None else f"a dip of {100 * dip:.1f} points"
-    print(f"{seeds} seeds detect, in 4 of 5 such sweeps: {found}")
+    print(f"{seeds} seeds detect, in 4 of 5 such sweeps: {found}{basis}")
 
 
-def _power(store: Store, asked: Sequence[Run]) -> tuple[float | None, int]:
-    """The dip that the sweep would detect, by the noise of runs of its data and model in the folder; its seeds."""
+def _power(store: Store, asked: Sequence[Run]) -> tuple[float | None, int, str]:
+    """The dip that the sweep would detect, by how runs of its data and model in the folder scatter; its seeds.
+
+    And what these runs are, in words, where they have other labels or examples than it.
+    """
     from sddcli import table
     from sddcli.launchers import inline
 
@@ -317,8 +323,9 @@ def _power(store: Store, asked: Sequence[Run]) -> tuple[float | None, int]:
     try:
         frame = table.grown(table.results(store))
     except StoreError:
-        return None, seeds
-    kin = frame[
-        frame["dataset"].isin({run.dataset for run in asked}) & frame["model"].isin({run.model for run in asked})
-    ]
-    return inline.detectable([curves.test for curves in table.curves(kin)], seeds, levels), seeds
+        return None, seeds, ""
+    alike = {name: frame[name].isin({getattr(run, name) for run in asked}) for name in (*KIN, *CLOSER)}
+    kin = frame[alike["dataset"] & alike["model"]]
+    close = kin[alike["noise"] & alike["train_size"]]
+    dip = inline.detectable([curves.test for curves in table.curves(kin if close.empty else close)], seeds, levels)
+    return dip, seeds, " (by runs of other noise or size)" if close.empty and dip is not None else ""

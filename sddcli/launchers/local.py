@@ -186,12 +186,21 @@ def _work_off(
 def _let_save(crew: list[_Worker], agenda: Agenda, report: Report) -> None:
     """Has workers save what they are at, and hears them out. Interrupted once more, it leaves at once."""
     busy = [worker for worker in crew if worker.batch]
+    again = list[int]()
+
+    def once_more(number: int, _: object) -> None:
+        again.append(number)  # an exception may be lost where it strikes: in a destructor, for one
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, once_more)
     if busy:
         report(Stopping())
     for worker in busy:
         worker.process.terminate()
     while busy:
-        for pipe in wait([worker.pipe for worker in busy]):
+        if again:
+            raise KeyboardInterrupt
+        for pipe in wait([worker.pipe for worker in busy], LOOK_SECONDS):
             worker = next(each for each in busy if each.pipe is pipe)
             try:
                 event = worker.pipe.recv()

@@ -63,7 +63,7 @@ def place(device: str) -> str:
 
 def cost(store: Store, runs: Sequence[Run]) -> Cost:
     """The cost of `runs`; time is that of finished runs of the same data, model and batch size in this store."""
-    timed: dict[tuple[str, str, int], list[float]] = {}
+    timed: dict[tuple[object, ...], list[float]] = {}
     for run, manifest in store.manifests() if store.root.is_dir() else ():
         timed.setdefault(_kind(run), []).append(manifest["seconds"] / run.epochs)
     known = all(_kind(run) in timed for run in runs)
@@ -75,8 +75,8 @@ def _outline(run: Run) -> Data:
     return outline(run.dataset, run.train_size, run.validation)
 
 
-def _kind(run: Run) -> tuple[str, str, int]:
-    return run.dataset, run.model, run.batch_size
+def _kind(run: Run) -> tuple[object, ...]:
+    return run.dataset, run.train_size, run.model, run.batch_size
 
 
 def _bytes(run: Run) -> int:

@@ -80,6 +80,9 @@ def test_dry_run_says_what_dip_its_seeds_would_detect(sdd: Sdd, trained: Path, t
     said = sdd("sweep", *SMALL, "--dry-run", "--runs", trained).out
     assert f"3 seeds detect, in 4 of 5 such sweeps: a dip of {100 * dips[1]:.1f} points" in said
     assert "unknown until two seeds" in sdd("sweep", *SMALL, "--dry-run", "--runs", tmp_path / "none").out
+    other = sdd("sweep", *SMALL, "--noise", "0.1", "--train-size", "300", "--dry-run", "--runs", trained).out
+    assert "points (by runs of other noise or size)" in other and "unknown until runs of this kind" in other
+    assert "by runs of other" not in said
 
 
 @pytest.mark.parametrize(
