@@ -358,15 +358,9 @@ def phases(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]]) -> pd.Data
     for fields, levels, _, density, test, train, *_ in curves(frame):
         said = judge(test, train, density)
         for k, (level, phase) in enumerate(zip(levels, said["phases"], strict=False)):
-            within = [name for name in ("peak", "valley") if said[f"{name}_low"] <= k <= said[f"{name}_high"]]
-            at = {
-                "level": level,
-                "phase": phase,
-                "smoothed": said["smoothed"][k],
-                "place": within[0] if within else None,
-            }
-            rows.append(fields | at)
-    return pd.DataFrame(rows, columns=[*varied(frame), "level", "phase", "smoothed", "place"])
+            within = {f"in_{name}": said[f"{name}_low"] <= k <= said[f"{name}_high"] for name in ("valley", "peak")}
+            rows.append(fields | {"level": level, "phase": phase, "smoothed": said["smoothed"][k]} | within)
+    return pd.DataFrame(rows, columns=[*varied(frame), "level", "phase", "smoothed", "in_valley", "in_peak"])
 
 
 def chains(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Evidence: what docs/evidence says of the paper's claims on digits is what its CSV holds, and can be made again."""
 
+import math
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from sddcli import table
 from sddcli.analyses.curves.double_descent import judge
+from sddcli.cli.seeing import drawn, summarized
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("figure-*-digits.toml"))
@@ -176,3 +178,14 @@ def test_what_the_phenomenon_page_says_is_in_its_record() -> None:
     for place, size in (("valley", "dip"), ("peak", "rise")):
         interval = f"[{100 * verdict[f'{size}_low']:.1f}, {100 * verdict[f'{size}_high']:.1f}]"
         assert f"at level {verdict[place]}" in page and f"{100 * verdict[size]:.1f} points {interval}" in page
+
+
+def test_the_figure_of_the_phenomenon_has_the_intervals_of_its_verdict() -> None:
+    """From the record to the bars under the curve, through summary and phases as the command does it."""
+    frame = table.grown(table.read(ROOT / "docs" / "phenomenon" / "results.csv"))
+    (verdict,) = table.judged(frame, judge).to_dict(orient="records")
+    picture = drawn(ROOT, frame, summarized(frame), "double-descent")
+    sparsity = frame.groupby("level")["sparsity"].mean()
+    for line, place in zip(picture.axes[0].lines[-2:], ("valley", "peak"), strict=True):
+        ends = [-math.log(1 - sparsity[verdict[f"{place}_{end}"]]) for end in ("low", "high")]
+        assert list(line.get_xdata()) == pytest.approx(ends)
