@@ -188,7 +188,10 @@ def measured(name: str, asked: argparse.Namespace, threads: int) -> list[dict[st
         row["ratio_to_one_by_one"] = best[sides[0]][1] / whole
         if alone:
             plain, evaluated = map(min, zip(*alone, strict=True))
-            row |= {"ratio_to_one_after_another": evaluated / whole, "the_same_training_only": plain / trained}
+            row |= {
+                "ratio_to_one_after_another": evaluated / whole,
+                "ratio_to_one_after_another_training_only": plain / trained,
+            }
         row["share_of_floor"] = floor.FLOPS[name] * n / trained / matrix
         rows.append(row | {"matrix_flops": matrix, "peak_bytes": peaks[models]})
     return rows

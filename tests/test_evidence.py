@@ -54,6 +54,23 @@ def at(frame: pd.DataFrame, level: int, name: str, **where: Any) -> float:
     return float(rows[name].mean())
 
 
+def test_the_tables_of_the_page_are_those_of_the_records() -> None:
+    """Each line with a p of its own: places and sizes with their intervals, p, verdict; no setting left out."""
+    said = []
+    for name in ("digits", "digits-convnet", "cifar-images", "mnist-2000", "precision"):
+        frame = table.read(ROOT / "docs" / "evidence" / f"{name}.csv")
+        for row in table.judged(frame, judge).to_dict(orient="records"):
+            places = [f"{row[at]} [{row[f'{at}_low']:.0f}, {row[f'{at}_high']:.0f}]" for at in ("valley", "peak")]
+            sizes = [[100 * row[f"{size}{end}"] for end in ("", "_low", "_high")] for size in ("dip", "rise", "gain")]
+            numbers = ["{:.1f} [{:.1f}, {:.1f}]".format(*size) for size in sizes]
+            said.append([f"{row['fitted']:.0f}", *places, *numbers, f"{row['p']:.3f}", "yes" if row["found"] else "no"])
+    page = (ROOT / "docs" / "evidence" / "README.md").read_text(encoding="utf-8")
+    lines = [
+        re.split(r" *\| *", line.strip("| ")) for line in page.splitlines() if line.endswith(("| yes |", "| no |"))
+    ]
+    assert sorted(line[-8:] for line in lines) == sorted(said)
+
+
 def test_c1_the_valley_lies_at_the_interpolation_threshold_and_the_peak_forgets_noise(frame: pd.DataFrame) -> None:
     verdict = said(frame)
     assert verdict["found"] and verdict["dip_low"] > 0 and verdict["rise_low"] > 0.1

@@ -179,7 +179,7 @@ def test_what_the_verdict_rests_on_is_said() -> None:
         return "\n".join(verdict(row))
 
     assert "may lie beyond level 4" in said(frame) and "judged up to" not in said(frame) and "share" not in said(frame)
-    assert "judged up to level 3: not all chains have the 4 levels" in said(frame.query("seed or level < 4"))
+    assert "judged up to level 3, which all chains have; some go on to 4" in said(frame.query("seed or level < 4"))
     assert "its 6 chains share seeds, 2 of a kind" in said(several)
     assert "fewer than four levels" in said(frame.query("level < 3")) and "one seed" in said(frame.query("seed < 1"))
 

@@ -4,7 +4,7 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,9 +41,6 @@ from sddcli.store import KEEPS, Store, StoreError
 if TYPE_CHECKING:
     from sddcli.launchers.auto import Finding
     from sddcli.launchers.local import Policy
-
-
-KIN, CLOSER = ("dataset", "model"), ("noise", "train_size")  # whose scatter a sweep's is taken to be
 
 
 @with_fields
@@ -100,14 +97,9 @@ def sweep(
         _estimate(store, most, crew(todo), as_json, chosen)
         return
     display = Display(todo, Console(stderr=True))
-    for run in set(family).difference(todo):
-        try:
-            store.verify(run)
-            store.tidy(run)  # where a process was killed between its last two deeds
-        except StoreError as error:
-            display(Failed(run, str(error), damaged=True))
-    kept = "all" if chosen else keep
-    policy = local.Policy(checkpoint_every, retry_failed, fail_fast, skip_busy, (_command(), plan), kept)
+    _look_over(store, set(family).difference(todo), display)
+    meanwhile = "all" if chosen else keep
+    policy = local.Policy(checkpoint_every, retry_failed, fail_fast, skip_busy, (_command(), plan), meanwhile)
     while todo:
         stopped = _make(store, todo, display, crew(todo), threads, device, policy)
         failed.update(failure.run for failure in display.failures)
@@ -115,12 +107,22 @@ def sweep(
         todo = [] if stopped else left
         display.more(todo)
     if chosen:
-        inline.free(store, with_parents(asked()), keep)
+        inline.collect(store, keep, of=set(with_parents(asked())))
     _complain(display, debug)
     if any(store.finished(run) for run in asked()):
         _show(store, asked(), as_json)
     _say_places([each for table in plan for each in auto.findings(store, table, failed.__contains__)])
     _end(display)
+
+
+def _look_over(store: Store, finished: Iterable[Run], display: Display) -> None:
+    """Says which of these runs are damaged, and tidies the others."""
+    for run in finished:
+        try:
+            store.verify(run)
+            store.tidy(run)  # where a process was killed between its last two deeds
+        except StoreError as error:
+            display(Failed(run, str(error), damaged=True))
 
 
 @with_fields
@@ -309,6 +311,9 @@ def _estimate(store: Store, asked: Sequence[Run], workers: int, as_json: bool, c
     dip, seeds, basis = _power(store, asked)
     found = "unknown until two seeds of this kind are here" if dip is None else f"a dip of {100 * dip:.1f} points"
     print(f"{seeds} seeds detect, in 4 of 5 such sweeps: {found}{basis}")
+
+
+KIN, CLOSER = ("dataset", "model"), ("noise", "train_size")  # whose scatter a sweep's is taken to be
 
 
 def _power(store: Store, asked: Sequence[Run]) -> tuple[float | None, int, str]:

@@ -161,7 +161,7 @@ def verdict(row: "pd.Series[Any]") -> Iterator[str]:
         yield f"{valley}, {_points(row, 'dip')} below the best before it" if row["dip"] > 0 else valley
         yield f"{peak}, {_points(row, 'rise')} above the valley, {_points(row, 'gain')} above the dense network"
     if row["judged_to"] < row["last_level"]:
-        yield f"judged up to level {row['judged_to']}: not all chains have the {row['last_level']} levels"
+        yield f"judged up to level {row['judged_to']}, which all chains have; some go on to {row['last_level']}"
     if row["valley"] != row["peak"] and row["peak_high"] == row["judged_to"]:
         yield f"the peak may lie beyond level {row['judged_to']}, where the curve ends"
     if 1 < row["seed_values"] < row["n"]:

@@ -216,9 +216,8 @@ def _show(store: Store, frame: "pd.DataFrame", word: str, values: "pd.DataFrame"
             screen.curves(table.summary(wide), table.varied(wide), table.title(wide), columns)
     if folder == "analyses":
         screen.correlations(table.correlations(frame, values))
-    print(
-        f"\n{store.root / 'measures' / stem_of(word)}.csv. See it: {shlex.join(['sdd', 'plot', word, str(store.root)])}"
-    )
+    see = shlex.join(["sdd", "plot", word, str(store.root)])
+    print(f"\n{store.root / 'measures' / stem_of(word)}.csv. See it: {see}")
 
 
 def plot(

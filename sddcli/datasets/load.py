@@ -105,7 +105,10 @@ def _part(data: Data, name: str, size: int, validation: float) -> Data:
     if validation and not 0 < held < len(order):
         raise ValueError(f"validation {validation} of {len(order)} examples leaves none on one side")
     places = [torch.from_numpy(each).sort().values for each in (order[: len(order) - held], order[len(order) - held :])]
-    train, rest = (Examples(data.train.x[place], data.train.y[place]) for place in places)
+    # The images of an outline are all one, which takes no memory.
+    x = data.train.x
+    images = [x[place] if x.stride(0) else x[: len(place)] for place in places]
+    train, rest = (Examples(image, data.train.y[place]) for image, place in zip(images, places, strict=True))
     large = None if data.large is None else data.large[places[0]]
     return data._replace(train=train, held=rest if held else None, large=large)
 

@@ -1,7 +1,6 @@
 """Inline: what is done in the process that asks for it: estimates, single stages, checks."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -39,16 +38,10 @@ def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None
         claim.release(store.finished(run))
 
 
-def free(store: Store, runs: Sequence[Run], keep: str) -> None:
-    """Drops what `keep` does not keep of those of `runs`, all that a sweep asked for, that were pruned further."""
-    unfinished = {parent for run in runs if not store.finished(run) for parent in run.parents}
-    for run in runs:
-        if run.level and run not in unfinished and store.finished(replace(run, level=run.level + 1)):
-            store.drop(run, keep)
-
-
-def collect(store: Store, keep: str, dry_run: bool) -> tuple[int, int]:
+def collect(store: Store, keep: str, dry_run: bool = False, of: Collection[Run] | None = None) -> tuple[int, int]:
     """Drops what `keep` (store.KEEPS) does not keep of runs that no recorded sweep needs: how many runs, and bytes.
+
+    of: only of these runs.
 
     Dense runs, from which other chains may grow, and the last level of a chain, which may go on, are kept. A dry
     run only counts them; the bytes are then those of the weights.
@@ -63,7 +56,7 @@ def collect(store: Store, keep: str, dry_run: bool) -> tuple[int, int]:
             last[run.chain] = run
     runs, size = 0, 0
     for run in finished:
-        if 0 < run.level < last[run.chain].level and run not in needed:
+        if 0 < run.level < last[run.chain].level and run not in needed and (of is None or run in of):
             path = store.folder(run) / "weights.safetensors"
             freed = (path.stat().st_size if path.exists() else 0) if dry_run else store.drop(run, keep)
             runs, size = runs + (freed > 0), size + freed
