@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sddcli.core.retraining import masks_of
-from sddcli.core.words import unknown
+from sddcli.core.words import UsageError, unknown
 from sddcli.spec import (
     AUTO,
     BRANCH,
@@ -42,7 +42,7 @@ def runs(
     """All runs that the words ask for: flags by field name, `--set` words key=value, a sweep's TOML file.
 
     protocol: one of PROTOCOLS, from which all comes that they do not say.
-    Raises ValueError for unknown keys, values that cannot be read or are out of range; OSError for the file.
+    Raises UsageError for unknown keys, values that cannot be read or are out of range; OSError for the file.
     """
     return tuple(dict.fromkeys(run for table in plan(flags, sets, path, protocol) for run in unfold(table)))
 
@@ -52,20 +52,19 @@ def plan(
 ) -> list[Table]:
     """The tables of values that the same words ask for, one for each data set and model. Raises as `runs`."""
     asked = from_toml(path) if path else {}
-    asked |= {name: parse(name, text) for name, text in map(assignment, sets)}
-    asked |= {name: parse(name, text) for name, text in flags.items()}
+    asked |= {name: parse(name, text) for name, text in [*assignments(sets).items(), *flags.items()]}
     return tables(asked, protocol)
 
 
 def child(parent: Run, flags: Mapping[str, str], sets: Sequence[str] = ()) -> Run:
     """The run that is pruned from `parent` with these words, and else as it or, first pruned, as the default.
 
-    Raises ValueError for words that make another data set, model or seed, or a run whose masks come from
+    Raises UsageError for words that make another data set, model or seed, or a run whose masks come from
     elsewhere.
     """
-    asked = {name: parse(name, text) for name, text in [*map(assignment, sets), *flags.items()]}
+    asked = {name: parse(name, text) for name, text in [*assignments(sets).items(), *flags.items()]}
     if several := [name for name, values in asked.items() if len(values) > 1]:
-        raise ValueError(f"prune makes one run, and {several[0]} has several values")
+        raise UsageError(f"prune makes one run, and {several[0]} has several values")
     default = tables({"dataset": [parent.dataset], "model": [parent.model]})[0]
     usual = {name: default[name][0] for name in BRANCH if name in default} if parent.level == 0 else {}
     fields = to_dict(parent) | usual | {name: values[0] for name, values in asked.items()}
@@ -76,7 +75,7 @@ def child(parent: Run, flags: Mapping[str, str], sets: Sequence[str] = ()) -> Ru
     source = masks_of(run).run
     if source != parent:
         wrong = [name for name in FIELDS if getattr(source, name) != getattr(parent, name)]
-        raise ValueError(
+        raise UsageError(
             f"such a run is pruned from another parent, with {_pairs(source, wrong)}, "
             f"and this one has {_pairs(parent, wrong)}"
         )
@@ -114,18 +113,18 @@ def tables(asked: Table, protocol: str = "paper") -> list[Table]:
 
 
 def _chosen(table: Table, usual: Axis) -> Table:
-    """`table`, and where its levels are "auto", up to which: the last of the `usual` ones. Raises ValueError."""
+    """`table`, and where its levels are "auto", up to which: the last of the `usual` ones. Raises UsageError."""
     if not any(str(level).startswith(AUTO) for level in table["level"]):
         return table
     if table["level"] == [AUTO]:
         table = table | {"level": [f"{AUTO}:last={max(map(int, map(str, usual)))}"]}
     last, chains = last_level(table), prod(len(table.get(name, [0])) for name in ("seed", *SUBSEEDS))
     if last is None or len(table["level"]) > 1:
-        raise ValueError(f"level takes auto, auto:last=32 or numbers, got {', '.join(map(str, table['level']))}")
+        raise UsageError(f"level takes auto, auto:last=32 or numbers, got {', '.join(map(str, table['level']))}")
     if not LEAST_LEVELS <= last <= 1000:
-        raise ValueError(f"levels auto are chosen up to level {LEAST_LEVELS} to 1000, got {last}")
+        raise UsageError(f"levels auto are chosen up to level {LEAST_LEVELS} to 1000, got {last}")
     if chains < LEAST_SEEDS and "iterative" in table.get("pruning", [Run.pruning]):
-        raise ValueError(
+        raise UsageError(
             f"levels auto of iterative pruning take {LEAST_SEEDS} seeds or more, got {chains}: "
             "take more (--seeds 0-4), or --pruning one-shot"
         )
@@ -133,17 +132,23 @@ def _chosen(table: Table, usual: Axis) -> Table:
 
 
 def from_toml(path: Path) -> Table:
-    """The axes of a sweep's TOML file. Raises ValueError naming the file, OSError where it cannot be read."""
+    """The axes of a sweep's TOML file. Raises UsageError naming the file, OSError where it cannot be read."""
     try:
-        return _axes(tomllib.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        written = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows put a byte order mark first
+    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
+        raise UsageError(f"{path}: {error}") from None
+    try:
+        return _axes(written)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from None
 
 
 def _axes(table: Mapping[str, Any]) -> Table:
     axes: Table = {}
     for word, value in table.items():
         name, axis = field_named(word), []
+        if name in axes:
+            raise UsageError(f"{name} is given twice, the second time as {word}: say it once, several values as a list")
         for each in value if isinstance(value, list) else [value]:
             # A word of a field of numbers is read as on the command line: "0-4", "80/120".
             read = (
@@ -151,13 +156,13 @@ def _axes(table: Mapping[str, Any]) -> Table:
             )
             axis += read
         if not axis:
-            raise ValueError(f"{name} is an empty list")
+            raise UsageError(f"{name} is an empty list")
         axes[name] = axis
     return axes
 
 
 def field_named(word: str) -> str:
-    """The field that a key means: with hyphens or underscores, levels and seeds too. Raises ValueError."""
+    """The field that a key means: with hyphens or underscores, levels and seeds too. Raises UsageError."""
     name = word.strip().replace("-", "_")
     name = PLURALS.get(name, name)
     if name not in FIELDS:
@@ -166,17 +171,27 @@ def field_named(word: str) -> str:
 
 
 def assignment(text: str) -> tuple[str, str]:
-    """The field and the text of "field=text", as --set and --where take it. Raises ValueError."""
+    """The field and the text of "field=text", as --set and --where take it. Raises UsageError."""
     word, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"{text!r} is not key=value")
+        raise UsageError(f"{text!r} is not key=value")
     return field_named(word), value
+
+
+def assignments(words: Sequence[str]) -> dict[str, str]:
+    """Field -> text of all `--set` words of a command. Raises UsageError for a field that is given twice."""
+    texts: dict[str, str] = {}
+    for name, text in map(assignment, words):
+        if name in texts:
+            raise UsageError(f"--set gives {name} twice, {texts[name]} and {text}: say it once, as a list for both")
+        texts[name] = text
+    return texts
 
 
 def parse(name: str, text: str) -> Axis:
     """The values of field `name` in a word: the comma separates them, and "0-4" is a range of whole numbers.
 
-    Raises ValueError where one cannot be read or is outside the field's range.
+    Raises UsageError where one cannot be read or is outside the field's range.
     """
     kind: type[str | int | float] = KINDS[name]
     values: Axis = []
@@ -186,11 +201,11 @@ def parse(name: str, text: str) -> Axis:
             values.append(piece)
             continue
         if not piece:
-            raise ValueError(f"{name} has an empty value in {text!r}")
+            raise UsageError(f"{name} has an empty value in {text!r}")
         if kind is int and (found := re.fullmatch(r"(\d+)-(\d+)", piece)):
             first, last = map(int, found.groups())
             if not first <= last < first + MOST_RUNS:
-                raise ValueError(f"{name} {piece!r} is not a range of at most {MOST_RUNS} rising numbers")
+                raise UsageError(f"{name} {piece!r} is not a range of at most {MOST_RUNS} rising numbers")
             values += [checked(FIELDS[name], value) for value in range(first, last + 1)]
             continue
         try:
@@ -198,6 +213,6 @@ def parse(name: str, text: str) -> Axis:
         except ValueError:
             noun = "whole numbers, such as 3 or 0-4" if kind is int else "numbers"
             noun += f", or {AUTO}" if name == "level" else ""
-            raise ValueError(f"{name} takes {noun}, got {piece!r}") from None
+            raise UsageError(f"{name} takes {noun}, got {piece!r}") from None
         values.append(checked(FIELDS[name], value))
     return list(dict.fromkeys(values))

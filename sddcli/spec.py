@@ -14,7 +14,7 @@ from typing import Any
 
 from sddcli.core.retraining import PRUNINGS, RETRAININGS, REWINDING, masks_of, origin, rewind_point, start_of
 from sddcli.core.schedules import milestones
-from sddcli.core.words import pick, unknown
+from sddcli.core.words import UsageError, pick, unknown
 
 Value = str | int | float | None
 MOST_RUNS = 1_000_000
@@ -36,7 +36,7 @@ class Run:
 
     Frozen plain data. Defaults never change meaning, so old manifests stay true; what a data set prefers is
     resolved before the Run is made. Equal things are one Run: what cannot matter is set to its default here.
-    Raises ValueError for a value outside its range or a pruned run without its criterion.
+    Raises UsageError for a value outside its range or a pruned run without its criterion.
     """
 
     dataset: str = _option("Data set; folder:PATH for your own images", table="datasets.load.DATASETS")
@@ -91,7 +91,7 @@ class Run:
         if self.level == 0:
             canonical |= {name: getattr(Run, name) for name in BRANCH}
         elif not (self.criterion and self.retraining and self.rate):
-            raise ValueError(f"level {self.level} needs a criterion, a retraining and a rate above 0")
+            raise UsageError(f"level {self.level} needs a criterion, a retraining and a rate above 0")
         else:
             pick("retraining", self.retraining, RETRAININGS)
             point, unit = rewind_point(self.rewind)
@@ -146,27 +146,27 @@ KINDS = {name: {"str": str, "int": int, "float": float}[str(f.type).split(" ")[0
 
 
 def checked(f: Field[Any], value: Any) -> Value:
-    """`value` in the type and range of field `f`. Raises ValueError that names both."""
+    """`value` in the type and range of field `f`. Raises UsageError that names both."""
     if value is None and f.default is None:
         return None
     kind: type[Any] = KINDS[f.name]
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
         noun = {str: "a word", int: "a whole number", float: "a number"}[kind]
-        raise ValueError(f"{f.name} takes {noun}, got {value!r}")
+        raise UsageError(f"{f.name} takes {noun}, got {value!r}")
     within = f.metadata["within"]
     if not within:
         return str(value)
     if isinstance(value, int) and abs(value) > 10**300:  # larger than any float
-        raise ValueError(f"{f.name} is outside {within}")
+        raise UsageError(f"{f.name} is outside {within}")
     low, high = (float(end) for end in within[1:-1].split(", "))
     if not (low < value < high or (value == low and "[" in within) or (value == high and "]" in within)):
-        raise ValueError(f"{f.name} {value} is outside {within}")
+        raise UsageError(f"{f.name} {value} is outside {within}")
     number: float = kind(value) + 0  # -0.0 becomes 0.0
     return number
 
 
 def from_dict(values: Mapping[str, Any]) -> Run:
-    """The Run of a manifest. Raises ValueError for fields that this version does not know."""
+    """The Run of a manifest. Raises UsageError for fields that this version does not know."""
     for name in values:
         if name not in FIELDS:
             raise unknown("field of a run", name, FIELDS)
@@ -181,14 +181,14 @@ def to_dict(run: Run) -> dict[str, Value]:
 def unfold(table: Mapping[str, Value | Sequence[Value]]) -> tuple[Run, ...]:
     """All runs of a table: a list is an axis, and the runs are the product of the axes, each once.
 
-    Raises ValueError for an unknown field, a value out of range, or more than a million runs.
+    Raises UsageError for an unknown field, a value out of range, or more than a million runs.
     """
     for name in table:
         if name not in FIELDS:
             raise unknown("field", name, FIELDS)
     axes = [_axis(values) for values in table.values()]
     if (size := prod(len(axis) for axis in axes)) > MOST_RUNS:
-        raise ValueError(f"{size} runs are more than {MOST_RUNS}: split the sweep")
+        raise UsageError(f"{size} runs are more than {MOST_RUNS}: split the sweep")
     return tuple(dict.fromkeys(Run(**dict(zip(table, point, strict=True))) for point in product(*axes)))
 
 

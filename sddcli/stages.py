@@ -23,7 +23,7 @@ from sddcli.core.precisions import PRECISIONS
 from sddcli.core.retraining import origin, rewind_steps
 from sddcli.core.schedules import piecewise
 from sddcli.core.types import Begun, Data, Examples, Forward, Net, Slopes, State, Tensors, Trained, Write
-from sddcli.core.words import pick
+from sddcli.core.words import UsageError, pick
 from sddcli.spec import Run
 
 WORDS: dict[str, Mapping[str, Callable[..., Any]]] = {
@@ -58,7 +58,7 @@ def model_of(run: Run, data: Data) -> Model:
 
 
 def check(run: Run, data: Data) -> None:
-    """Raises ValueError where a word of `run` is in no table, or what it asks for leaves nothing to train."""
+    """Raises UsageError where a word of `run` is in no table, or what it asks for leaves nothing to train."""
     for field, table in WORDS.items():
         pick(field, getattr(run, field), table)
     augmentation(run, data)
@@ -70,7 +70,7 @@ def check(run: Run, data: Data) -> None:
         if not all(counts(run, model).values()):
             last = next(k for k in range(run.level) if not all(counts(replace(run, level=k + 1), model).values()))
             whose = "a layer" if run.scope == "layer" else f"{model.size} weights"
-            raise ValueError(f"level {run.level} leaves none of {whose}; the last possible is {last}")
+            raise UsageError(f"level {run.level} leaves none of {whose}; the last possible is {last}")
 
 
 def noisy_labels(run: Run, data: Data) -> Tensor:
@@ -92,10 +92,10 @@ def _noisy(run: Run, data: Data, examples: Examples, *names: str) -> Tensor:
 
 
 def augmentation(run: Run, data: Data) -> Augmentation | None:
-    """What is done to each training image before each step. Raises ValueError where data are no images in bytes."""
+    """What is done to each training image before each step. Raises UsageError where data are no images in bytes."""
     found = pick("augment", run.augment, AUGMENTATIONS)()
     if found and not data.mean:
-        raise ValueError(f"augment {run.augment!r} is for images that are held as bytes, and {run.dataset} is not")
+        raise UsageError(f"augment {run.augment!r} is for images that are held as bytes, and {run.dataset} is not")
     return found
 
 
@@ -191,7 +191,7 @@ def _gradients(
 def schedule(run: Run, n: int) -> tuple[list[float], int]:
     """The learning rate of each step on n examples, and the step that training starts at.
 
-    Raises ValueError where the run would be rewound to its end or beyond.
+    Raises UsageError where the run would be rewound to its end or beyond.
     """
     steps = -(-n // run.batch_size)
     rates = piecewise(run.lr, run.milestones, run.gamma, run.epochs, steps)
@@ -202,7 +202,7 @@ def schedule(run: Run, n: int) -> tuple[list[float], int]:
         return [origin(run).lr or rates[-1]] * len(rates), 0
     first = rewind_steps(run.rewind, steps)
     if first >= len(rates):
-        raise ValueError(f"rewind {run.rewind} is not before the end of training, step {len(rates)}")
+        raise UsageError(f"rewind {run.rewind} is not before the end of training, step {len(rates)}")
     return rates, first if kind == "rewound" else 0
 
 

@@ -30,6 +30,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sddcli.core.words import UsageError
 from sddcli.packing import pack, pack_fitted, pack_masks, unpack, unpack_fitted, unpack_masks
 from sddcli.pairs import Pair
 from sddcli.spec import Run, from_dict, to_dict
@@ -542,6 +543,15 @@ def _folders(path: str) -> list[str]:
     with suppress(OSError), os.scandir(path) as entries:
         return sorted(entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir())
     return []
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something failed, in one line: our own words as they are, anything else as the bug that it may be."""
+    line = " ".join(str(error).split())
+    if isinstance(error, (StoreError, UsageError)):
+        return line
+    told = f"{type(error).__name__}: {line}" if line else type(error).__name__
+    return told if isinstance(error, (OSError, MemoryError)) else f"{told} (unexpected: it may be a bug in sdd)"
 
 
 def stem_of(word: str) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t
 
+from sddcli.core.words import UsageError
 from sddcli.index import METRICS, Index
 from sddcli.spec import FIELDS, KINDS, SUBSEEDS, Run, Value
 from sddcli.store import Store, StoreError, stem_of, write
@@ -118,12 +119,12 @@ def grown(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def select(frame: pd.DataFrame, where: Mapping[str, Sequence[Value]]) -> pd.DataFrame:
-    """The rows whose fields have one of the given values. Raises ValueError where none is left."""
+    """The rows whose fields have one of the given values. Raises UsageError where none is left."""
     for name, values in where.items():
         known = sorted(frame[name].unique())
         frame = frame[frame[name].isin(list(values))]
         if frame.empty:
-            raise ValueError(f"no run has {name} {_listed(values)}; there is {_listed(known)}")
+            raise UsageError(f"no run has {name} {_listed(values)}; there is {_listed(known)}")
     return frame
 
 

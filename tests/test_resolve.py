@@ -1,13 +1,14 @@
 """Resolve: precedence, ranges and lists, errors of one line."""
 
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sddcli.core.words import unknown
-from sddcli.resolve import assignment, parse, plan, runs
+from sddcli.core.words import UsageError, unknown
+from sddcli.resolve import PLURALS, assignment, parse, plan, runs
 from sddcli.spec import FIELDS, KINDS, Run
 
 
@@ -42,6 +43,26 @@ def test_toml_takes_the_names_and_ranges_of_the_command_line(tmp_path: Path) -> 
     toml = write(tmp_path, 'levels = ["0-2", 5]\nseeds = 1\nbatch-size = 32\n')
     found = runs({}, [], toml)
     assert {run.level for run in found} == {0, 1, 2, 5} and {(run.seed, run.batch_size) for run in found} == {(1, 32)}
+
+
+def test_a_byte_order_mark_is_no_part_of_toml(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.toml"
+    path.write_bytes(b'\xef\xbb\xbfnoise = 0.1\r\nseeds = "0-1"\r\nlevel = 0\r\n')
+    assert [(run.noise, run.seed) for run in runs({}, [], path)] == [(0.1, 0), (0.1, 1)]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_field_given_twice_in_one_source_is_refused(tmp_path: Path, name: str) -> None:
+    """Under any two of its spellings, in a file and in --set; one source still overrides the other."""
+    hyphens = name.replace("_", "-")
+    spellings = [name, *({hyphens} - {name}), *(plural for plural, field in PLURALS.items() if field == name)]
+    value = '"a"' if KINDS[name] is str else "1"
+    for first, second in combinations(spellings, 2):
+        with pytest.raises(UsageError, match=f"{name} is given twice, the second time as {second}"):
+            plan({}, [], write(tmp_path, f"{first} = {value}\n{second} = {value}\n"))
+    for second in spellings:
+        with pytest.raises(UsageError, match=f"--set gives {name} twice"):
+            plan({}, [f"{name}=1", f"{second}=2"])
 
 
 def test_ranges_and_lists() -> None:

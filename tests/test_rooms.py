@@ -17,7 +17,7 @@ MAY = {
     "events": {"spec"},
     "pairs": {"spec", "core.retraining"},
     "packing": {"core.types"},
-    "store": {"packing", "pairs", "spec", "core.types"},
+    "store": {"packing", "pairs", "spec", "core.types", "core.words"},
     "datasets": {"core", "datasets"},
     "stages": {"core", "spec"},
     "analyses": {"core"},  # analyses/curves look at whole curves, numbers only; analyses/pairs at two networks
@@ -34,7 +34,7 @@ MAY = {
         "launchers",
     },
     "index": {"store", "spec"},
-    "table": {"index", "store", "spec"},
+    "table": {"index", "store", "spec", "core.words"},
     "plots": {"plots.style"},
     "resolve": {"spec", "core.words", "core.retraining"},
     "cli": {"resolve", "launchers", "table", "plots", "store", "pairs", "events", "spec", "core.words", "cli"},
@@ -100,6 +100,20 @@ def test_core_is_pure(path: Path) -> None:
 def test_words_load_no_heavy_library(module: str) -> None:
     code = f"import sys, sddcli.{module}; print([m for m in ('torch', 'pandas', 'sklearn') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_what_the_user_caused_is_no_plain_value_error(path: Path) -> None:
+    """Exit code 2 is for `core.words.UsageError`; a ValueError is a bug, but where the same function catches it."""
+    tree = ast.parse(path.read_text())
+    tried = [each for block in ast.walk(tree) if isinstance(block, ast.Try) for each in block.body]
+    caught = {id(node) for each in tried for node in ast.walk(each)}
+    plain = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Raise) and id(node) not in caught and "ValueError(" in ast.unparse(node)
+    ]
+    assert not plain or module_of(path) == "core.masks", f"lines {plain}: raise UsageError, if the user caused it"
 
 
 def test_the_package_itself_loads_nothing() -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sddcli.core.evaluate import logits
 from sddcli.core.types import Found, Subject
+from sddcli.core.words import UsageError
 
 
 def measure(subject: Subject, *, bins: int = 15) -> Found:
@@ -20,7 +21,7 @@ def measure(subject: Subject, *, bins: int = 15) -> Found:
     diagram, of each bin of the test set the mean confidence and accuracy, and how many examples are in it.
     """
     if bins < 1:
-        raise ValueError(f"calibration needs at least one bin, got bins={bins}")
+        raise UsageError(f"calibration needs at least one bin, got bins={bins}")
     weights = {name: w.unsqueeze(0) for name, w in subject.net.final.items()}
     train, test = subject.data.train, subject.data.test
     said = logits(subject.forward, weights, test.x).double()

@@ -10,6 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from sddcli.core.evaluate import chunk
 from sddcli.core.types import Found, Subject, Tensors
+from sddcli.core.words import UsageError
 
 RELUS = (F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 UNKNOWN = float("nan")
@@ -28,7 +29,7 @@ def measure(subject: Subject) -> Found:
     """
     net, active = subject.net, _active(subject)
     if not active:
-        raise ValueError("complexity counts active ReLUs, and this network has none")
+        raise UsageError("complexity counts active ReLUs, and this network has none")
     layers = [name for name, w in subject.net.final.items() if w.dim() > 1]
     layers += [name for name in active if name not in layers]
     ranks = {name: effective_rank(net.final[name].flatten(1)) for name in layers if name in net.final}

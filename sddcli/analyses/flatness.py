@@ -8,6 +8,7 @@ import torch
 
 from sddcli.core.evaluate import answers
 from sddcli.core.types import Found, Subject, Tensors, Trained
+from sddcli.core.words import UsageError
 
 Place = tuple[float, ...]
 """How many steps from the network along each direction."""
@@ -26,7 +27,7 @@ def measure(
     """
     count, size = (2, plane) if plane else (directions, points)
     if count < 1 or size < 3 or size % 2 == 0 or not reach > 0:
-        raise ValueError("flatness takes directions from 1, odd numbers of points from 3, and a reach above 0")
+        raise UsageError("flatness takes directions from 1, odd numbers of points from 3, and a reach above 0")
     ways = [direction(subject.net, subject.stream, k, bool(masked)) for k in range(count)]
     axis = [reach * k / (size // 2) for k in range(-(size // 2), size // 2 + 1)]
     lines = {(step, 0.0): [_along(k, step, count) for k in range(count)] for step in axis}

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sddcli.core.types import Found, Record, Subject
+from sddcli.core.words import UsageError
 
 
 def measure(subject: Subject, *, evaluations: int = 1) -> Found:
@@ -17,13 +18,13 @@ def measure(subject: Subject, *, evaluations: int = 1) -> Found:
     `unfitted_since_dense`: the share that the dense network fits at its end and this one does not;
     `fitted_since_dense`: the other way round. Rows: for each true class, how many of its labels are clean and wrong,
     and the share of both that is fitted, after the last of so many evaluations, spread over training.
-    Raises ValueError where nothing was recorded.
+    Raises UsageError where nothing was recorded.
     """
     record, dense, truth = subject.record(), subject.dense(), subject.data.train.y
     if record is None or dense is None:
-        raise ValueError("its training or its dense network's was not recorded: made by an older sdd, or too large")
+        raise UsageError("its training or its dense network's was not recorded: made by an older sdd, or too large")
     if not 1 <= evaluations <= len(record.epochs):
-        raise ValueError(f"memorization needs 1 to {len(record.epochs)} evaluations, got {evaluations}")
+        raise UsageError(f"memorization needs 1 to {len(record.epochs)} evaluations, got {evaluations}")
     parts = {"clean": subject.labels == truth, "wrong": subject.labels != truth}
     of_examples = _of_examples(record, dense)
     values = {

@@ -11,7 +11,7 @@ from sddcli.core import curvature
 from sddcli.core.curvature import Loss, Ritz
 from sddcli.core.seeds import stream
 from sddcli.core.types import Found, Subject, Tensors, learned
-from sddcli.core.words import unknown
+from sddcli.core.words import UsageError, unknown
 
 ROOM = 2**17
 """The most numbers of inputs that are differentiated twice at once: the graph of those is held."""
@@ -46,7 +46,7 @@ def measure(
     if directions not in ("unmasked", "all"):
         raise unknown("directions", directions, ("unmasked", "all"))
     if min(examples, top, steps, starts, probes - 1) < 1 or starts > probes:
-        raise ValueError("sharpness takes examples, top, steps and starts from 1, and probes from 2 and from starts")
+        raise UsageError("sharpness takes examples, top, steps and starts from 1, and probes from 2 and from starts")
     at, ways, losses = subject.net.final, _directions(subject, directions), _losses(subject, examples)
     signs = _signs(subject, probes, len(curvature.vector(at, ways)))
     operator = curvature.hessian(losses, at, ways)

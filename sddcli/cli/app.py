@@ -11,8 +11,11 @@ from sddcli.cli.inspection import gc, list_runs, logs, status, verify
 from sddcli.cli.making import prune, retrain, sweep, train_dense
 from sddcli.cli.reporting import report
 from sddcli.cli.seeing import analyze, plot
+from sddcli.core.words import UsageError
 from sddcli.launchers import machine
 from sddcli.store import StoreError
+
+REPORT = "please report it to sdd's maintainers, with what the same command prints with --debug"
 
 app = typer.Typer(name="sdd", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -74,10 +77,10 @@ def _explained(error: BaseException) -> tuple[int, str]:
     line = " ".join(str(error).split())
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         return 130, "interrupted"
-    if isinstance(error, ValueError):
+    if isinstance(error, UsageError):
         return 2, line
     if isinstance(error, StoreError):
         return 4, line
     if isinstance(error, OSError):
         return 4, f"{error.filename}: {error.strerror}" if error.filename else line
-    return 1, f"{type(error).__name__}: {line}; this is a bug: please report it with the output of --debug"
+    return 1, f"{type(error).__name__}: {line}; this is a bug in sdd, not in what you wrote: {REPORT}"

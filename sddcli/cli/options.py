@@ -77,7 +77,7 @@ def data_in(folder: Path | None) -> None:
 
 
 def where_of(words: list[str]) -> dict[str, list[Value]]:
-    """Field -> the values that --where asks for. Raises ValueError for unknown fields and unreadable values."""
+    """Field -> the values that --where asks for. Raises UsageError for unknown fields and unreadable values."""
     asked: dict[str, list[Value]] = {}
     for name, text in map(assignment, words):
         asked.setdefault(name, []).extend(parse(name, text))

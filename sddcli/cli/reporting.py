@@ -17,6 +17,7 @@ from sddcli.cli.options import DEFAULT_RUNS, Debug, Where, members, where_of
 from sddcli.cli.page import Html, Section, tag
 from sddcli.cli.progress import spoken_time
 from sddcli.cli.seeing import drawn, module_of, summarized
+from sddcli.core.words import UsageError
 from sddcli.spec import Run, with_parents
 from sddcli.store import Store, StoreError
 
@@ -48,7 +49,7 @@ def report(
     Example: sdd report runs/ -o report.html
     """
     if output.suffix != ".html":
-        raise ValueError(f"cannot write {output}: a report ends in .html")
+        raise UsageError(f"cannot write {output}: a report ends in .html")
     from sddcli import table
     from sddcli.store import write
 
@@ -129,7 +130,7 @@ def _figures(root: Path, frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iter
             continue
         try:
             picture = style.rendered(drawn(root, frame, summary, name), ".svg", evidence)
-        except (StoreError, ValueError) as error:  # it says what it lacks, and what makes that
+        except (StoreError, UsageError) as error:  # it says what it lacks, and what makes that
             missing.append(f"{name}: {error}")
             continue
         about, lines = (getdoc(module) or "").split("\n")[0], (getdoc(module.draw) or "").split("\n\n")[1:]

@@ -27,7 +27,7 @@ from sddcli.cli.options import (
     names_in,
     where_of,
 )
-from sddcli.core.words import unknown
+from sddcli.core.words import UsageError, unknown
 from sddcli.events import Failed
 from sddcli.pairs import Pair, natural
 from sddcli.spec import FIELDS, Run
@@ -80,7 +80,7 @@ def analyze(
             raise unknown("measure", word, MEASURES)
     of = {folder: [word for word in words if MEASURES[word.split(":")[0]] == folder] for folder in FOLDERS}
     if (pairs or between) and not of["analyses/pairs"]:
-        raise ValueError(f"--pairs and --between are for {', '.join(members('analyses/pairs'))}")
+        raise UsageError(f"--pairs and --between are for {', '.join(members('analyses/pairs'))}")
     from sddcli import table
     from sddcli.launchers import looking
 
@@ -97,7 +97,7 @@ def analyze(
     shown = {word: _found(store, frame, word, compared) for word in words}
     shown = {word: values for word, values in shown.items() if not values.empty}
     if of["analyses/sizes"] == words and not shown:
-        raise ValueError(f"{words[0]} takes runs that differ in train_size: sdd sweep --train-size 400,800,0")
+        raise UsageError(f"{words[0]} takes runs that differ in train_size: sdd sweep --train-size 400,800,0")
     if as_json:
         found = {word: json.loads(values.to_json(orient="records")) for word, values in shown.items()}
         print(json.dumps(found if len(words) > 1 else found.get(words[0], []), indent=1))
@@ -111,13 +111,13 @@ def analyze(
 def _between(folders: list[Path]) -> tuple[Store, list[Pair]]:
     """The store of two runs' folders, and their pair."""
     if len(folders) != 2:
-        raise ValueError(f"--between is said twice, once for each of two runs, and here {len(folders)} times")
+        raise UsageError(f"--between is said twice, once for each of two runs, and here {len(folders)} times")
     (store, a), (other, b) = map(Store.holding, folders)
     if store.root.resolve() != other.root.resolve():
-        raise ValueError(f"two runs of one folder can be compared, and these are in {store.root} and {other.root}")
+        raise UsageError(f"two runs of one folder can be compared, and these are in {store.root} and {other.root}")
     for run in (a, b):
         if not store.finished(run):
-            raise ValueError(f"{store.folder(run)} is not finished; first: sdd retrain {store.folder(run)}")
+            raise UsageError(f"{store.folder(run)} is not finished; first: sdd retrain {store.folder(run)}")
     return store, [Pair(a, b)]
 
 
@@ -125,7 +125,7 @@ def _natural(finished: list[Run], kind: str) -> list[Pair]:
     if kind and kind not in PAIR_KINDS:
         raise unknown("kind of pairs", kind, PAIR_KINDS)
     if not (found := natural(finished, kind)):
-        raise ValueError(f"no two of these runs are a pair of {kind or 'levels'}; any two: --between RUN --between RUN")
+        raise UsageError(f"no two of these runs are a pair of {kind or 'levels'}; any two: --between RUN --between RUN")
     return found
 
 
@@ -242,7 +242,7 @@ def plot(
         raise unknown("axis", x, X_AXES)
     path = output or Path(f"{stem_of(figure)}.png")
     if path.suffix not in (".png", ".pdf", ".svg"):
-        raise ValueError(f"cannot draw {path}: a figure ends in .png, .pdf or .svg")
+        raise UsageError(f"cannot draw {path}: a figure ends in .png, .pdf or .svg")
     from sddcli import table
     from sddcli.launchers import machine
     from sddcli.plots import style
@@ -279,7 +279,7 @@ def drawn(runs: Path, frame: "pd.DataFrame", summary: "pd.DataFrame", figure: st
     module = module_of(figure)
     missing = [name for name in module.NEEDS if name not in summary]
     if missing and figure.split(":")[0] in members("analyses/sizes"):
-        raise ValueError(f"{runs} cannot be drawn so: it takes runs that differ in train_size")
+        raise UsageError(f"{runs} cannot be drawn so: it takes runs that differ in train_size")
     if missing:
         raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {figure} {runs}")
     rows = (table.details(runs, figure, frame, module.KEYS),) if hasattr(module, "KEYS") else ()

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sddcli.core.words import UsageError
+
 Size = tuple[int, int]
 TRIES, RATIOS = 10, (3 / 4, 4 / 3)
 
@@ -68,10 +70,10 @@ def resized_crop_flip(*, smallest: float = 0.08) -> Augmentation:
     """A random part of the image, `smallest` to all of its area, brought to size, flipped half of the time.
 
     As torchvision's RandomResizedCrop and RandomHorizontalFlip (He et al. 2022, for Tiny ImageNet): ratios of width to
-    height of 3/4 to 4/3, bilinear with antialiasing, rounded to bytes. Raises ValueError for a share not in (0, 1].
+    height of 3/4 to 4/3, bilinear with antialiasing, rounded to bytes. Raises UsageError for a share not in (0, 1].
     """
     if not 0 < smallest <= 1:
-        raise ValueError(f"smallest is a share of the image's area, above 0 and up to 1, not {smallest}")
+        raise UsageError(f"smallest is a share of the image's area, above 0 and up to 1, not {smallest}")
 
     def draw(n: int, size: Size, generator: np.random.Generator) -> NDArray[np.int64]:
         height, width = size

@@ -64,7 +64,7 @@ INITS: dict[str, Init] = {"kaiming": kaiming, "glorot": glorot}
 def fresh(model: Model, init: str, seed: int, *names: str | int) -> Tensors:
     """New weights of one model, (*shape); BatchNorm statistics are mean 0, variance 1.
 
-    Each parameter has a stream of its own, named by `names` and its own name. Raises ValueError for an
+    Each parameter has a stream of its own, named by `names` and its own name. Raises UsageError for an
     unknown init.
     """
     found = pick("init", init, INITS)(model.shapes, lambda name: stream(seed, "init", *names, name))

@@ -5,6 +5,7 @@ from math import floor
 import torch
 
 from sddcli.core.types import Tensors
+from sddcli.core.words import UsageError
 
 
 def kept(size: int, rate: float, level: int, spared: int = 0) -> int:
@@ -25,12 +26,12 @@ def keep(scores: Tensors, masks: Tensors, count: int) -> Tensors:
     """The `count` highest-scored weights among those still alive, ranked globally across all layers.
 
     scores, masks: (*shape) of one model. Returns masks nested in the old ones.
-    Raises ValueError where a score is NaN or fewer than `count` weights are alive.
+    Raises UsageError where a score is NaN: the network has diverged.
     """
     alive = torch.cat([masks[name].flatten() for name in scores])
     flat = torch.cat([score.flatten() for score in scores.values()]).double()
     if flat.isnan().any():
-        raise ValueError("the criterion's scores are not numbers: the network it ranks has diverged")
+        raise UsageError("the criterion's scores are not numbers: the network it ranks has diverged")
     if count > alive.sum():
         raise ValueError(f"cannot keep {count} weights of {int(alive.sum())}")
     # Only the living are ranked, and ties go to the lower index, so the count is exact.

@@ -14,11 +14,11 @@ from torch.func import functional_call
 
 from sddcli.core import dense
 from sddcli.core.types import STATISTICS, Forward, Slopes, Tensors
-from sddcli.core.words import pick
+from sddcli.core.words import UsageError, pick
 
 Shape = tuple[int, ...]
 Architecture = Callable[[Shape, int], "Model"]
-"""(shape of an example, number of classes) -> the network for it. Raises ValueError for a shape it cannot take."""
+"""(shape of an example, number of classes) -> the network for it. Raises UsageError for a shape it cannot take."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ def lenet_300_100(features: Shape, classes: int) -> Model:
 def of_module(build: Callable[[], nn.Module], features: Shape, spared: Sequence[str] = ()) -> Model:
     """The network that a module is: its weights by their names in it, prunable those with a fan-in.
 
-    spared: names that are not. Raises ValueError where the module cannot take an example of shape `features`.
+    spared: names that are not. Raises UsageError where the module cannot take an example of shape `features`.
     """
     with torch.device("meta"):  # the weights of M models stand in for its own
         module = build().eval()
         try:
             module(torch.empty(1, *features))
         except (RuntimeError, ValueError):
-            raise ValueError(f"this network cannot take inputs of shape {tuple(features)}") from None
+            raise UsageError(f"this network cannot take inputs of shape {tuple(features)}") from None
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.num_batches_tracked = None  # counts steps for an average over all of them, which nobody asks for
@@ -200,7 +200,7 @@ def _classifier(features: nn.Module, hidden: nn.Module, n_in: int, classes: int)
 
 def _image(features: Shape) -> int:
     if len(features) != 3:
-        raise ValueError(f"a convolutional network takes images (channels, height, width), not {tuple(features)}")
+        raise UsageError(f"a convolutional network takes images (channels, height, width), not {tuple(features)}")
     return features[0]
 
 
@@ -222,7 +222,7 @@ MODELS: dict[str, Architecture] = {
 def architecture(word: str, features: Shape, classes: int) -> Model:
     """The network that a word of MODELS means, or lenet-H-H, fully connected layers of any widths.
 
-    Raises ValueError for an unknown word, or inputs that it cannot take.
+    Raises UsageError for an unknown word, or inputs that it cannot take.
     """
     if re.fullmatch(r"lenet(-[1-9]\d{0,5})+", word):
         return mlp(tuple(int(width) for width in word.split("-")[1:]), features, classes)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sddcli.core.words import unknown
+from sddcli.core.words import UsageError, unknown
 
 Labels = NDArray[np.int64]
 
@@ -52,13 +52,13 @@ def asymmetric(
 
     labels: (N,). Returns (N,); exact per affected class, so less than `rate` of all labels are wrong.
     map=blocks takes what the published code takes on CIFAR-100: the next class within blocks of five
-    consecutive indices, which are not the superclasses. Raises ValueError where no similar classes are known.
+    consecutive indices, which are not the superclasses. Raises UsageError where no similar classes are known.
     """
     if map not in ("similar", "blocks"):
         raise unknown("map of asymmetric noise", map, ("similar", "blocks"))
     similar = classes.similar if map == "similar" else _cycles([i // 5 for i in range(classes.number)])
     if not similar:
-        raise ValueError("asymmetric noise needs to know which classes are similar, and this data set does not say")
+        raise UsageError("asymmetric noise needs to know which classes are similar, and this data set does not say")
     noisy = labels.copy()
     for label, other in enumerate(similar):
         if label != other:

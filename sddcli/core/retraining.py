@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from sddcli.core.words import pick, unknown
+from sddcli.core.words import UsageError, pick, unknown
 
 if TYPE_CHECKING:
     from sddcli.spec import Run
@@ -95,7 +95,7 @@ REWINDING = ("lottery", "lr-rewind", "reinit", "redense")
 
 
 def origin(run: Run) -> Origin:
-    """What `run`'s retraining decides. Raises ValueError for an unknown one."""
+    """What `run`'s retraining decides. Raises UsageError for an unknown one."""
     return pick("retraining", run.retraining, RETRAININGS)(run)
 
 
@@ -110,10 +110,10 @@ def start_of(run: Run) -> Start:
 
 
 def rewind_point(text: str) -> tuple[int, Literal["it", "ep"]]:
-    """The steps or epochs that "1000it" or "5ep" means. Raises ValueError."""
+    """The steps or epochs that "1000it" or "5ep" means. Raises UsageError."""
     found = re.fullmatch(r"(\d{1,9})(it|ep)", text)
     if not found:
-        raise ValueError(f"rewind takes steps or epochs, such as 1000it or 5ep, got {text!r}")
+        raise UsageError(f"rewind takes steps or epochs, such as 1000it or 5ep, got {text!r}")
     return int(found[1]), "it" if found[2] == "it" else "ep"
 
 

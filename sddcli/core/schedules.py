@@ -3,11 +3,13 @@
 from bisect import bisect_right
 from math import inf
 
+from sddcli.core.words import UsageError
+
 
 def milestones(text: str) -> tuple[float, ...]:
     """The drops that "80/120" (epochs) or "0.5/0.75" (shares of the length, below 1) means; "" is none.
 
-    Raises ValueError unless they are positive and increase.
+    Raises UsageError unless they are positive and increase.
     """
     try:
         drops = [float(piece) for piece in text.split("/")] if text else []
@@ -15,7 +17,7 @@ def milestones(text: str) -> tuple[float, ...]:
         drops = [inf]
     one_unit = all(drop < 1 for drop in drops) or all(drop >= 1 for drop in drops)
     if not all(0 < drop < inf for drop in drops) or drops != sorted(set(drops)) or not one_unit:
-        raise ValueError(f"milestones {text!r} are not increasing epochs (80/120) or shares of the length (0.5/0.75)")
+        raise UsageError(f"milestones {text!r} are not increasing epochs (80/120) or shares of the length (0.5/0.75)")
     return tuple(drops)
 
 

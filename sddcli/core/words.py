@@ -9,20 +9,28 @@ from typing import Any, TypeVar, cast
 Member = TypeVar("Member", bound=Callable[..., Any])
 
 
-def unknown(kind: str, word: str, known: Iterable[str]) -> ValueError:
+class UsageError(ValueError):
+    """What was asked for cannot be done; the message says why, in one line, to whoever asked.
+
+    Of everything that the user may have caused: words, settings that do not fit the data, a training that diverges.
+    Any other ValueError is a bug, and is told as one.
+    """
+
+
+def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:
     """The error for a word that no table knows: what came, the nearest known word, all known words."""
     names = sorted(known)
     begun = [name for name in names if len(word) > 2 and name.startswith(word)]
     near = begun or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return ValueError(f"unknown {kind} {word!r}; {hint}known: {', '.join(names)}")
+    return UsageError(f"unknown {kind} {word!r}; {hint}known: {', '.join(names)}")
 
 
 def pick(kind: str, word: str, table: Mapping[str, Member]) -> Member:
     """The member of `table` that `word` means, parameters bound: `name` or `name:key=value:key=value`.
 
     A member's parameters are its keyword-only arguments; their defaults give their types.
-    Raises ValueError for an unknown name, an unknown parameter or a value of the wrong type.
+    Raises UsageError for an unknown name, an unknown parameter or a value of the wrong type.
     """
     name, *settings = word.split(":")
     if name not in table:
@@ -37,11 +45,11 @@ def pick(kind: str, word: str, table: Mapping[str, Member]) -> Member:
     for setting in settings:
         key, _, text = setting.partition("=")
         if not parameters:
-            raise ValueError(f"{kind} {name!r} takes no parameters, got {setting!r}")
+            raise UsageError(f"{kind} {name!r} takes no parameters, got {setting!r}")
         if key not in parameters:
             raise unknown(f"parameter of {kind} {name!r}:", key, parameters)
         try:
             bound[key] = type(parameters[key].default)(text)
         except ValueError:
-            raise ValueError(f"{kind} {name!r} cannot read {setting!r}") from None
+            raise UsageError(f"{kind} {name!r} cannot read {setting!r}") from None
     return cast(Member, functools.partial(member, **bound)) if bound else member

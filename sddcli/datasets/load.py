@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sddcli.core.noise import SIMILAR
 from sddcli.core.seeds import stream
 from sddcli.core.types import Data, Examples
-from sddcli.core.words import pick, unknown
+from sddcli.core.words import UsageError, pick, unknown
 from sddcli.datasets import cifar, image_folder, tiny_imagenet
 from sddcli.datasets.files import Arrays, Tell, digest, folder
 
@@ -42,7 +42,7 @@ def load(name: str, train_size: int = 0, validation: float = 0.0, device: str = 
     """The data set `name`, in the memory of a device; of its training examples all (0), or a fixed part.
 
     Parts are balanced by class and nest: a smaller one lies within a larger one. validation: the share of them
-    that is held out, balanced too. What was loaded is kept. Raises ValueError for an unknown name or a part
+    that is held out, balanced too. What was loaded is kept. Raises UsageError for an unknown name or a part
     larger than the whole, OSError for missing or damaged files.
     """
     key = name, train_size, validation, device
@@ -62,7 +62,7 @@ def load(name: str, train_size: int = 0, validation: float = 0.0, device: str = 
 
 
 def outline(name: str, train_size: int = 0, validation: float = 0.0) -> Data:
-    """What `load` would give, without its content; kept, too. Raises ValueError, OSError as it does."""
+    """What `load` would give, without its content; kept, too. Raises UsageError, OSError as it does."""
     key = name, train_size, validation
     if key not in _outlined:
         part = bool(train_size or validation)
@@ -90,7 +90,7 @@ def _called(word: str, what: str) -> Callable[..., Data]:
     while len(more) > 1 and "=" in more[-1]:
         settings.insert(0, more.pop())
     if not more or not more[0]:
-        raise ValueError("say which folder: folder:PATH")
+        raise UsageError("say which folder: folder:PATH")
     return functools.partial(pick("data set", ":".join([name, *settings]), members), path=":".join(more))
 
 
@@ -98,12 +98,12 @@ def _part(data: Data, name: str, size: int, validation: float) -> Data:
     """`size` balanced training examples of `data`, all for 0, of which the share `validation` is held out."""
     n = len(data.train.y)
     if size > n:
-        raise ValueError(f"train_size {size} is more than the {n} examples of {name}")
+        raise UsageError(f"train_size {size} is more than the {n} examples of {name}")
     # Named without parameters: where a folder lies or how large its images are shall not choose others.
     order = _balanced(data.train.y.numpy(), stream(0, name.split(":")[0], "part"))[: size or n]
     held = round(validation * len(order))
     if validation and not 0 < held < len(order):
-        raise ValueError(f"validation {validation} of {len(order)} examples leaves none on one side")
+        raise UsageError(f"validation {validation} of {len(order)} examples leaves none on one side")
     places = [torch.from_numpy(each).sort().values for each in (order[: len(order) - held], order[len(order) - held :])]
     # The images of an outline are all one, which takes no memory.
     x = data.train.x

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sddcli.core.words import UsageError
 from sddcli.datasets.files import Arrays, Tell, cached, fetch, folder, stamp
 from sddcli.datasets.pictures import decode
 
@@ -17,10 +18,10 @@ def read(size: int, tell: Tell) -> tuple[Arrays, int]:
 
     size: 64, images as they are, or 32: brought to 45 pixels and cropped to the middle 32, as the published
     code of He et al. (2022) does for its test images; train.large are then those to train on, as they are. Raises
-    OSError for missing or damaged files, ValueError for other sizes.
+    OSError for missing or damaged files, UsageError for other sizes.
     """
     if size not in (32, 64):
-        raise ValueError(f"tiny-imagenet has sizes 64 and 32, not {size}")
+        raise UsageError(f"tiny-imagenet has sizes 64 and 32, not {size}")
     place = folder() / NAME.removesuffix(".zip")
     if not (place / "val" / "val_annotations.txt").exists():
         _unpack(tell)

@@ -13,7 +13,7 @@ from sddcli.store import Store, StoreError
 
 
 def estimate(store: Store, runs: Sequence[Run]) -> Cost:
-    """What `runs` will cost. Raises ValueError for words that no table knows."""
+    """What `runs` will cost. Raises UsageError for words that no table knows."""
     from sddcli.recipes import prune_retrain
 
     prune_retrain.check_outline(runs)
@@ -21,7 +21,7 @@ def estimate(store: Store, runs: Sequence[Run]) -> Cost:
 
 
 def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None:
-    """Prunes one run in this process, ready to be retrained, unless it is. Raises ValueError, StoreError."""
+    """Prunes one run in this process, ready to be retrained, unless it is. Raises UsageError, StoreError."""
     import torch
 
     from sddcli.recipes import prune_retrain

@@ -20,7 +20,7 @@ from sddcli.events import Busy, Event, Failed, Reading, Report, Saved, Stopping
 from sddcli.launchers import machine
 from sddcli.launchers.agenda import Agenda, width
 from sddcli.spec import Run
-from sddcli.store import Store, StoreError
+from sddcli.store import Store, StoreError, reason_of
 
 LOOK_SECONDS = 0.5
 """Between two looks at runs that another process works on."""
@@ -59,7 +59,7 @@ def sweep(
     """Finishes `runs`, unfinished and parents first; parents that are not among them are in the store.
 
     facts: what each manifest shall record beside its numbers. Each event is reported as it comes. A failed
-    run is reported with all that grows from it, and the rest goes on. Raises ValueError for words that no
+    run is reported with all that grows from it, and the rest goes on. Raises UsageError for words that no
     table knows, before anything is written, and StoreError where the folder cannot be written to.
     """
     agenda = Agenda(runs, machine.most_side_by_side(device))
@@ -259,5 +259,5 @@ def _serve(
                 continue
             for run in runs:
                 damaged = isinstance(error, StoreError)
-                pipe.send(Failed(run, f"{type(error).__name__}: {error}", damaged, traceback.format_exc()))
+                pipe.send(Failed(run, reason_of(error), damaged, traceback.format_exc()))
             pipe.send(None)

@@ -12,7 +12,7 @@ from sddcli.events import Failed
 from sddcli.index import Index
 from sddcli.pairs import Pair
 from sddcli.spec import Run
-from sddcli.store import Store, StoreError
+from sddcli.store import Store, StoreError, reason_of
 
 PATIENCE = 10.0
 """Seconds of work left from which on further processes, which load torch for seconds, are worth it."""
@@ -32,7 +32,7 @@ def analyze(
     """Has analyses look at those of these runs, or of these pairs of runs, that they have not looked at yet.
 
     words: names of analyses, with their parameters. Returns what could not be measured, the rest being measured
-    all the same. Raises ValueError for a parameter that an analysis does not have.
+    all the same. Raises UsageError for a parameter that an analysis does not have.
     """
     todo = [(each, [word for word in words if not store.has_measure(each, word)]) for each in subjects]
     todo = [(each, left) for each, left in todo if left]
@@ -94,5 +94,5 @@ def _look(root: str, device: str, subject: Run | Pair, words: Sequence[str]) -> 
         if isinstance(error, OSError):  # the data cannot be read: that of all runs
             raise error
         if error is not None:
-            failures.append(Failed(run, f"{word}{beside}: {error}", damaged=isinstance(error, StoreError)))
+            failures.append(Failed(run, f"{word}{beside}: {reason_of(error)}", damaged=isinstance(error, StoreError)))
     return failures

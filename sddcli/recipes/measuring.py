@@ -10,7 +10,7 @@ from sddcli.core import seeds
 from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of
 from sddcli.core.types import Data, Found, Record, Subject, Tensors, Trained
-from sddcli.core.words import pick
+from sddcli.core.words import UsageError, pick
 from sddcli.datasets.load import load
 from sddcli.pairs import Pair
 from sddcli.recipes.starting import start
@@ -19,7 +19,7 @@ from sddcli.store import Store, StoreError
 
 
 def check(word: str, of_pairs: bool = False) -> Callable[..., Found]:
-    """The analysis that `word` means, with its parameters. Raises ValueError for unknown parameters."""
+    """The analysis that `word` means, with its parameters. Raises UsageError for unknown parameters."""
     name, folder = word.split(":")[0], "sddcli.analyses.pairs" if of_pairs else "sddcli.analyses"
     measure: Callable[..., Found] = import_module(f"{folder}.{name.replace('-', '_')}").measure
     return pick("measure", word, {name: measure})
@@ -41,7 +41,7 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
             return None
         source = masks_of(run).run
         if not store.finished(source):
-            raise ValueError(f"level {source.level}, which it was pruned from, is not in {store.root}")
+            raise UsageError(f"level {source.level}, which it was pruned from, is not in {store.root}")
         return Trained(net.initial, *map(here, store.weights(source)))
 
     def recorded(run: Run) -> Record | None:
@@ -67,7 +67,7 @@ def measured(
     """Lets analyses look at a run or a pair and keeps what they find: each word, and why it could not be done."""
     try:
         seen = [_seen(store, run, device) for run in (of if isinstance(of, Pair) else (of,))]
-    except (StoreError, ValueError, OSError) as error:
+    except (StoreError, UsageError, OSError) as error:
         yield from ((word, error) for word in words)
         return
     for word in words:
@@ -80,10 +80,10 @@ def measured(
 
 def _seen(store: Store, run: Run, device: str) -> Subject:
     if not store.finished(run):
-        raise ValueError(f"level {run.level} of {run.slug} is not in {store.root}")
+        raise UsageError(f"level {run.level} of {run.slug} is not in {store.root}")
     stored = Trained(store.initial(run), *store.weights(run))
     if wrong := [name for name, w in stored.final.items() if not w.isfinite().all()]:
-        raise ValueError(f"{store.folder(run)} cannot be measured: its {wrong[0]} is not finite")
+        raise UsageError(f"{store.folder(run)} cannot be measured: its {wrong[0]} is not finite")
     data = data_of(store, run, device)
     model = stages.model_of(run, data)
     net = (

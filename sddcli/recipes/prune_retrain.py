@@ -18,14 +18,14 @@ from sddcli.core import masks
 from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of
 from sddcli.core.types import Begun, Data, Tensors, Trained
-from sddcli.core.words import unknown
+from sddcli.core.words import UsageError, unknown
 from sddcli.datasets.files import Tell
 from sddcli.datasets.load import load, outline, silent
 from sddcli.events import Advanced, Busy, Cost, Failed, Report, Saved
 from sddcli.recipes import measuring
 from sddcli.recipes.starting import start
 from sddcli.spec import Run
-from sddcli.store import Claim, Store, StoreError
+from sddcli.store import Claim, Store, StoreError, reason_of
 
 Row = dict[str, float | int | None]
 ALWAYS = ("learning-distance",)
@@ -33,7 +33,7 @@ ALWAYS = ("learning-distance",)
 
 
 def check(runs: Sequence[Run], tell: Tell = silent) -> None:
-    """Raises ValueError where a word is in no table or a level leaves no weight, before anything is written.
+    """Raises UsageError where a word is in no table or a level leaves no weight, before anything is written.
 
     Reads the data, which may have to be downloaded: `tell` hears of it. Raises OSError where they cannot be.
     """
@@ -49,13 +49,13 @@ def check_outline(runs: Sequence[Run]) -> None:
 
 
 def place(device: str) -> str:
-    """The device that a word means: auto is CUDA where torch has one. Raises ValueError where it is not there."""
+    """The device that a word means: auto is CUDA where torch has one. Raises UsageError where it is not there."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", device):
         raise unknown("device", device, ("auto", "cpu", "cuda"))
     if device != "cpu" and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
-        raise ValueError(f"no device {device} here: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs")
+        raise UsageError(f"no device {device} here: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs")
     if ":" in device:
         torch.cuda.set_device(device)  # streams and graphs are those of the current one
     return device
@@ -153,8 +153,7 @@ def work(
 
 def _fail(store: Store, run: Run, error: Exception, report: Report) -> None:
     """Reports a failure, and records it unless the reason lies in files, which may be better next time."""
-    said = str(error) if isinstance(error, (StoreError, ValueError)) else f"{type(error).__name__}: {error}"
-    reason, trace = " ".join(said.split()), "".join(traceback.format_exception(error))
+    reason, trace = reason_of(error), "".join(traceback.format_exception(error))
     if not isinstance(error, StoreError):
         store.save_failure(run, reason, trace)
     report(Failed(run, reason, isinstance(error, StoreError), trace))
@@ -237,7 +236,7 @@ def _train_together(
     for m, (run, each) in enumerate(ready.items()):
         final = stages.single(now.state.weights, m)
         if not all(w.isfinite().all() for w in final.values()):
-            _fail(store, run, ValueError("diverged: its weights are no longer finite; try a smaller lr"), report)
+            _fail(store, run, UsageError("diverged: its weights are no longer finite; try a smaller lr"), report)
             continue
         timed = {"seconds": round(each.seconds + spent, 3), "side_by_side": len(runs)}
         try:
@@ -250,7 +249,7 @@ def _train_together(
 
 
 def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None:
-    """Writes one run as pruned, ready to be retrained. Raises StoreError, ValueError."""
+    """Writes one run as pruned, ready to be retrained. Raises StoreError, UsageError."""
     data = load(run.dataset, run.train_size, run.validation, device)
     _prepared(store, run, stages.model_of(run, data), data, _facts(facts, run, data, device))
 
@@ -261,7 +260,7 @@ def _facts(facts: Mapping[str, Any], run: Run, data: Data, device: str) -> dict[
 
 
 def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[str, Any]) -> Trained:
-    """`run` as its training starts: pruned now, or before an interruption. Raises StoreError, ValueError."""
+    """`run` as its training starts: pruned now, or before an interruption. Raises StoreError, UsageError."""
     for relative in (run, *run.parents):
         known = store.manifest(relative)
         if known and known["data"]["sha256"] != data.sha256:

@@ -9,6 +9,7 @@ from sddcli import stages
 from sddcli.core import masks
 from sddcli.core.retraining import masks_of
 from sddcli.core.types import Tensors
+from sddcli.core.words import UsageError
 from sddcli.datasets.load import load
 from sddcli.spec import Run
 from sddcli.store import Manifest, Store, StoreError
@@ -34,7 +35,7 @@ def verified(store: Store, evaluate: bool = False) -> Iterator[tuple[Path, list[
                 wrong = _inside(store, run, manifest)
                 if evaluate and "weights.safetensors" in manifest["files"]:
                     wrong += _again(store, run, manifest)
-            except (StoreError, ValueError, OSError) as error:
+            except (StoreError, UsageError, OSError) as error:
                 wrong = [str(error)]
         yield folder, wrong
 

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sddcli.cli.app import app, main
+from sddcli.core.words import UsageError
 from sddcli.spec import FIELDS
 from tests.conftest import Sdd
 
@@ -46,7 +47,10 @@ def test_unknown_commands_are_one_line(sdd: Sdd) -> None:
     assert said.code == 2 and said.err.count("\n") == 1 and "sweeep" in said.err
 
 
-@pytest.mark.parametrize(("error", "code"), [(ValueError("a\nb"), 2), (OSError("gone"), 4), (KeyError("x"), 1)])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(UsageError("a\nb"), 2), (ValueError("ours"), 1), (OSError("gone"), 4), (KeyError("x"), 1)],
+)
 def test_every_error_has_its_code_and_one_line(
     sdd: Sdd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, code: int
 ) -> None:
@@ -56,6 +60,7 @@ def test_every_error_has_its_code_and_one_line(
     monkeypatch.setattr("sddcli.resolve.plan", fail)
     said = sdd("sweep", "--runs", tmp_path)
     assert said.code == code and said.err.count("\n") == 1 and said.err.startswith("sdd: ")
+    assert ("bug" in said.err and "--debug" in said.err) == (code == 1)
     assert "Traceback" in sdd("sweep", "--debug", "--runs", tmp_path).err
 
 

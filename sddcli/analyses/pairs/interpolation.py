@@ -6,6 +6,7 @@ import torch
 
 from sddcli.core.evaluate import answers
 from sddcli.core.types import Found, Subject
+from sddcli.core.words import UsageError
 
 ROUNDING = 1e-6
 """What share of the largest loss of a line may be rounding: smaller rises are none."""
@@ -18,10 +19,10 @@ def measure(a: Subject, b: Subject, *, points: int = 51) -> Found:
     alpha, so that the ends of the line are the runs' own metrics. Values: barriers, the most by which loss or error
     is above the straight line between its ends (linear mode connectivity: Frankle et al. 2020, who compare with the
     mean of the ends); `train_loss_rise`, the most by which train loss rises on the way from a to b, and
-    `train_loss_falls`, 1 where it never does. Raises ValueError for networks of different shape or data.
+    `train_loss_falls`, 1 where it never does. Raises UsageError for networks of different shape or data.
     """
     if points < 2:
-        raise ValueError(f"interpolation takes at least 2 points, got {points}")
+        raise UsageError(f"interpolation takes at least 2 points, got {points}")
     _comparable(a, b)
     alphas = [k / (points - 1) for k in range(points)]
     rows = [{"alpha": alpha, **_at(a, b, alpha)} for alpha in alphas]
@@ -50,9 +51,9 @@ def _comparable(a: Subject, b: Subject) -> None:
     for name in {**shapes, **others}:
         if shapes.get(name) != others.get(name):
             told = " and ".join(str(found.get(name, "nothing")) for found in (shapes, others))
-            raise ValueError(f"no line between networks of different shapes: their {name} are {told}")
+            raise UsageError(f"no line between networks of different shapes: their {name} are {told}")
     if a.data.sha256 != b.data.sha256 or not torch.equal(a.data.train.y, b.data.train.y):
-        raise ValueError("no line between networks of different training examples")
+        raise UsageError("no line between networks of different training examples")
 
 
 def _at(a: Subject, b: Subject, alpha: float) -> dict[str, float]:
