@@ -10,7 +10,6 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -135,7 +134,7 @@ class Index:
         for name in row.keys() - self._known:
             self._base.execute(f'ALTER TABLE runs ADD COLUMN "{name}"')
             self._known.add(name)
-        dense = replace(run, level=0).id if run.level else None
+        dense = run.root.id if run.level else None
         place = self._insert("runs", {"path": path, "stamp": stamp, "slug": run.slug, "dense": dense, **row})
         pieces = {"history": self.store.history(run, manifest)}
         for stem, values in measures.items():

@@ -23,14 +23,14 @@ class Pair(NamedTuple):
 def redense(runs: Sequence[Run]) -> Iterator[Pair]:
     """From each sparse network to what it became with all its weights (He et al. 2022, figure 7)."""
     for run in runs:
-        if run.level and masks_of(run).how == "open":
+        if run.level and masks_of(run).how == "open" and start_of(run).moment == "final":
             yield Pair(start_of(run).run, run)
 
 
 def levels(runs: Sequence[Run]) -> Iterator[Pair]:
     """To each pruned network from the one that it was pruned from: one level up, or the dense one."""
     for run in runs:
-        if run.level and masks_of(run).how == "prune":
+        if run.level and masks_of(run)[1:] == ("prune", "final"):
             yield Pair(masks_of(run).run, run)
 
 

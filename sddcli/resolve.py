@@ -69,8 +69,9 @@ def child(parent: Run, flags: Mapping[str, str], sets: Sequence[str] = ()) -> Ru
     usual = {name: default[name][0] for name in BRANCH if name in default} if parent.level == 0 else {}
     fields = to_dict(parent) | usual | {name: values[0] for name, values in asked.items()}
     if "level" not in asked:
-        same = str(fields["retraining"]).split(":")[0] in ("reinit", "redense")  # of the ticket's own level
-        fields["level"] = parent.level if same else parent.level + 1
+        fields["level"] = max(parent.level, 1)
+        if parent.level and masks_of(from_dict(fields)).run != parent:  # but for those of the ticket's own level
+            fields["level"] = parent.level + 1
     run = from_dict(fields)
     source = masks_of(run).run
     if source != parent:

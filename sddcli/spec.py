@@ -12,22 +12,23 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from sddcli.core.retraining import PRUNINGS, RETRAININGS, REWINDING, masks_of, origin, rewind_point, start_of
+from sddcli.core import retraining
+from sddcli.core.allocation import ALLOCATIONS
+from sddcli.core.retraining import PRUNINGS, RETRAININGS, origin, rewind_point
 from sddcli.core.schedules import milestones
 from sddcli.core.words import UsageError, pick, unknown
 
 Value = str | int | float | None
 MOST_RUNS = 1_000_000
-SCOPES, COUNTS = ("global", "layer"), ("prunable", "all")
+COUNTS = ("prunable", "all")
 AUTO = "auto"
 """In place of a table's levels: they are chosen while the sweep goes on. "auto:last=32" says up to which."""
 SUBSEEDS = ("init_seed", "order_seed", "noise_seed")
-BRANCH = ("criterion", "scope", "count", "pruning", "rate", "retraining", "rewind")
-"""The fields that only pruned runs have: what a chain adds to the dense run it grows from."""
 
 
-def _option(help: str, default: Any = MISSING, within: str = "", table: str = "") -> Any:
-    return field(default=default, metadata={"help": help, "within": within, "table": table})
+def _option(help: str, default: Any = MISSING, within: str = "", table: str = "", of: str = "run") -> Any:
+    """A field. within: its range; table: where its words are; of: "chain" where only pruned runs have it."""
+    return field(default=default, metadata={"help": help, "within": within, "table": table, "of": of})
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,23 @@ class Run:
     validation: float = _option("Share of the training examples to hold out for validation", 0.0, "[0, 1)")
     augment: str = _option("Data augmentation of training images", "none", table="core.images.AUGMENTATIONS")
     init: str = _option("Weight initialization", "kaiming", table="core.inits.INITS")
-    criterion: str = _option("Pruning criterion", "", table="core.criteria.CRITERIA")
-    scope: str = _option("Rank weights over the whole network (global) or layer by layer (layer)", "global")
-    count: str = _option("What the pruning rate refers to: prunable weights, or all", "prunable")
-    pruning: str = _option("Prune from the level before (iterative) or from the dense network (one-shot)", "iterative")
-    rate: float = _option("Pruning rate: share of the remaining weights that each level removes", 0.0, "[0, 1)")
+    criterion: str = _option("Pruning criterion", "", table="core.criteria.CRITERIA", of="chain")
+    scope: str = _option(
+        "How the remaining weights are shared out among layers",
+        "global",
+        table="core.allocation.ALLOCATIONS",
+        of="chain",
+    )
+    count: str = _option("What the pruning rate refers to: prunable weights, or all", "prunable", of="chain")
+    pruning: str = _option(
+        "Prune from the level before (iterative) or from the dense network (one-shot)", "iterative", of="chain"
+    )
+    rate: float = _option(
+        "Pruning rate: share of the remaining weights that each level removes", 0.0, "[0, 1)", of="chain"
+    )
     level: int = _option("Pruning levels; 0 is the dense network", 0, "[0, 1000]")
-    retraining: str = _option("Retraining after pruning", "", table="core.retraining.RETRAININGS")
-    rewind: str = _option("Rewinding point: 1000it (steps) or 5ep (epochs)", "0it")
+    retraining: str = _option("Retraining after pruning", "", table="core.retraining.RETRAININGS", of="chain")
+    rewind: str = _option("Rewinding point: 1000it (steps) or 5ep (epochs)", "0it", of="chain")
     epochs: int = _option("Epochs of each training, dense or pruned", 160, "[1, 1000000]")
     batch_size: int = _option("Batch size", 128, "[1, inf)")
     loss: str = _option("Loss function", "cross-entropy", table="core.losses.LOSSES")
@@ -79,9 +89,10 @@ class Run:
             "milestones": "/".join(repr(drop).removesuffix(".0") for drop in milestones(self.milestones)),
             **{name: None for name in SUBSEEDS if getattr(self, name) == self.seed},
         }
-        for name, known in (("scope", SCOPES), ("count", COUNTS), ("pruning", PRUNINGS)):
+        for name, known in (("count", COUNTS), ("pruning", PRUNINGS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
+        by_total = pick("scope", self.scope, ALLOCATIONS).total
         if self.noise == 0:
             canonical |= {"noise_kind": Run.noise_kind, "noise_seed": None}
         if self.optimizer.split(":")[0] != "sgd":
@@ -93,11 +104,10 @@ class Run:
         elif not (self.criterion and self.retraining and self.rate):
             raise UsageError(f"level {self.level} needs a criterion, a retraining and a rate above 0")
         else:
-            pick("retraining", self.retraining, RETRAININGS)
             point, unit = rewind_point(self.rewind)
-            rewinds = point and self.retraining.split(":")[0] in REWINDING
-            canonical["rewind"] = f"{point}{unit}" if rewinds else Run.rewind
-            if self.scope == "layer":
+            rewinds = pick("retraining", self.retraining, RETRAININGS).rewinds
+            canonical["rewind"] = f"{point}{unit}" if point and rewinds else Run.rewind
+            if not by_total:
                 canonical["count"] = Run.count
         for name, usual in canonical.items():
             object.__setattr__(self, name, usual)
@@ -116,7 +126,12 @@ class Run:
     @property
     def parents(self) -> tuple[Run, ...]:
         """The runs that must be finished before this one can start."""
-        return () if self.level == 0 else tuple(dict.fromkeys((masks_of(self).run, start_of(self).run)))
+        return retraining.parents(self)
+
+    @cached_property
+    def root(self) -> Run:
+        """The dense run whose initial weights, or those of a later step, this one's weights descend from."""
+        return retraining.root(self)
 
     @cached_property
     def slug(self) -> str:
@@ -142,6 +157,8 @@ class Run:
 
 
 FIELDS: dict[str, Field[Any]] = {f.name: f for f in fields(Run)}
+BRANCH = tuple(name for name, f in FIELDS.items() if f.metadata["of"] == "chain")
+"""The fields that only pruned runs have: what a chain adds to the dense run it grows from."""
 KINDS = {name: {"str": str, "int": int, "float": float}[str(f.type).split(" ")[0]] for name, f in FIELDS.items()}
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sddcli.core import engine, images, inits, masks, models, seeds
-from sddcli.core.criteria import CRITERIA
+from sddcli.core.allocation import ALLOCATIONS
+from sddcli.core.criteria import criterion
 from sddcli.core.evaluate import chunk, evaluate
 from sddcli.core.images import AUGMENTATIONS, Augmentation
 from sddcli.core.inits import INITS
@@ -20,7 +20,7 @@ from sddcli.core.models import Model
 from sddcli.core.noise import NOISES, Classes
 from sddcli.core.optimizers import MEMORY, OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
-from sddcli.core.retraining import origin, rewind_steps
+from sddcli.core.retraining import origin, rewind_steps, rounds
 from sddcli.core.schedules import piecewise
 from sddcli.core.types import Begun, Data, Examples, Forward, Net, Slopes, State, Tensors, Trained, Write
 from sddcli.core.words import UsageError, pick
@@ -65,12 +65,17 @@ def check(run: Run, data: Data) -> None:
     model = model_of(run, data)
     noisy_labels(run, data)
     if run.level:
-        pick("criterion", run.criterion, CRITERIA)
+        criterion(run.criterion)
         schedule(run, len(data.train.y))
-        if not all(counts(run, model).values()):
-            last = next(k for k in range(run.level) if not all(counts(replace(run, level=k + 1), model).values()))
-            whose = "a layer" if run.scope == "layer" else f"{model.size} weights"
-            raise UsageError(f"level {run.level} leaves none of {whose}; the last possible is {last}")
+        if empty := _emptied(run, model):
+            last = next(k for k in range(run.level) if _emptied(replace(run, level=k + 1), model))
+            raise UsageError(f"level {run.level} leaves none of {empty}; the last possible is {last}")
+
+
+def _emptied(run: Run, model: Model) -> str:
+    """What `run` keeps no weight of, where there is such a group."""
+    empty = [group for group, count in counts(run, model).items() if not count]
+    return empty[0] or f"{model.size} weights" if empty else ""
 
 
 def noisy_labels(run: Run, data: Data) -> Tensor:
@@ -140,27 +145,42 @@ def full_masks(model: Model, weights: Tensors) -> Tensors:
 
 def counts(run: Run, model: Model) -> dict[str, int]:
     """How many weights `run` keeps in each group that is ranked together: in all, "", or layer by layer."""
-    if run.scope == "layer":
-        sizes = {name: prod(model.shapes[name]) for name in model.prunable}
-        return {name: masks.kept(size, run.rate, run.level) for name, size in sizes.items()}
-    return {"": masks.kept(model.size, run.rate, run.level, model.spared if run.count == "all" else 0)}
+    spared = model.spared if run.count == "all" else 0
+    shapes = {name: model.shapes[name] for name in model.prunable}
+    allocation = pick("scope", run.scope, ALLOCATIONS)
+    return allocation.counts(shapes, lambda size: masks.kept(size, run.rate, run.level, spared))
 
 
-def prune(run: Run, model: Model, parent: Trained, data: Data) -> Tensors:
-    """The masks of `run`, (*shape), pruned from those of its trained parent."""
+def prune(run: Run, model: Model, ranked: Trained, data: Data) -> Tensors:
+    """The masks of `run`, (*shape): the weights within those of `ranked` that its criterion keeps.
+
+    Raises ValueError where a score is no number.
+    """
     draw = partial(seeds.stream, run.seed, "criterion", run.level)
     net = Net(
-        initial={name: parent.initial[name] for name in model.prunable},
-        final={name: parent.final[name] for name in model.prunable},
-        masks={name: parent.masks[name] for name in model.prunable},
+        initial={name: ranked.initial[name] for name in model.prunable},
+        final={name: ranked.final[name] for name in model.prunable},
+        masks={name: ranked.masks[name] for name in model.prunable},
         stream=draw,
-        gradients=lambda batches: _gradients(run, model, parent.final, data, batches, draw),
+        gradients=lambda batches: _gradients(run, model, ranked.final, data, batches, draw),
     )
-    scores = pick("criterion", run.criterion, CRITERIA)(net)
-    groups = counts(run, model)
-    if run.scope == "global":
-        return masks.keep(scores, net.masks, groups[""])
-    return {name: masks.keep({name: scores[name]}, net.masks, count)[name] for name, count in groups.items()}
+    rule = criterion(run.criterion)
+    scores = rule.score(net)
+    ties = None
+    if rule.ties == "random":
+        ties = {name: torch.from_numpy(draw("ties", name).random(tuple(w.shape))) for name, w in net.final.items()}
+    return masks.allocated(scores, net.masks, counts(run, model), ties)
+
+
+def prune_untrained(run: Run, model: Model, initial: Tensors, ranked: Tensors, data: Data) -> Tensors:
+    """The masks of `run`, (*shape), where its criterion ranks weights before training: `ranked`, round by round.
+
+    initial: the dense network's, which a criterion may look at too, both (*shape).
+    """
+    kept = full_masks(model, ranked)
+    for each in rounds(run):
+        kept = prune(each, model, Trained(initial, masks.apply(kept, ranked), kept), data)
+    return kept
 
 
 def _gradients(

@@ -25,7 +25,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -431,7 +431,7 @@ class Store:
 
     def initial(self, run: Run) -> "Tensors":
         """The weights before training of the dense run that `run` grew from."""
-        return unpack(self._verified(replace(run, level=0), "initial.safetensors"))[0]
+        return unpack(self._verified(run.root, "initial.safetensors"))[0]
 
     def step(self, run: Run, step: int) -> "Tensors | None":
         """The weights of a dense run at one step of its training, or None where nobody has asked for them yet."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "sddcli"
-CORE_WORDS = {"core.words", "core.retraining", "core.schedules"}
+CORE_WORDS = {"core.words", "core.retraining", "core.schedules", "core.criteria", "core.allocation"}
 
 # room -> rooms it may import. `core` is split: its words load no torch, and spec and the rooms above read them.
 MAY = {

@@ -29,7 +29,9 @@ def dense() -> tuple[Tensors, Tensors]:
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
-@pytest.mark.parametrize(("scope", "count"), [("global", "prunable"), ("global", "all"), ("layer", "prunable")])
+@pytest.mark.parametrize(
+    ("scope", "count"), [("global", "prunable"), ("global", "all"), ("layer", "prunable"), ("erk", "prunable")]
+)
 def test_chains_keep_exact_counts_and_nest(criterion: str, scope: str, count: str) -> None:
     weights, kept = dense()
     for level in range(1, 6):
@@ -217,7 +219,7 @@ def test_it_learns_clean_digits() -> None:
         (dict(criterion="magnitud"), "unknown criterion 'magnitud'; did you mean 'magnitude'"),
         (dict(level=60), "level 60 leaves none of 49200 weights; the last possible is 51"),
         (dict(level=18, count="all"), "level 18 leaves none of 49200 weights; the last possible is 17"),
-        (dict(level=50, scope="layer"), "level 50 leaves none of a layer; the last possible is 47"),
+        (dict(level=50, scope="layer"), "level 50 leaves none of hidden[12].weight; the last possible is 47"),
         (dict(rewind="99ep"), "rewind 99ep is not before the end"),
     ],
 )
@@ -225,3 +227,47 @@ def test_check_finds_words_and_levels_that_cannot_be(change: dict[str, str], mes
     stages.check(PRUNED, DATA)
     with pytest.raises(ValueError, match=message):
         stages.check(replace(PRUNED, **change), DATA)  # type: ignore[arg-type]
+
+
+def test_snip_scores_the_initial_weights_on_one_batch_by_plain_torch() -> None:
+    """One-shot: the kept are those of largest |w dL/dw|, by a few lines of torch alone."""
+    run = replace(PRUNED, criterion="snip", pruning="one-shot", level=4)
+    initial = stages.fresh(run.root, MODEL)
+    kept = stages.prune_untrained(run, MODEL, initial, initial, DATA)
+    chosen = torch.from_numpy(stream(run.seed, "criterion", 4, "batches").permutation(1297)[:64])
+    labels = stages.noisy_labels(run, DATA)[chosen]
+    names = ("hidden1", "hidden2", "output")
+    weights = {name: initial[f"{name}.weight"].clone().requires_grad_() for name in names}
+    x = DATA.train.x[chosen].flatten(1)
+    for name in names:
+        x = torch.nn.functional.linear(x, weights[name], initial[f"{name}.bias"])
+        x = x if name == "output" else x.relu()
+    torch.nn.functional.cross_entropy(x, labels).backward()
+    score = torch.cat([(weights[n].grad * weights[n]).abs().flatten() for n in names[:2]])  # type: ignore[operator]
+    mask = torch.cat([kept[f"{name}.weight"].flatten() for name in names[:2]])
+    count = masks.kept(49_200, 0.2, 4)
+    assert mask.sum() == count
+    threshold = score.sort(descending=True).values[count - 1]
+    assert ((score >= threshold) != mask).sum() <= 4  # scores that float32 cannot tell from the threshold
+
+
+def test_pruned_level_by_level_at_initialization_masks_nest_and_are_those_of_each_level() -> None:
+    run = replace(PRUNED, criterion="snip", level=3)
+    initial = stages.fresh(run.root, MODEL)
+    third = stages.prune_untrained(run, MODEL, initial, initial, DATA)
+    second = stages.prune_untrained(replace(run, level=2), MODEL, initial, initial, DATA)
+    assert all((second[name] | ~third[name]).all() for name in third)
+    assert sum(int(mask.sum()) for mask in third.values()) == masks.kept(49_200, 0.2, 3)
+
+
+def test_weights_of_one_score_are_kept_in_every_layer_not_only_the_first() -> None:
+    """same-sign at a rate that must keep many weights of score 0."""
+    run = replace(PRUNED, criterion="same-sign", rate=0.1)
+    initial = stages.fresh(run.root, MODEL)
+    final = {name: stream(1, name).standard_normal(tuple(w.shape), dtype="float32") for name, w in initial.items()}
+    net = Trained(initial, {name: torch.from_numpy(w) for name, w in final.items()}, stages.full_masks(MODEL, initial))
+    kept = stages.prune(run, MODEL, net, DATA)
+    zero = {name: (net.final[name] * initial[name] < 0) for name in kept}
+    shares = [float((kept[name] & zero[name]).sum() / zero[name].sum()) for name in kept]
+    assert all(0.75 < share < 0.85 for share in shares), shares
+    assert sum(int(mask.sum()) for mask in kept.values()) == masks.kept(49_200, 0.1, 1)

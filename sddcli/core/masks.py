@@ -1,5 +1,6 @@
 """Masks: how many weights stay, which ones, and what that makes of a model."""
 
+from collections.abc import Mapping
 from math import floor
 
 import torch
@@ -22,10 +23,11 @@ def full(weights: Tensors) -> Tensors:
     return {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
 
 
-def keep(scores: Tensors, masks: Tensors, count: int) -> Tensors:
+def keep(scores: Tensors, masks: Tensors, count: int, ties: Tensors | None = None) -> Tensors:
     """The `count` highest-scored weights among those still alive, ranked globally across all layers.
 
-    scores, masks: (*shape) of one model. Returns masks nested in the old ones.
+    scores, masks: (*shape) of one model. ties: (*shape), of equal scores the one with more of it is kept; without it,
+    the one that comes first. Returns masks nested in the old ones.
     Raises UsageError where a score is NaN: the network has diverged.
     """
     alive = torch.cat([masks[name].flatten() for name in scores])
@@ -36,11 +38,22 @@ def keep(scores: Tensors, masks: Tensors, count: int) -> Tensors:
         raise ValueError(f"cannot keep {count} weights of {int(alive.sum())}")
     # Only the living are ranked, and ties go to the lower index, so the count is exact.
     candidates = alive.nonzero().squeeze(1)
+    if ties is not None:
+        drawn = torch.cat([ties[name].flatten() for name in scores]).to(flat.device)
+        candidates = candidates[drawn[candidates].sort(descending=True, stable=True).indices]
     order = flat[candidates].sort(descending=True, stable=True).indices
     chosen = torch.zeros_like(alive)
     chosen[candidates[order[:count]]] = True
     pieces = chosen.split([score.numel() for score in scores.values()])
     return {name: piece.view_as(masks[name]) for name, piece in zip(scores, pieces, strict=True)}
+
+
+def allocated(scores: Tensors, masks: Tensors, counts: Mapping[str, int], ties: Tensors | None = None) -> Tensors:
+    """`keep` group by group: counts says how many of each, of all layers together under "". Raises as `keep`."""
+    kept: Tensors = {}
+    for group, count in counts.items():
+        kept |= keep({group: scores[group]} if group else scores, masks, count, ties)
+    return kept
 
 
 def apply(masks: Tensors, weights: Tensors) -> Tensors:

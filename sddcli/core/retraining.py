@@ -1,4 +1,8 @@
-"""Retraining: for each pruned run, whose masks, whose weights and which schedule it takes. Words only, no torch."""
+"""Retraining: for each pruned run, all of its descent. Words only, no torch.
+
+Whose masks it takes and what becomes of them, whose weights and from which moment, by which schedule, lesson and
+timetable: parents, the dense run at the root and what trains side by side follow from it.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +11,55 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from sddcli.core.criteria import criterion
 from sddcli.core.words import UsageError, pick, unknown
 
 if TYPE_CHECKING:
     from sddcli.spec import Run
 
 PRUNINGS = ("iterative", "one-shot")
+Moment = Literal["initial", "step", "final", "fresh"]
+"""Of a run's training: before it, at the rewind step, at its end; "fresh" are new weights, drawn for this level."""
 
 
 class Masks(NamedTuple):
-    """The run that masks come from, and what becomes of them: pruned further, taken as they are, or opened."""
+    """The run that masks come from, what becomes of them (a word of maskings.MASKINGS), and which weights are ranked.
+
+    At the moments "initial" and "fresh" that run need not be trained: its own masks are made in the same way, round
+    by round.
+    """
 
     run: Run
-    how: Literal["prune", "same", "open"]
+    how: str
+    moment: Moment = "final"
 
 
 class Start(NamedTuple):
-    """The run whose weights are taken, and at which moment of its training; "fresh" draws new ones."""
+    """The run whose weights are taken, and at which moment of its training."""
 
     run: Run
-    moment: Literal["initial", "step", "final", "fresh"]
+    moment: Moment
 
 
 class Origin(NamedTuple):
-    """All that a retraining decides. Schedule "rewound" is the run's own from its rewind step on, "full" from
-    0, and "last" holds one learning rate for the full length: `lr`, or for 0 the last one of the full schedule."""
+    """All that a retraining decides.
+
+    Schedule "rewound" is the run's own from its rewind step on, "full" from 0, and "last" holds one learning rate for
+    the full length: `lr`, or for 0 the last one of the full schedule.
+    """
 
     masks: Masks
     start: Start
     schedule: Literal["full", "rewound", "last"]
     lr: float = 0.0
+
+
+class Retraining(NamedTuple):
+    """origin(run, *, parameters): what it decides for a run. rewinds: the rewind step matters to it, if only through
+    the lottery chain that it grows from."""
+
+    origin: Callable[..., Origin]
+    rewinds: bool = False
 
 
 def previous(run: Run) -> Run:
@@ -46,35 +69,64 @@ def previous(run: Run) -> Run:
     return replace(run, level=run.level - 1 if run.pruning == "iterative" else 0)
 
 
+def dense(run: Run) -> Run:
+    """The dense run of the same data, model and seeds."""
+    return replace(run, level=0)
+
+
 def ticket(run: Run) -> Run:
     """The lottery run of the same level, whose masks or weights other retrainings take."""
     return replace(run, retraining="lottery")
 
 
+def pruned(run: Run, untrained: Moment = "initial") -> Masks:
+    """The masks of the run before, pruned further; untrained: which weights a criterion at initialization ranks."""
+    return Masks(previous(run), "prune", untrained if criterion(run.criterion).moment == "initial" else "final")
+
+
+def rewound(run: Run) -> Start:
+    """The dense run's weights at the rewind step."""
+    return Start(dense(run), "initial" if run.rewind == "0it" else "step")
+
+
+def trained(run: Run) -> Start:
+    """The trained weights of the run before. Raises UsageError where masks need no training, and this would."""
+    if run.pruning == "iterative" and criterion(run.criterion).moment == "initial":
+        raise UsageError(
+            f"criterion {run.criterion} ranks weights before training, and retraining {run.retraining} goes on from "
+            "trained ones, level by level: take --retraining lottery, or --pruning one-shot"
+        )
+    return Start(previous(run), "final")
+
+
 def lottery(run: Run) -> Origin:
     """Survivors go back to the dense run's weights at the rewind step (Frankle & Carbin 2019; He et al. 2022)."""
-    moment: Literal["initial", "step"] = "initial" if run.rewind == "0it" else "step"
-    return Origin(Masks(previous(run), "prune"), Start(replace(run, level=0), moment), "rewound")
+    return Origin(pruned(run), rewound(run), "rewound")
 
 
 def finetune(run: Run, *, lr: float = 0.0) -> Origin:
     """Survivors keep their trained weights; the last learning rate, or `lr`, throughout (Han et al. 2015)."""
-    return Origin(Masks(previous(run), "prune"), Start(previous(run), "final"), "last", lr)
+    return Origin(pruned(run), trained(run), "last", lr)
 
 
 def lr_rewind(run: Run) -> Origin:
     """Survivors keep their trained weights; the schedule is replayed from the rewind step (Renda et al. 2020)."""
-    return Origin(Masks(previous(run), "prune"), Start(previous(run), "final"), "rewound")
+    return Origin(pruned(run), trained(run), "rewound")
 
 
 def scratch(run: Run) -> Origin:
     """New random weights at every level; the masks are pruned along this chain itself (He et al. 2022)."""
-    return Origin(Masks(previous(run), "prune"), Start(replace(run, level=0), "fresh"), "full")
+    return Origin(pruned(run, untrained="fresh"), Start(dense(run), "fresh"), "full")
 
 
 def reinit(run: Run) -> Origin:
     """New random weights under the lottery chain's masks: the ticket's control (He et al. 2022, figure 10)."""
-    return Origin(Masks(ticket(run), "same"), Start(replace(run, level=0), "fresh"), "full")
+    return Origin(Masks(ticket(run), "same"), Start(dense(run), "fresh"), "full")
+
+
+def shuffle(run: Run) -> Origin:
+    """The ticket's weights under its masks, permuted within each layer: does it matter where they lie?"""
+    return Origin(Masks(ticket(run), "shuffle"), rewound(run), "rewound")
 
 
 def redense(run: Run, *, lr: float = 0.0) -> Origin:
@@ -82,21 +134,20 @@ def redense(run: Run, *, lr: float = 0.0) -> Origin:
     return Origin(Masks(ticket(run), "open"), Start(ticket(run), "final"), "last", lr)
 
 
-RETRAININGS: dict[str, Callable[[Run], Origin]] = {
-    "lottery": lottery,
-    "finetune": finetune,
-    "lr-rewind": lr_rewind,
-    "scratch": scratch,
-    "reinit": reinit,
-    "redense": redense,
+RETRAININGS: dict[str, Retraining] = {
+    "lottery": Retraining(lottery, rewinds=True),
+    "finetune": Retraining(finetune),
+    "lr-rewind": Retraining(lr_rewind, rewinds=True),
+    "scratch": Retraining(scratch),
+    "reinit": Retraining(reinit, rewinds=True),
+    "shuffle": Retraining(shuffle, rewinds=True),
+    "redense": Retraining(redense, rewinds=True),
 }
-REWINDING = ("lottery", "lr-rewind", "reinit", "redense")
-"""Retrainings that the rewind step matters to, if only through the lottery chain that they grow from."""
 
 
 def origin(run: Run) -> Origin:
-    """What `run`'s retraining decides. Raises UsageError for an unknown one."""
-    return pick("retraining", run.retraining, RETRAININGS)(run)
+    """What `run`'s retraining decides. Raises UsageError for an unknown one, or one that its criterion rules out."""
+    return pick("retraining", run.retraining, RETRAININGS).origin(run)
 
 
 def masks_of(run: Run) -> Masks:
@@ -107,6 +158,30 @@ def masks_of(run: Run) -> Masks:
 def start_of(run: Run) -> Start:
     """Whose weights, and from which moment, `run` starts from."""
     return origin(run).start
+
+
+def parents(run: Run) -> tuple[Run, ...]:
+    """The runs that must be trained before this one can start, each once."""
+    if run.level == 0:
+        return ()
+    masks, start = masks_of(run), start_of(run)
+    needed = [masks.run] * (masks.moment == "final") + [start.run] * (start.moment in ("step", "final"))
+    return tuple(dict.fromkeys(needed))
+
+
+def root(run: Run) -> Run:
+    """The dense run that `run`'s weights descend from, however many levels above."""
+    run = replace(run, level=min(run.level, 1))  # all levels of a chain have the same
+    while run.level:
+        run = start_of(run).run
+    return run
+
+
+def rounds(run: Run) -> tuple[Run, ...]:
+    """The runs whose prunings, one after the other from full masks, make the masks of a run that ranks untrained
+    weights: all levels up to its own where it is pruned iteratively."""
+    above = masks_of(run).run
+    return (*(rounds(above) if above.level else ()), run)
 
 
 def rewind_point(text: str) -> tuple[int, Literal["it", "ep"]]:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
-Member = TypeVar("Member", bound=Callable[..., Any])
+Member = TypeVar("Member")
 
 
 class UsageError(ValueError):
@@ -29,16 +29,18 @@ def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:
 def pick(kind: str, word: str, table: Mapping[str, Member]) -> Member:
     """The member of `table` that `word` means, parameters bound: `name` or `name:key=value:key=value`.
 
-    A member's parameters are its keyword-only arguments; their defaults give their types.
+    A member is a function or, where more than that is known of it, a NamedTuple whose first field is one. Its
+    parameters are the function's keyword-only arguments; their defaults give their types.
     Raises UsageError for an unknown name, an unknown parameter or a value of the wrong type.
     """
     name, *settings = word.split(":")
     if name not in table:
         raise unknown(kind, name, table)
     member = table[name]
+    function: Callable[..., Any] = member[0] if isinstance(member, tuple) else cast(Callable[..., Any], member)
     parameters = {
         key: parameter
-        for key, parameter in inspect.signature(member).parameters.items()
+        for key, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
     }
     bound = {}
@@ -52,4 +54,9 @@ def pick(kind: str, word: str, table: Mapping[str, Member]) -> Member:
             bound[key] = type(parameters[key].default)(text)
         except ValueError:
             raise UsageError(f"{kind} {name!r} cannot read {setting!r}") from None
-    return cast(Member, functools.partial(member, **bound)) if bound else member
+    if not bound:
+        return member
+    with_settings = functools.partial(function, **bound)
+    if isinstance(member, tuple):
+        return cast(Any, type(member))(with_settings, *member[1:])  # type: ignore[no-any-return]
+    return cast(Member, with_settings)

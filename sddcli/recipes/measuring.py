@@ -1,7 +1,6 @@
 """Measuring: analyses of one finished run, or of a pair of them, from the store and back to it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from importlib import import_module
 
@@ -13,7 +12,7 @@ from sddcli.core.types import Data, Found, Record, Subject, Tensors, Trained
 from sddcli.core.words import UsageError, pick
 from sddcli.datasets.load import load
 from sddcli.pairs import Pair
-from sddcli.recipes.starting import start
+from sddcli.recipes.starting import initial, start
 from sddcli.spec import Run
 from sddcli.store import Store, StoreError
 
@@ -39,7 +38,10 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
     def parent() -> Trained | None:
         if run.level == 0:
             return None
-        source = masks_of(run).run
+        source, _, moment = masks_of(run)
+        if moment != "final":  # pruned from untrained weights, those that its own training started from
+            untrained = net.initial if moment == "initial" else here(start(store, run, model, data))
+            return Trained(net.initial, untrained, stages.full_masks(model, net.initial))
         if not store.finished(source):
             raise UsageError(f"level {source.level}, which it was pruned from, is not in {store.root}")
         return Trained(net.initial, *map(here, store.weights(source)))
@@ -57,7 +59,7 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
         lambda: here(start(store, run, model, data)),
         parent,
         lambda: recorded(run),
-        lambda: recorded(replace(run, level=0)),
+        lambda: recorded(run.root),
     )
 
 
@@ -74,18 +76,18 @@ def measured(
         try:
             store.save_measure(of, word, found(word, *seen))
             yield word, None
-        except (StoreError, ValueError, ArithmeticError) as error:
+        except (StoreError, UsageError, ArithmeticError) as error:
             yield word, error
 
 
 def _seen(store: Store, run: Run, device: str) -> Subject:
     if not store.finished(run):
         raise UsageError(f"level {run.level} of {run.slug} is not in {store.root}")
-    stored = Trained(store.initial(run), *store.weights(run))
-    if wrong := [name for name, w in stored.final.items() if not w.isfinite().all()]:
-        raise UsageError(f"{store.folder(run)} cannot be measured: its {wrong[0]} is not finite")
     data = data_of(store, run, device)
     model = stages.model_of(run, data)
+    stored = Trained(initial(store, run, model), *store.weights(run))
+    if wrong := [name for name, w in stored.final.items() if not w.isfinite().all()]:
+        raise UsageError(f"{store.folder(run)} cannot be measured: its {wrong[0]} is not finite")
     net = (
         stages.moved({name: part[name] for name in model.weights if name in part}, data.train.y.device)
         for part in stored

@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from math import isfinite, prod
 from statistics import mean
 from typing import Any, NamedTuple
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor
 
 from sddcli import stages
-from sddcli.core import masks
+from sddcli.core import masks, seeds
+from sddcli.core.maskings import MASKINGS
 from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of
 from sddcli.core.types import Begun, Data, Tensors, Trained
@@ -22,8 +24,7 @@ from sddcli.core.words import UsageError, unknown
 from sddcli.datasets.files import Tell
 from sddcli.datasets.load import load, outline, silent
 from sddcli.events import Advanced, Busy, Cost, Failed, Report, Saved
-from sddcli.recipes import measuring
-from sddcli.recipes.starting import start
+from sddcli.recipes import measuring, starting
 from sddcli.spec import Run
 from sddcli.store import Claim, Store, StoreError, reason_of
 
@@ -88,10 +89,18 @@ def _bytes(run: Run) -> int:
     return weights + 150 * -(-run.epochs // run.eval_every) + 3000
 
 
-class Ready(NamedTuple):
-    """A run that can be trained: the network it started as, where it is, its evaluations so far, and their seconds."""
+class Prepared(NamedTuple):
+    """A run before its first step, (*shape): the weights it starts from, its masks, the dense initialization."""
 
-    net: Trained
+    start: Tensors
+    masks: Tensors
+    initial: Tensors
+
+
+class Ready(NamedTuple):
+    """A run that can be trained: how its training started, where it is, its evaluations so far, and their seconds."""
+
+    net: Prepared
     begun: Begun
     history: list[Row]
     seconds: float
@@ -164,7 +173,7 @@ def _ready(store: Store, run: Run, model: Model, data: Data, facts: Mapping[str,
     found = store.checkpoint(run)
     if found and found[1].get("data") == facts["data"]:
         return Ready(net, found[0], list(found[1]["history"]), found[1]["seconds"])
-    return Ready(net, stages.beginning(run, data, net.final), [], 0.0)
+    return Ready(net, stages.beginning(run, data, net.start), [], 0.0)
 
 
 def _train(
@@ -240,7 +249,7 @@ def _train_together(
             continue
         timed = {"seconds": round(each.seconds + spent, 3), "side_by_side": len(runs)}
         try:
-            net, said = each.net._replace(final=final), {**facts, **timed}
+            net, said = Trained(each.net.initial, final, each.net.masks), {**facts, **timed}
             _save(store, run, net, model, data, histories[run], records.get(run), said)
         except StoreError as error:
             _fail(store, run, error, report)
@@ -259,9 +268,9 @@ def _facts(facts: Mapping[str, Any], run: Run, data: Data, device: str) -> dict[
     return {**facts, "device": name, "data": {"name": run.dataset, "sha256": data.sha256}}
 
 
-def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[str, Any]) -> Trained:
+def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[str, Any]) -> Prepared:
     """`run` as its training starts: pruned now, or before an interruption. Raises StoreError, UsageError."""
-    for relative in (run, *run.parents):
+    for relative in (run, *run.parents, run.root):
         known = store.manifest(relative)
         if known and known["data"]["sha256"] != data.sha256:
             raise StoreError(f"{store.folder(relative)} was made from other {run.dataset} data: its hash differs")
@@ -269,28 +278,42 @@ def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[s
     def here(tensors: Tensors) -> Tensors:
         return stages.moved(tensors, data.train.y.device)
 
+    initial = here(starting.initial(store, run, model))
     if run.level == 0:
-        fresh = here(stages.fresh(run, model))
-        return Trained(fresh, fresh, stages.full_masks(model, fresh))
-    initial = here(store.initial(run))
-    if (found := store.pruned(run)) is not None:
-        return Trained(initial, *map(here, found))
-    parent, how = masks_of(run)
-    if how == "same":
-        final, kept = {}, here(store.masks(parent))
-    else:
-        final, kept = map(here, store.weights(parent))
-    metrics = _size(kept, data)  # of re-dense training, the sparsity that it comes from
-    if how == "prune":
-        kept = stages.prune(run, model, Trained(initial, final, kept), data)
-        cut = stages.stacked([masks.apply(kept, final)], model.weights)
-        after = stages.metrics([run], model, cut, data)[0]
-        metrics = _size(kept, data) | {f"pruned_{name}": value for name, value in _finite(after).items()}
-    if how == "open":
-        kept = stages.full_masks(model, final)
-    begin = masks.apply(kept, here(start(store, run, model, data)))
+        return Prepared(initial, stages.full_masks(model, initial), initial)
+    if (saved := store.pruned(run)) is not None:
+        return Prepared(here(saved[0]), here(saved[1]), initial)
+    kept, metrics = _masks(store, run, model, data, initial)
+    begin = masks.apply(kept, here(starting.start(store, run, model, data)))
     store.save_pruned(run, begin, kept, {**facts, "metrics": metrics})
-    return Trained(initial, begin, kept)
+    return Prepared(begin, kept, initial)
+
+
+def _masks(store: Store, run: Run, model: Model, data: Data, initial: Tensors) -> tuple[Tensors, Row]:
+    """The masks of `run`, (*shape), and what they and the network just pruned by them are measured to be."""
+    source, how, moment = masks_of(run)
+    device = data.train.y.device
+    ranked: Tensors = {}  # the weights that are pruned, where any are
+    if moment == "final" and how == "prune":
+        ranked, before = (stages.moved(part, device) for part in store.weights(source))
+    elif moment == "final":
+        before = stages.moved(store.masks(source), device)
+    else:
+        ranked = initial if moment == "initial" else stages.moved(stages.fresh(run, model), device)
+        before = stages.full_masks(model, initial)
+
+    def pruned(masks: Tensors) -> Tensors:
+        if moment == "final":
+            return stages.prune(run, model, Trained(initial, ranked, masks), data)
+        return stages.prune_untrained(run, model, initial, ranked, data)
+
+    kept = MASKINGS[how].make(before, pruned, partial(seeds.stream, run.seed, "masks", run.level))
+    metrics = _size(before if how == "open" else kept, data)  # of re-dense training, the sparsity that it comes from
+    if how == "prune":
+        cut = stages.stacked([masks.apply(kept, ranked)], model.weights)
+        after = stages.metrics([run], model, cut, data)[0]
+        metrics |= {f"pruned_{name}": value for name, value in _finite(after).items()}
+    return kept, metrics
 
 
 def _save(

@@ -1,4 +1,4 @@
-"""Starting: the weights that a run's training starts from."""
+"""Starting: the weights that a run's training starts from, and those it is compared with."""
 
 from sddcli import stages
 from sddcli.core.models import Model
@@ -6,6 +6,14 @@ from sddcli.core.retraining import rewind_steps, start_of
 from sddcli.core.types import Data, Tensors
 from sddcli.spec import Run
 from sddcli.store import Store
+
+
+def initial(store: Store, run: Run, model: Model) -> Tensors:
+    """The weights before training (*shape) of the dense run that `run` grew from. Raises StoreError.
+
+    Those of its file, which no other version of NumPy can change, or of a dense run that nobody had to train, drawn.
+    """
+    return store.initial(run) if store.manifest(run.root) else stages.fresh(run.root, model)
 
 
 def start(store: Store, run: Run, model: Model, data: Data) -> Tensors:
@@ -21,10 +29,10 @@ def start(store: Store, run: Run, model: Model, data: Data) -> Tensors:
     if moment == "final":
         return store.weights(source)[0]
     if moment == "initial":
-        return store.initial(source)
+        return initial(store, source, model)
     step = rewind_steps(run.rewind, -(-len(data.train.y) // run.batch_size))
-    found = store.step(source, step)
-    if found is None:
-        found = stages.replay(source, step, model, data, store.initial(source))
-        store.save_step(source, step, found)
-    return found
+    weights = store.step(source, step)
+    if weights is None:
+        weights = stages.replay(source, step, model, data, store.initial(source))
+        store.save_step(source, step, weights)
+    return weights

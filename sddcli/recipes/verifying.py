@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from sddcli import stages
 from sddcli.core import masks
+from sddcli.core.maskings import MASKINGS
 from sddcli.core.retraining import masks_of
 from sddcli.core.types import Tensors
 from sddcli.core.words import UsageError
@@ -49,25 +48,24 @@ def _inside(store: Store, run: Run, manifest: Manifest) -> list[str]:
         weights = store.weights(run)[0]
         if not all(w.isfinite().all() for w in weights.values()):
             wrong.append(f"{store.folder(run)}: its weights are not all numbers")
-    how = masks_of(run).how if run.level else "open"
     density = masks.density(kept)
-    told = 1.0 if how == "open" else manifest["metrics"].get("density")
-    if told is None or abs(density - told) > 1e-12:
-        wrong.append(f"{store.folder(run)}: {density:.6%} of its weights are kept, and its manifest says {told}")
-    return wrong + (_nested(store, run, kept, how) if run.level else [])
+    opened = run.level == 0 or masks_of(run).how == "open"
+    recorded = 1.0 if opened else manifest["metrics"].get("density")
+    if recorded is None or abs(density - recorded) > 1e-12:
+        wrong.append(f"{store.folder(run)}: {density:.6%} of its weights are kept, and its manifest says {recorded}")
+    return wrong + (_nested(store, run, kept) if run.level else [])
 
 
-def _nested(store: Store, run: Run, kept: Tensors, how: str) -> list[str]:
-    parent = masks_of(run).run
+def _nested(store: Store, run: Run, kept: Tensors) -> list[str]:
+    source, how, moment = masks_of(run)
     try:
-        above = store.masks(parent)
-    except StoreError:  # which is said of the parent, or it is not there
+        above = store.masks(source)
+    except StoreError:  # which is said of that run, or it is not there
         return []
-    if how == "same" and not all(torch.equal(kept[name], above[name]) for name in kept):
-        return [f"{store.folder(run)}: its masks are not those of {store.folder(parent)}"]
-    if how == "prune" and any((kept[name] & ~above[name]).any() for name in kept):
-        return [f"{store.folder(run)}: it keeps weights that {store.folder(parent)} had lost"]
-    return []
+    rule = MASKINGS[how]
+    if moment == "fresh" or rule.follows(kept, above):  # fresh weights differ from level to level
+        return []
+    return [f"{store.folder(run)}: {rule.otherwise.format(other=store.folder(source))}"]
 
 
 def _again(store: Store, run: Run, manifest: Manifest) -> list[str]:

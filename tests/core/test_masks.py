@@ -62,3 +62,12 @@ def test_errors() -> None:
         keep(scores, full(scores), 1)
     with pytest.raises(ValueError, match="cannot keep 2 weights of 1"):
         keep({"a": torch.ones(2)}, {"a": torch.tensor([True, False])}, 2)
+
+
+def test_equal_scores_are_kept_by_what_was_drawn_for_them_where_it_was() -> None:
+    scores = {"a": torch.tensor([0.0, 5.0, 0.0]), "b": torch.tensor([0.0, 0.0, 7.0])}
+    ties = {"a": torch.tensor([0.1, 0.0, 0.9]), "b": torch.tensor([0.8, 0.2, 0.0])}
+    kept = keep(scores, full(scores), 4, ties)
+    assert kept["a"].tolist() == [False, True, True] and kept["b"].tolist() == [True, False, True]
+    first = keep(scores, full(scores), 4)
+    assert first["a"].tolist() == [True, True, True] and first["b"].tolist() == [False, False, True]

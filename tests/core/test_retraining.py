@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from sddcli.core.retraining import RETRAININGS, origin, rewind_point, rewind_steps
+from sddcli.core.retraining import (
+    PRUNINGS,
+    RETRAININGS,
+    masks_of,
+    origin,
+    rewind_point,
+    rewind_steps,
+    rounds,
+)
 from sddcli.spec import Run, with_parents
 
 RUN = Run("digits", "lenet-300-100", criterion="magnitude", retraining="lottery", rate=0.2, level=3, noise=0.4)
@@ -14,32 +22,32 @@ DENSE, ABOVE = replace(RUN, level=0), replace(RUN, level=2)
 
 
 def test_lottery_prunes_the_level_above_and_starts_from_the_dense_initialization() -> None:
-    assert origin(RUN) == ((ABOVE, "prune"), (DENSE, "initial"), "rewound", 0.0)
+    assert origin(RUN) == ((ABOVE, "prune", "final"), (DENSE, "initial"), "rewound", 0.0)
     later = replace(RUN, rewind="1000it")
-    assert origin(later) == ((replace(later, level=2), "prune"), (DENSE, "step"), "rewound", 0.0)
+    assert origin(later) == ((replace(later, level=2), "prune", "final"), (DENSE, "step"), "rewound", 0.0)
 
 
 @pytest.mark.parametrize(("name", "schedule"), [("finetune", "last"), ("lr-rewind", "rewound")])
 def test_finetune_and_lr_rewind_go_on_from_the_level_above(name: str, schedule: str) -> None:
     above = replace(ABOVE, retraining=name)
-    assert origin(replace(RUN, retraining=name)) == ((above, "prune"), (above, "final"), schedule, 0.0)
+    assert origin(replace(RUN, retraining=name)) == ((above, "prune", "final"), (above, "final"), schedule, 0.0)
 
 
 def test_scratch_prunes_its_own_chain_and_starts_anew() -> None:
     run = replace(RUN, retraining="scratch")
-    assert origin(run) == ((replace(run, level=2), "prune"), (DENSE, "fresh"), "full", 0.0)
+    assert origin(run) == ((replace(run, level=2), "prune", "final"), (DENSE, "fresh"), "full", 0.0)
 
 
 def test_reinit_and_redense_grow_from_the_ticket_of_the_same_level() -> None:
-    assert origin(replace(RUN, retraining="reinit")) == ((RUN, "same"), (DENSE, "fresh"), "full", 0.0)
-    assert origin(replace(RUN, retraining="redense")) == ((RUN, "open"), (RUN, "final"), "last", 0.0)
+    assert origin(replace(RUN, retraining="reinit")) == ((RUN, "same", "final"), (DENSE, "fresh"), "full", 0.0)
+    assert origin(replace(RUN, retraining="redense")) == ((RUN, "open", "final"), (RUN, "final"), "last", 0.0)
     rewound = replace(RUN, retraining="reinit", rewind="5ep")
     assert origin(rewound).masks.run == replace(RUN, rewind="5ep")
 
 
 def test_one_shot_prunes_the_dense_run_at_every_level() -> None:
     run = replace(RUN, pruning="one-shot")
-    assert origin(run).masks == (DENSE, "prune") and with_parents([run]) == (DENSE, run)
+    assert origin(run).masks == (DENSE, "prune", "final") and with_parents([run]) == (DENSE, run)
     with pytest.raises(ValueError, match="unknown pruning 'oneshot'; did you mean 'one-shot'"):
         replace(RUN, pruning="oneshot")
 
@@ -67,3 +75,28 @@ def test_every_retraining_ends_in_dense_runs(name: str) -> None:
     family = with_parents([run])
     assert family[-1] == run and any(each.level == 0 for each in family)
     assert all(parent in family[: family.index(each)] for each in family for parent in each.parents)
+
+
+SNIP = replace(RUN, criterion="snip")
+
+
+def test_a_criterion_at_initialization_needs_no_trained_network() -> None:
+    assert SNIP.parents == () and replace(SNIP, pruning="one-shot").parents == ()
+    assert replace(SNIP, retraining="scratch").parents == ()
+    assert replace(SNIP, rewind="5it").parents == (DENSE,)  # whose weights at that step are taken
+    assert replace(SNIP, retraining="redense").parents == (SNIP,)
+    assert replace(SNIP, retraining="finetune", pruning="one-shot").parents == (DENSE,)
+    assert [run.level for run in rounds(SNIP)] == [1, 2, 3] and rounds(replace(SNIP, pruning="one-shot"))[0].level == 3
+    assert masks_of(SNIP).moment == "initial" and masks_of(replace(SNIP, retraining="scratch")).moment == "fresh"
+
+
+@pytest.mark.parametrize("name", ["finetune", "lr-rewind"])
+def test_one_level_after_the_other_at_initialization_cannot_go_on_from_trained_weights(name: str) -> None:
+    with pytest.raises(ValueError, match=f"snip ranks weights before training, and retraining {name}"):
+        with_parents([replace(SNIP, retraining=name)])
+
+
+@pytest.mark.parametrize("name", RETRAININGS)
+@pytest.mark.parametrize("pruning", PRUNINGS)
+def test_the_root_is_the_dense_run(name: str, pruning: str) -> None:
+    assert replace(RUN, retraining=name, pruning=pruning).root == DENSE == DENSE.root

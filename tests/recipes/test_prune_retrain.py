@@ -65,7 +65,7 @@ def test_start_weights_and_masks_are_those_of_the_definition(root: Path, name: s
     initial = store.initial(run)
     above = replace(run, level=1 if pruning == "iterative" else 0)
     twin = replace(run, retraining="lottery")
-    if name in ("reinit", "redense"):
+    if name in ("reinit", "redense", "shuffle"):
         made_final, made_masks = store.weights(twin)
     else:
         made_final, old = store.weights(above)
@@ -78,12 +78,16 @@ def test_start_weights_and_masks_are_those_of_the_definition(root: Path, name: s
         "scratch": stages.fresh(run, MODEL),
         "reinit": stages.fresh(run, MODEL),
         "redense": made_final,
+        "shuffle": stages.replay(replace(run, level=0), 9, MODEL, DATA, initial),
     }[name]
+    if name == "shuffle":  # as many in each layer, at other places
+        assert all(kept[key].sum() == mask.sum() for key, mask in made_masks.items()) and not same(kept, made_masks)
+        made_masks = kept
     assert same(kept, stages.full_masks(MODEL, start) if name == "redense" else made_masks)
     assert same(start, masks.apply(made_masks if name == "redense" else kept, expected))
     manifest = store.manifest(run)
     assert manifest and manifest["metrics"]["sparsity"] == 0.75
-    assert ("pruned_test_accuracy" in manifest["metrics"]) == (name not in ("reinit", "redense"))
+    assert ("pruned_test_accuracy" in manifest["metrics"]) == (name not in ("reinit", "redense", "shuffle"))
 
 
 def test_weights_at_a_rewind_step_are_made_once_and_damage_is_noticed(root: Path) -> None:

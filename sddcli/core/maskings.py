@@ -1,0 +1,67 @@
+"""Maskings: what becomes of the masks that a run takes from another. Words too: no torch before one is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from sddcli.core.types import Tensors
+
+Prune = Callable[["Tensors"], "Tensors"]
+"""Masks (*shape) -> those of the weights in them that the run's criterion keeps, (*shape)."""
+Draw = Callable[..., Any]
+"""(*names) -> the NumPy generator of this run for what `names` names."""
+
+
+class Masking(NamedTuple):
+    """make(masks of the other run (*shape), prune, draw) -> the run's own masks (*shape).
+
+    follows(own, other): whether a run's masks can have been made so from the other's; `otherwise` says what is wrong
+    where not, with {other} for the folder of the other run.
+    """
+
+    make: Callable[[Tensors, Prune, Draw], Tensors]
+    follows: Callable[[Tensors, Tensors], bool]
+    otherwise: str = ""
+
+
+def prune(masks: Tensors, prune: Prune, draw: Draw) -> Tensors:
+    """Pruned further by the run's criterion, within the masks of the other run."""
+    return prune(masks)
+
+
+def same(masks: Tensors, prune: Prune, draw: Draw) -> Tensors:
+    """As they are."""
+    return masks
+
+
+def opened(masks: Tensors, prune: Prune, draw: Draw) -> Tensors:
+    """All weights are kept."""
+    return {name: mask | True for name, mask in masks.items()}
+
+
+def shuffle(masks: Tensors, prune: Prune, draw: Draw) -> Tensors:
+    """As many weights in each layer, at random places: the control for where a ticket's weights lie."""
+    orders = {name: draw("shuffle", name).permutation(mask.numel()) for name, mask in masks.items()}
+    return {name: mask.flatten()[orders[name]].view_as(mask) for name, mask in masks.items()}
+
+
+def _within(own: Tensors, other: Tensors) -> bool:
+    return not any(bool((own[name] & ~other[name]).any()) for name in own)
+
+
+def _equal(own: Tensors, other: Tensors) -> bool:
+    return all(bool((own[name] == other[name]).all()) for name in own)
+
+
+def _as_many(own: Tensors, other: Tensors) -> bool:
+    return all(int(own[name].sum()) == int(other[name].sum()) for name in own)
+
+
+MASKINGS: dict[str, Masking] = {
+    "prune": Masking(prune, _within, "it keeps weights that {other} had lost"),
+    "same": Masking(same, _equal, "its masks are not those of {other}"),
+    "open": Masking(opened, lambda own, other: True),
+    "shuffle": Masking(shuffle, _as_many, "it does not keep as many weights in each layer as {other}"),
+}
