@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from sddcli import table
-from sddcli.analyses.curves import double_descent
-from sddcli.launchers import auto
+from sddcli import auto, table
 from sddcli.launchers.machine import describe
 from sddcli.store import Store
+from sddcli.verdicts import double_descent
 
 CASES = [(pruning, noise, seeds) for pruning, noises in (("iterative", ("0.4", "0.2", "0.6")), ("one-shot", ("0.4",)))
          for noise in noises for seeds in ("0-4", "5-9")]  # fmt: skip

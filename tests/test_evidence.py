@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from sddcli import table
-from sddcli.analyses.curves.double_descent import judge
 from sddcli.cli.seeing import drawn, summarized
+from sddcli.verdicts.double_descent import judge
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("figure-*-digits.toml"))

@@ -20,11 +20,14 @@ MAY = {
     "store": {"packing", "pairs", "spec", "core.types", "core.words"},
     "datasets": {"core", "datasets"},
     "stages": {"core", "spec"},
-    "analyses": {"core"},  # analyses/curves look at whole curves, numbers only; analyses/pairs at two networks
+    "analyses": {"core"},  # analyses/pairs look at two networks
+    "verdicts": set(),  # numbers in, words out; verdicts/sizes look at training sets of several sizes
+    "auto": {"verdicts", "store", "spec"},
     "recipes": {"stages", "analyses", "store", "pairs", "datasets", "events", "spec", "core", "recipes"},
     "launchers": {
         "recipes",
-        "analyses.curves.double_descent",
+        "verdicts",
+        "auto",
         "core.words",
         "index",
         "store",
@@ -37,7 +40,7 @@ MAY = {
     "table": {"index", "store", "spec", "core.words"},
     "plots": {"plots.style"},
     "resolve": {"spec", "core.words", "core.retraining"},
-    "cli": {"resolve", "launchers", "table", "plots", "store", "pairs", "events", "spec", "core.words", "cli"},
+    "cli": {"resolve", "launchers", "auto", "table", "plots", "store", "pairs", "events", "spec", "core.words", "cli"},
     "notebook": {"recipes", "stages", "datasets", "store", "spec", "core"},
     "__main__": {"cli"},
 }

@@ -9,10 +9,10 @@ import pytest
 from scipy.stats import ttest_rel
 
 from sddcli import table
-from sddcli.analyses.curves.double_descent import judge
 from sddcli.cli.screen import verdict
 from sddcli.spec import FIELDS
 from sddcli.store import Store, StoreError
+from sddcli.verdicts.double_descent import judge
 
 
 def test_columns_and_order(trained: Path) -> None:

@@ -62,7 +62,7 @@ def status(
 
 
 def _status(store: Store) -> dict[str, Any]:
-    from sddcli.launchers import auto
+    from sddcli import auto
 
     finished = dict(store.manifests())  # raises where there is no such folder
     tables = [table for plan in store.plans() for table in plan["tables"]]

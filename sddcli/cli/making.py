@@ -39,7 +39,7 @@ from sddcli.spec import FIELDS, Run, last_level, with_parents
 from sddcli.store import KEEPS, Store, StoreError
 
 if TYPE_CHECKING:
-    from sddcli.launchers.auto import Finding
+    from sddcli.auto import Finding
     from sddcli.launchers.local import Policy
 
 
@@ -75,7 +75,8 @@ def sweep(
 
     Example: sdd sweep --noise 0,0.4 --criterion magnitude,random --seeds 0-2
     """
-    from sddcli.launchers import agenda, auto, inline, local, machine
+    from sddcli import auto
+    from sddcli.launchers import agenda, inline, local, machine
 
     data_in(data_dir)
     if keep not in KEEPS:

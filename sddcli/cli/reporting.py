@@ -193,7 +193,7 @@ def _correlation(row: "pd.Series[Any]") -> str:
 
 def _plan(store: Store, manifests: Mapping[Run, Mapping[str, Any]]) -> Iterator[Html]:
     """The sweeps that were asked for, and how many of their runs are done."""
-    from sddcli.launchers import auto
+    from sddcli import auto
 
     rows, failures = [], dict[Run, str]()
     for plan in store.plans():

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-FOLDERS = ("analyses", "analyses/curves", "analyses/pairs", "analyses/sizes")
+FOLDERS = ("analyses", "verdicts", "analyses/pairs", "verdicts/sizes")
 MEASURES = {name: folder for folder in FOLDERS for name in members(folder)}
 """Each analysis, and the folder that says what it looks at: a run, whole curves, a pair of runs, or several sizes."""
 PAIR_KINDS = names_in("pairs.PAIRS")
@@ -96,7 +96,7 @@ def analyze(
     frame = table.select(table.export(store), asked)
     shown = {word: _found(store, frame, word, compared) for word in words}
     shown = {word: values for word, values in shown.items() if not values.empty}
-    if of["analyses/sizes"] == words and not shown:
+    if of["verdicts/sizes"] == words and not shown:
         raise UsageError(f"{words[0]} takes runs that differ in train_size: sdd sweep --train-size 400,800,0")
     if as_json:
         found = {word: json.loads(values.to_json(orient="records")) for word, values in shown.items()}
@@ -157,9 +157,9 @@ def _found(store: Store, frame: "pd.DataFrame", word: str, compared: list[Pair])
     folder = MEASURES[word.split(":")[0]]
     if folder == "analyses":
         return _measured(store, table.grown(frame), word)
-    if folder == "analyses/curves":
+    if folder == "verdicts":
         return _judged(store, table.grown(frame), word)
-    if folder == "analyses/sizes":
+    if folder == "verdicts/sizes":
         return _sized(store, table.grown(frame), word)
     values = table.paired(store, word)
     asked = {(pair.a.id, pair.b.id) for pair in compared}
@@ -191,7 +191,7 @@ def _sized(store: Store, frame: "pd.DataFrame", word: str) -> "pd.DataFrame":
     from sddcli import table
     from sddcli.launchers import inline
 
-    values = table.sized(frame, inline.judge(word, "analyses/sizes"))
+    values = table.sized(frame, inline.judge(word, "verdicts/sizes"))
     if not values.empty:
         table.save(values, store.root, word)
     return values
@@ -202,9 +202,9 @@ def _show(store: Store, frame: "pd.DataFrame", word: str, values: "pd.DataFrame"
 
     folder = MEASURES[word.split(":")[0]]
     frame = frame if folder == "analyses/pairs" else table.grown(frame)
-    if folder == "analyses/curves":
+    if folder == "verdicts":
         screen.verdicts(values, table.varied(frame), table.title(frame))
-    elif folder == "analyses/sizes":
+    elif folder == "verdicts/sizes":
         screen.sizes(values, table.title(frame))
     else:
         columns = [str(name) for name in values if name not in ("run", "level", *ENDS)]
@@ -263,7 +263,7 @@ def summarized(frame: "pd.DataFrame") -> "pd.DataFrame":
 
     found = table.summary(frame).merge(table.phases(frame, inline.judge("double-descent")), how="left")
     found = found.merge(table.compared(frame), how="left")
-    sizes = table.sized(frame, inline.judge("effective-complexity", "analyses/sizes"))
+    sizes = table.sized(frame, inline.judge("effective-complexity", "verdicts/sizes"))
     return found if sizes.empty else found.merge(sizes.drop(columns="sparsity"), how="left")
 
 
@@ -278,7 +278,7 @@ def drawn(runs: Path, frame: "pd.DataFrame", summary: "pd.DataFrame", figure: st
 
     module = module_of(figure)
     missing = [name for name in module.NEEDS if name not in summary]
-    if missing and figure.split(":")[0] in members("analyses/sizes"):
+    if missing and figure.split(":")[0] in members("verdicts/sizes"):
         raise UsageError(f"{runs} cannot be drawn so: it takes runs that differ in train_size")
     if missing:
         raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {figure} {runs}")

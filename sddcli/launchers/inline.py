@@ -5,9 +5,9 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from sddcli import auto
 from sddcli.core.words import pick
 from sddcli.events import Cost
-from sddcli.launchers import auto
 from sddcli.spec import Run, with_parents
 from sddcli.store import Store, StoreError
 
@@ -79,7 +79,7 @@ def detectable(curves: Sequence[Any], seeds: int, levels: int) -> float | None:
     curves: (S, K) test accuracies of settings like its own, whose noise is taken to be its; None where none of
     them has two seeds or more at four levels or more, or the sweep itself is too small to be tested.
     """
-    from sddcli.analyses.curves import double_descent
+    from sddcli.verdicts import double_descent
 
     noises = [double_descent.noise_of(test) for test in curves if len(test) > 1 and test.shape[1] > 3]
     if not noises or seeds < 2 or levels < 4:
@@ -89,7 +89,7 @@ def detectable(curves: Sequence[Any], seeds: int, levels: int) -> float | None:
     return double_descent.detectable(variance, correlation, seeds, levels)
 
 
-def judge(measure: str, folder: str = "analyses/curves") -> Callable[..., dict[str, Any]]:
+def judge(measure: str, folder: str = "verdicts") -> Callable[..., dict[str, Any]]:
     """The function by which a measure of whole curves, of a folder of the package, judges them, parameters bound."""
     from importlib import import_module
 

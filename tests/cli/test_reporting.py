@@ -93,7 +93,7 @@ def test_every_figure_is_drawn_or_named_with_its_command(sdd: Sdd, trained: Path
     assert sdd("analyze", "all", root).code == 0
     assert sdd("report", root, "-o", tmp_path / "b.html").code == 0
     full = Outline((tmp_path / "b.html").read_text())
-    lacking = len(members("analyses/sizes"))  # which take runs on several training sets
+    lacking = len(members("verdicts/sizes"))  # which take runs on several training sets
     assert len(full.all("img")) == len(members("plots")) - lacking > len(bare.all("img"))
     assert full.text.count("it takes runs that differ in train_size") == lacking
     assert "first: sdd analyze" not in full.text and "What goes with test accuracy" in full.text

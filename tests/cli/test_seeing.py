@@ -124,7 +124,7 @@ def test_list(sdd: Sdd, trained: Path) -> None:
     assert "0-3 (2 of them)" in sdd("list", trained, "--where", "level=0,3").out
 
 
-@pytest.mark.parametrize("measure", members("analyses/curves"))
+@pytest.mark.parametrize("measure", members("verdicts"))
 def test_every_measure_of_curves_says_something_of_each_setting(
     sdd: Sdd, trained: Path, tmp_path: Path, measure: str
 ) -> None:

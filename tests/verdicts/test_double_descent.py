@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
-from sddcli.analyses.curves.double_descent import (
+from sddcli.verdicts.double_descent import (
     _errors,
     autoregressive,
     detectable,

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sddcli import table
-from sddcli.launchers import auto
+from sddcli import auto, table
 from sddcli.resolve import plan
 from sddcli.spec import Run, unfold, with_parents
 from sddcli.store import Store
@@ -22,7 +21,7 @@ from tests.conftest import Sdd
 
 TINY = ["--levels", "auto:last=8", "--seeds", "0-4", "--epochs", "1", "--batch-size", "256"]
 CURVE = [0.7, 0.7, 0.69, 0.66, 0.62, 0.6, 0.62, 0.68, 0.74, 0.8, 0.82, 0.8, 0.7, 0.5, 0.3, 0.2, *[0.1] * 17]
-EVIDENCE = Path(__file__).parent.parent.parent / "docs" / "evidence" / "digits.csv"
+EVIDENCE = Path(__file__).parent.parent / "docs" / "evidence" / "digits.csv"
 
 
 def finish(store: Store, run: Run, accuracy: float) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sddcli.analyses.sizes.effective_complexity import judge
+from sddcli.verdicts.sizes.effective_complexity import judge
 
 NAN = float("nan")
 

@@ -165,7 +165,7 @@ def _places(curves: Sequence[Curve], levels: Sequence[int], rate: float) -> tupl
     """The levels of valley and peak of the mean curve, and whether it has lost half of the rise between them again."""
     import numpy as np
 
-    from sddcli.analyses.curves import double_descent
+    from sddcli.verdicts import double_descent
 
     mean = np.array([[curve[level] for level in levels] for curve in curves]).mean(0)
     smooth = double_descent.smoothed(mean, (1 - rate) ** np.array(levels, float))
