@@ -255,7 +255,9 @@ def correlations(frame: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
 
 
 def _settings(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    """The rows of each setting, by the fields that tell settings apart."""
+    """The rows of each setting, by the fields that tell settings apart; no rows are no setting."""
+    if frame.empty:
+        return
     for values, rows in frame.groupby(list(names), sort=True) if names else [((), frame)]:
         yield dict(zip(names, values, strict=True)), rows
 

@@ -332,6 +332,6 @@ def _power(store: Store, asked: Sequence[Run]) -> tuple[float | None, int, str]:
         return None, seeds, ""
     alike = {name: frame[name].isin({getattr(run, name) for run in asked}) for name in (*KIN, *CLOSER)}
     kin = frame[alike["dataset"] & alike["model"]]
-    close = kin[alike["noise"] & alike["train_size"]]
+    close = frame[alike["dataset"] & alike["model"] & alike["noise"] & alike["train_size"]]
     dip = inline.detectable([curves.test for curves in table.curves(kin if close.empty else close)], seeds, levels)
     return dip, seeds, " (by runs of other noise or size)" if close.empty and dip is not None else ""

@@ -86,6 +86,22 @@ def test_dry_run_says_what_dip_its_seeds_would_detect(sdd: Sdd, trained: Path, t
 
 
 @pytest.mark.parametrize(
+    "words",
+    ["--dataset cifar10 --noise 0.2 --criterion magnitude", "--dataset cifar10 --levels auto --seeds 0-4",
+     "--dataset cifar10 --levels 0 --seeds 0", "--model lenet-16-8 --train-size 500 --noise 0", "--dataset mnist"],
+)  # fmt: skip
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_dry_run_beside_other_runs_only(sdd: Sdd, trained: Path, words: str, form: list[str]) -> None:
+    """Nothing like the sweep is in the folder: time and power are unknown, and no library complains."""
+    said = sdd("sweep", *words.split(), "--dry-run", *form, "--runs", trained)
+    assert said.code == 0 and said.err == ""
+    if form:
+        assert said.json["seconds"] is None and said.json["detectable_dip"] is None
+    else:
+        assert "unknown until two seeds" in said.out and "unknown until runs of this kind" in said.out
+
+
+@pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         ("--dataset digitz", 2, "did you mean 'digits'?"),
