@@ -61,8 +61,11 @@ def check(run: Run, data: Data) -> None:
     """Raises UsageError where a word of `run` is in no table, or what it asks for leaves nothing to train."""
     for field, table in WORDS.items():
         pick(field, getattr(run, field), table)
+    if data.classes < 2:
+        raise UsageError(f"{run.dataset} has one class only, and a network learns to tell two or more apart")
     augmentation(run, data)
     model = model_of(run, data)
+    _check_batches(run, model, len(data.train.y))
     noisy_labels(run, data)
     if run.level:
         criterion(run.criterion)
@@ -76,6 +79,17 @@ def _emptied(run: Run, model: Model) -> str:
     """What `run` keeps no weight of, where there is such a group."""
     empty = [group for group, count in counts(run, model).items() if not count]
     return empty[0] or f"{model.size} weights" if empty else ""
+
+
+def _check_batches(run: Run, model: Model, n: int) -> None:
+    """Raises UsageError where n examples leave one alone in a batch, and the network cannot be trained on one."""
+    if model.alone or (run.batch_size > 1 and n % run.batch_size != 1):
+        return
+    smaller_first = (*range(min(run.batch_size, n), 1, -1), *range(max(run.batch_size, 2), n + 1))
+    fitting = next((size for size in smaller_first if n % size != 1), None)
+    hint = f"; --batch-size {fitting} leaves none alone" if fitting else ""
+    batches = f"{n} examples in batches of {run.batch_size} have one example alone in a batch"
+    raise UsageError(f"{run.model} has BatchNorm, which needs two examples or more in a batch, and {batches}{hint}")
 
 
 def noisy_labels(run: Run, data: Data) -> Tensor:

@@ -13,6 +13,7 @@ from sddcli.core.criteria import CRITERIA
 from sddcli.core.images import normalizing
 from sddcli.core.seeds import stream
 from sddcli.core.types import Data, Examples, Tensors, Trained
+from sddcli.core.words import UsageError
 from sddcli.datasets.load import load
 from sddcli.spec import Run
 
@@ -271,3 +272,47 @@ def test_weights_of_one_score_are_kept_in_every_layer_not_only_the_first() -> No
     shares = [float((kept[name] & zero[name]).sum() / zero[name].sum()) for name in kept]
     assert all(0.75 < share < 0.85 for share in shares), shares
     assert sum(int(mask.sum()) for mask in kept.values()) == masks.kept(49_200, 0.1, 1)
+
+
+@pytest.mark.parametrize("model", ["resnet18:width=2", "convnet:width=2", "vgg16:width=2", "lenet-8", "conv-2:width=2"])
+@pytest.mark.parametrize("size", [4, 8, 16, 32])
+def test_a_batch_of_one_is_refused_exactly_where_the_network_cannot_train_on_it(model: str, size: int) -> None:
+    examples = Examples(torch.zeros(17, 3, size, size), torch.arange(17) % 2)
+    data, run = Data(examples, examples, 2, ""), Run("folder:x", model, batch_size=16, epochs=1)
+    try:
+        network = stages.model_of(run, data)
+    except UsageError:  # images too small for it
+        return
+    start = stages.fresh(run, network)
+    begun = stages.beginning(run, data, start)
+    try:
+        list(stages.train([run], network, data, [begun], [stages.full_masks(network, start)]))
+        possible = True
+    except ValueError:
+        possible = False
+    if possible:
+        stages.check(run, data)
+    else:
+        with pytest.raises(UsageError, match="17 examples in batches of 16 have one example alone.* --batch-size 15"):
+            stages.check(run, data)
+        stages.check(replace(run, batch_size=15), data)
+
+
+def test_every_batch_size_that_leaves_an_example_alone() -> None:
+    x = torch.zeros(17, 3, 8, 8)
+    data = Data(Examples(x, torch.arange(17) % 2), Examples(x, torch.arange(17) % 2), 2, "")
+    refused = []
+    for size in range(1, 20):
+        try:
+            stages.check(Run("folder:x", "resnet18:width=2", batch_size=size), data)
+        except UsageError:
+            refused.append(size)
+    assert refused == [1, 2, 4, 8, 16]
+
+
+@pytest.mark.parametrize("noise_kind", ["symmetric", "flip", "pairflip"])
+def test_one_class_is_refused(noise_kind: str) -> None:
+    examples = Examples(torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.int64))
+    run = Run("folder:x", "convnet:width=2", noise=0.5, noise_kind=noise_kind)
+    with pytest.raises(UsageError, match="folder:x has one class only"):
+        stages.check(run, Data(examples, examples, 1, ""))

@@ -27,7 +27,8 @@ class Model:
 
     statistics: the shapes of its BatchNorm statistics. apart: M models are computed one after the other, so
     that nothing is gained by holding the inner values of all of them at once. slopes: the gradient of the mean
-    cross-entropy, written out, for a network that is faster without autograd.
+    cross-entropy, written out, for a network that is faster without autograd. alone: whether it can be trained on a
+    batch of one example; BatchNorm, at one value of each channel, cannot.
     """
 
     shapes: dict[str, Shape]
@@ -36,6 +37,7 @@ class Model:
     statistics: dict[str, Shape] = field(default_factory=dict)
     apart: bool = False
     slopes: Slopes | None = None
+    alone: bool = True
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -80,6 +82,7 @@ def of_module(build: Callable[[], nn.Module], features: Shape, spared: Sequence[
             module(torch.empty(1, *features))
         except (RuntimeError, ValueError):
             raise UsageError(f"this network cannot take inputs of shape {tuple(features)}") from None
+        alone = _trains_alone(module, features)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.num_batches_tracked = None  # counts steps for an average over all of them, which nobody asks for
@@ -95,7 +98,15 @@ def of_module(build: Callable[[], nn.Module], features: Shape, spared: Sequence[
         return torch.stack([functional_call(module, own, (x[m],)) for m, own in enumerate(each)])
 
     prunable = tuple(name for name, shape in shapes.items() if len(shape) > 1 and name not in spared)
-    return Model(shapes, prunable, forward, statistics, apart=True)
+    return Model(shapes, prunable, forward, statistics, apart=True, alone=alone)
+
+
+def _trains_alone(module: nn.Module, features: Shape) -> bool:
+    try:
+        module.train()(torch.empty(1, *features, device="meta"))
+    except ValueError:  # torch refuses to normalize over a single value
+        return False
+    return True
 
 
 class ResNet(nn.Module):

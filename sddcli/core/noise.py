@@ -37,8 +37,11 @@ def symmetric(labels: Labels, rate: float, classes: Classes, generator: np.rando
 def flip(labels: Labels, rate: float, classes: Classes, generator: np.random.Generator) -> Labels:
     """A fraction `rate` of the labels is replaced by a uniformly drawn other class, never the true one.
 
-    labels: (N,). Returns (N,), exactly the chosen share of it wrong (Nakkiran et al. 2020).
+    labels: (N,). Returns (N,), exactly the chosen share of it wrong (Nakkiran et al. 2020). Raises UsageError where
+    there is no other class.
     """
+    if classes.number < 2:
+        raise UsageError("flip noise gives examples another class, and there is one class only")
     chosen = _chosen(np.arange(len(labels)), rate, generator)
     noisy = labels.copy()
     noisy[chosen] = (labels[chosen] + generator.integers(1, classes.number, size=len(chosen))) % classes.number
