@@ -168,7 +168,7 @@ def counts(run: Run, model: Model) -> dict[str, int]:
 def prune(run: Run, model: Model, ranked: Trained, data: Data) -> Tensors:
     """The masks of `run`, (*shape): the weights within those of `ranked` that its criterion keeps.
 
-    Raises ValueError where a score is no number.
+    Raises UsageError where a score is no number.
     """
     draw = partial(seeds.stream, run.seed, "criterion", run.level)
     net = Net(

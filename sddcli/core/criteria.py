@@ -66,5 +66,5 @@ CRITERIA: dict[str, Criterion] = {
 
 
 def criterion(word: str) -> Criterion:
-    """The criterion that a word means, its parameters bound. Raises ValueError for an unknown one."""
+    """The criterion that a word means, its parameters bound. Raises UsageError for an unknown one."""
     return pick("criterion", word, CRITERIA)
