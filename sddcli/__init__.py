@@ -1,5 +1,12 @@
 """sdd in a notebook: sddcli.load("runs/RUN/level-07") is one run, sddcli.table("runs/") has a row for each."""
 
+import os
+
+# Unless asked for reproducible products, MKL may add in another order where a matrix lies elsewhere in memory, and a
+# model's bits then depend on which models are trained beside it. MKL reads this at its first product. It stands here
+# because every process that computes for sdd imports this file before anything else of sdd. A user's value counts.
+os.environ.setdefault("MKL_CBWR", "AUTO")
+
 TYPE_CHECKING = False  # as type checkers read it; typing itself would be loaded for nothing
 if TYPE_CHECKING:
     from sddcli.notebook import load as load

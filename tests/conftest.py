@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import settings
 
+import sddcli  # noqa: F401  asks MKL for reproducible products, before any test takes one
+
 settings.register_profile("sdd", deadline=None)  # how long a case takes says how busy the machine is, and no more
 settings.load_profile("sdd")
 

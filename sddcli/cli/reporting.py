@@ -220,13 +220,23 @@ def _origin(manifests: Sequence[Mapping[str, Any]]) -> Iterator[Html]:
         versions = manifest.get("versions") or {}
         of_code = [versions.get("sdd"), (manifest.get("commit") or "unknown")[:12]]
         libraries = [versions.get(name) for name in ("python", "torch", "numpy")]
-        place = tuple(
-            str(each or "unknown") for each in (manifest.get("machine"), manifest.get("device"), *of_code, *libraries)
-        )
+        machine = [manifest.get(name) for name in ("machine", "processor", "device")]
+        place = tuple(str(each or "unknown") for each in (*machine, *of_code, *libraries))
         runs[place] += 1
         seconds[place] += manifest["seconds"]
         data[str(manifest["data"].get("name")), manifest["data"]["sha256"]] += 1
-    columns = ["machine", "device", "sdd", "commit", "python", "torch", "numpy", "runs", "training, added up"]
+    columns = [
+        "machine",
+        "processor",
+        "device",
+        "sdd",
+        "commit",
+        "python",
+        "torch",
+        "numpy",
+        "runs",
+        "training, added up",
+    ]
     rows = [[*place, str(runs[place]), spoken_time(seconds[place])] for place in sorted(runs)]
     yield tag("div", page.table("machines", "Machines, devices and versions", columns, rows), class_="words")
     rows = [[*which, str(data[which])] for which in sorted(data)]

@@ -51,6 +51,10 @@ def _cuda() -> bool:
         return False
 
 
+PROCESSOR = {"cpu family": "family", "model": "model", "CPU implementer": "implementer", "CPU part": "part"}
+"""What tells processors of one name apart: the keys of Linux, x86 and ARM, and what they are called here."""
+
+
 def describe(command: str) -> dict[str, Any]:
     """What a manifest records beside the numbers: it is evidence, not identity."""
     return {
@@ -63,7 +67,21 @@ def describe(command: str) -> dict[str, Any]:
             "numpy": version("numpy"),
         },
         "machine": f"{platform.system()} {platform.machine()}, {cores()} cores",
+        "processor": processor(),
+        "mkl_cbwr": os.environ.get("MKL_CBWR"),
     }
+
+
+def processor() -> str:
+    """The processor's name, with the numbers of its family and model where Linux tells them; "unknown" at worst."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").split("\n\n")[0].splitlines()
+    except OSError:
+        lines = []
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = facts.get("model name") or platform.processor() or platform.machine() or "unknown"
+    numbers = [f"{label} {facts[key]}" for key, label in PROCESSOR.items() if key in facts]
+    return f"{name} ({', '.join(numbers)})" if numbers else name
 
 
 def _commit() -> str | None:

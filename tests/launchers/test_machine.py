@@ -1,5 +1,9 @@
 """Machine: a core for each worker, one worker for a GPU, which takes more models at once."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from sddcli.launchers import machine
@@ -13,3 +17,43 @@ def test_workers_and_models_at_once(gpu: bool, monkeypatch: pytest.MonkeyPatch) 
     assert machine.crew("auto") == (1 if gpu else 7)
     found = [machine.most_side_by_side(device) for device in ("cpu", "auto", "cuda")]
     assert found == sorted(found) and found[0] < found[2] and found[1] == found[2 if gpu else 0]
+
+
+CPUINFO = {
+    "processor: 0\nmodel name\t: AMD EPYC 9B14\ncpu family\t: 25\nmodel\t\t: 17\n\nprocessor: 1\nmodel\t: 3\n": (
+        "AMD EPYC 9B14 (family 25, model 17)"
+    ),
+    "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n\n": "arm64 (implementer 0x41, part 0xd0c)",
+    "": "arm64",
+}
+
+
+@pytest.mark.parametrize("content", CPUINFO)
+def test_the_processor_is_named_with_its_numbers(content: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: content)
+    monkeypatch.setattr(machine.platform, "processor", lambda: "")
+    monkeypatch.setattr(machine.platform, "machine", lambda: "arm64")
+    assert machine.processor() == CPUINFO[content]
+
+
+def test_where_there_is_no_such_file_python_names_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    monkeypatch.setattr(machine.platform, "processor", lambda: "arm")
+    assert machine.processor() == "arm"
+
+
+@pytest.mark.parametrize("start", ["sddcli", "sddcli.cli.app", "sddcli.launchers.local"])
+@pytest.mark.parametrize(("given", "wanted"), [(None, "AUTO"), ("COMPATIBLE", "COMPATIBLE"), ("", "")])
+def test_mkl_is_asked_for_reproducible_products_unless_the_user_asked_for_others(
+    given: str | None, wanted: str, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a notebook, by the command, by a worker; manifests say what holds."""
+    monkeypatch.delenv("MKL_CBWR", raising=False)
+    if given is not None:
+        monkeypatch.setenv("MKL_CBWR", given)
+    code = f"import {start}; from sddcli.launchers import machine; print(machine.describe('sdd')['mkl_cbwr'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == wanted
