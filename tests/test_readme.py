@@ -36,7 +36,7 @@ def test_every_member_of_every_table_stands_in_its_options_help() -> None:
         "retraining": RETRAININGS,
     }
     for field, table in tables.items():
-        assert names_in(FIELDS[field].metadata["table"]) == list(table)
+        assert names_in(FIELDS[field].metadata["table"]) == tuple(table)
 
 
 def test_every_option_of_the_readme_is_one() -> None:

@@ -3,10 +3,12 @@
 import io
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from sddcli.cli.help import Command
 from sddcli.cli.inspection import gc, list_runs, logs, status, verify
 from sddcli.cli.making import prune, retrain, sweep, train_dense
 from sddcli.cli.reporting import report
@@ -17,7 +19,14 @@ from sddcli.store import StoreError
 
 REPORT = "please report it to sdd's maintainers, with what the same command prints with --debug"
 
-app = typer.Typer(name="sdd", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    name="sdd",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog="Example: sdd sweep && sdd plot double-descent",
+)
 
 
 def _version(asked: bool) -> None:
@@ -28,26 +37,32 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def sdd(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
-    """Sparse double descent: what pruning does to generalization.
+    """Study how pruning changes the generalization of neural networks.
 
-    Start with: sdd sweep
+    A sweep trains networks on noisy labels, prunes them level by level, retrains and measures each level.
     """
 
 
-app.command("sweep")(sweep)
-app.command("train-dense")(train_dense)
-app.command("prune")(prune)
-app.command("retrain")(retrain)
-app.command("analyze")(analyze)
-app.command("plot")(plot)
-app.command("report")(report)
-app.command("list")(list_runs)
-app.command("status")(status)
-app.command("logs")(logs)
-app.command("verify")(verify)
-app.command("gc")(gc)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "sweep": sweep,
+    "plot": plot,
+    "analyze": analyze,
+    "report": report,
+    "list": list_runs,
+    "status": status,
+    "logs": logs,
+    "train-dense": train_dense,
+    "prune": prune,
+    "retrain": retrain,
+    "verify": verify,
+    "gc": gc,
+}
+for name, command in COMMANDS.items():
+    app.command(name, cls=Command)(command)
 
 
 def main() -> NoReturn:

@@ -12,18 +12,19 @@ from typing import Annotated, Any
 import typer
 
 from sddcli.cli import screen
-from sddcli.cli.options import DEFAULT_RUNS, DataDir, Debug, Json, Reads, Where, data_in, where_of
+from sddcli.cli.options import DEFAULT_RUNS, DataDir, Debug, Folder, Json, Reads, Where, data_in, where_of
 from sddcli.cli.progress import spoken_time
 from sddcli.core.words import unknown
 from sddcli.spec import Run, with_parents
 from sddcli.store import KEEPS, Store, StoreError
 
-Folder = Annotated[Path, typer.Argument(metavar="[RUNS]", help="Folder of runs.")]
 WATCH_SECONDS = 2.0
 
 
 def list_runs(runs: Reads = DEFAULT_RUNS, where: Where = [], as_json: Json = False, debug: Debug = False) -> None:
-    """List the chains of a folder: how many levels are finished, and how accurate they are.
+    """List finished runs, their levels and test accuracy.
+
+    There is one line for each chain, which is a dense network and the levels pruned from it.
 
     Example: sdd list runs/ --where seed=0
     """
@@ -39,11 +40,15 @@ def list_runs(runs: Reads = DEFAULT_RUNS, where: Where = [], as_json: Json = Fal
 
 def status(
     runs: Folder = DEFAULT_RUNS,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds until nothing is left.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Update every two seconds until all runs are finished.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say how far the sweeps of a folder are: what is done, in work, waiting, failed, and the work that is left.
+    """Show how far the sweeps of a folder are.
+
+    Counts the runs that are done, running, waiting and failed, and estimates the time left.
 
     Example: sdd status runs/ --watch
     """
@@ -114,7 +119,7 @@ def logs(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run: runs/CHAIN or runs/CHAIN/level-07.")],
     debug: Debug = False,
 ) -> None:
-    """Print what is known of one run: what made it, how its training went, and why it failed if it did.
+    """Show how one run was trained, and why it failed.
 
     Example: sdd logs runs/RUN/level-01
     """
@@ -148,14 +153,16 @@ def _record(folder: Path) -> tuple[Store, Run, dict[str, Any]] | None:
 
 def gc(
     runs: Folder = DEFAULT_RUNS,
-    keep: Annotated[str, typer.Option("--keep", metavar="masks|last", help="What stays of earlier levels.")] = "masks",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much it would free.")] = False,
+    keep: Annotated[
+        str,
+        typer.Option("--keep", metavar="masks|last", help="Files to keep of earlier levels: masks, or none (last)."),
+    ] = "masks",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print how much it would free; delete nothing.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Free the space of weights that no recorded sweep prunes from any more; all numbers stay.
+    """Delete weights that no sweep needs any more.
 
-    Dense runs and the last level of each chain are kept whole. Of the others masks stays with their masks, last
-    without.
+    All results stay, and so do the weights of dense networks and of the last level of each chain.
 
     Example: sdd gc runs/ --dry-run
     """
@@ -169,14 +176,16 @@ def gc(
 
 def verify(
     runs: Folder = DEFAULT_RUNS,
-    evaluate: Annotated[bool, typer.Option("--evaluate", help="Compute accuracies again, too.")] = False,
+    evaluate: Annotated[bool, typer.Option("--evaluate", help="Recompute accuracies too.")] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Move damaged runs into RUNS/.damaged; a sweep makes them again.")
+        bool, typer.Option("--repair", help="Move damaged runs to RUNS/.damaged; the next sweep trains them again.")
     ] = False,
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
-    """Check every run of a folder: hashes, numbers of weights, masks within the masks they were pruned from.
+    """Check the files of every run for damage.
+
+    Compares hashes and numbers of weights, and checks that each mask lies within the one it was pruned from.
 
     Example: sdd verify runs/
     """

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from sddcli import resolve
 from sddcli.cli import screen
@@ -35,7 +34,7 @@ from sddcli.cli.options import (
 from sddcli.cli.progress import Display, spoken_time
 from sddcli.core.words import unknown
 from sddcli.events import Failed
-from sddcli.spec import FIELDS, Run, last_level, with_parents
+from sddcli.spec import BRANCH, FIELDS, Run, last_level, with_parents
 from sddcli.store import KEEPS, Store, StoreError
 
 if TYPE_CHECKING:
@@ -43,11 +42,11 @@ if TYPE_CHECKING:
     from sddcli.launchers.local import Policy
 
 
-@with_fields
+@with_fields()
 def sweep(
     fields: dict[str, str],
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE.toml]", help="A sweep: fields of Run, lists are axes.")
+        Path | None, typer.Argument(metavar="FILE.toml", help="The settings of a sweep in a file, see examples/.")
     ] = None,
     sets: Sets = [],
     runs: Writes = DEFAULT_RUNS,
@@ -61,17 +60,20 @@ def sweep(
     fail_fast: FailFast = False,
     skip_busy: SkipBusy = False,
     keep: Keep = "all",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and what it costs.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be trained, and what it costs; train nothing.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train, prune and retrain: every combination of the values given, resumable.
+    """Train, prune and retrain networks, level by level.
 
-    LIST is a value or several: 0,0.2,0.4 or 0-4. What is not said comes from the data set's protocol.
-    Finished runs are kept: the same command goes on where it stopped, another one adds to them.
+    A sweep runs every combination of the values given: LIST is one value, or several as in 0,0.2,0.4 or 0-4.
+    Settings that are not given have defaults for each data set (--protocol). Finished runs are kept: the same
+    command continues where it stopped, and another one adds to them.
 
-    --levels auto looks for valley and peak with at most 40 % of the trainings of all levels: iterative, with fewer
-    seeds; one-shot, with fewer levels. The full sweep, if asked for later, goes on from these runs.
+    --levels auto finds the valley and the peak of the curve with at most 40 % of the trainings: with fewer seeds
+    if pruning is iterative, with fewer levels if it is one-shot. A full sweep continues from these runs.
 
     Example: sdd sweep --noise 0,0.4 --criterion magnitude,random --seeds 0-2
     """
@@ -97,7 +99,7 @@ def sweep(
         most = tuple(dict.fromkeys(run for table in plan for run in auto.at_most(store, table)))
         _estimate(store, most, crew(todo), as_json, chosen)
         return
-    display = Display(todo, Console(stderr=True))
+    display = Display(todo, screen.errors())
     _look_over(store, set(family).difference(todo), display)
     meanwhile = "all" if chosen else keep
     policy = local.Policy(checkpoint_every, retry_failed, fail_fast, skip_busy, (_command(), plan), meanwhile)
@@ -126,7 +128,7 @@ def _look_over(store: Store, finished: Iterable[Run], display: Display) -> None:
             display(Failed(run, str(error), damaged=True))
 
 
-@with_fields
+@with_fields(set(FIELDS).difference(("level", *BRANCH)))
 def train_dense(
     fields: dict[str, str],
     sets: Sets = [],
@@ -140,9 +142,10 @@ def train_dense(
     retry_failed: RetryFailed = False,
     debug: Debug = False,
 ) -> None:
-    """Train dense networks, level 0, and print their folders: the first stage by hand.
+    """Train dense networks only: the first stage of a sweep.
 
-    What is not said comes from the data set's protocol, but for one seed, 0.
+    Prints the folders of the runs. Settings that are not given have defaults for each data set (--protocol);
+    the seed is 0.
 
     Example: sdd train-dense --dataset digits --noise 0.4 --seed 1
     """
@@ -152,7 +155,7 @@ def train_dense(
     asked = resolve.runs({"seed": "0"} | fields | {"level": "0"}, sets, None, protocol)
     store = Store(runs)
     todo = [run for run in asked if not store.finished(run)]
-    display = Display(todo, Console(stderr=True))
+    display = Display(todo, screen.errors())
     policy = local.Policy(checkpoint_every, retry_failed)
     _make(store, todo, display, min(workers or machine.crew(device), agenda.width(todo)), threads, device, policy)
     _complain(display, debug)
@@ -162,21 +165,22 @@ def train_dense(
     _end(display)
 
 
-@with_fields
+@with_fields({"level", *BRANCH}, "VALUE")
 def prune(
     fields: dict[str, str],
-    parent: Annotated[Path, typer.Argument(help="Folder of the trained run whose weights are ranked.")],
+    parent: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the trained run to prune.")],
     sets: Sets = [],
     device: Device = "auto",
     data_dir: DataDir = None,
     debug: Debug = False,
 ) -> None:
-    """Prune a trained run and print its child's folder, ready to be retrained: the second stage by hand.
+    """Prune a trained network: the second stage of a sweep.
 
-    The child is as its parent, one level further (reinit and redense: the same level of a lottery chain), but
-    for what is said. Its manifest holds the accuracy just after pruning.
+    Prints the folder of the pruned run, which sdd retrain takes. The pruned run has the settings of the trained one,
+    one level further (reinit and redense: the same level as a lottery run), except for those given. Its
+    manifest holds the accuracy right after pruning.
 
-    Example: sdd prune runs/PARENT --criterion magnitude --retraining lottery
+    Example: sdd prune runs/RUN --criterion magnitude --retraining lottery
     """
     from sddcli.launchers import inline, machine
 
@@ -189,7 +193,7 @@ def prune(
 
 
 def retrain(
-    child: Annotated[Path, typer.Argument(help="Folder that sdd prune printed.")],
+    child: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that sdd prune printed.")],
     device: Device = "auto",
     threads: Threads = 1,
     data_dir: DataDir = None,
@@ -197,15 +201,17 @@ def retrain(
     retry_failed: RetryFailed = False,
     debug: Debug = False,
 ) -> None:
-    """Train a pruned run to the end and print its folder: the third stage by hand.
+    """Retrain a pruned network: the third stage of a sweep.
 
-    Example: sdd retrain runs/CHILD/level-01
+    Prints the folder of the run.
+
+    Example: sdd retrain runs/RUN/level-01
     """
     from sddcli.launchers import local
 
     data_in(data_dir)
     store, run = Store.holding(child)
-    display = Display([run], Console(stderr=True))
+    display = Display([run], screen.errors())
     if not store.finished(run):
         _make(store, [run], display, 1, threads, device, local.Policy(checkpoint_every, retry_failed))
     _complain(display, debug)

@@ -3,7 +3,8 @@
 import ast
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,59 +14,88 @@ import typer
 from sddcli.resolve import PLURALS, assignment, parse
 from sddcli.spec import FIELDS, Value
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Reads = Annotated[Path, typer.Argument(metavar="[RUNS]", help="Folder of runs, or a results.csv.")]
-Writes = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of runs.")]
+Reads = Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs, or a results.csv.")]
+Folder = Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs.")]
+Writes = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder to save the runs in.")]
 Where = Annotated[
-    list[str], typer.Option("--where", metavar="KEY=VALUE", help="Only runs with this value, or one of a list.")
+    list[str], typer.Option("--where", metavar="KEY=LIST", help="Only runs with this value, or with one of these.")
 ]
-Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=LIST", help="Set a field by name.")]
-Workers = Annotated[int | None, typer.Option(min=1, max=256, help="Worker processes; one a core.")]
-Threads = Annotated[int, typer.Option(min=1, max=256, help="Threads of each worker.")]
+Sets = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=LIST", help="Any setting by its name: --set lr=0.1 is --lr 0.1.")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=256, metavar="N", help="Worker processes; by default one per core.")
+]
+Threads = Annotated[int, typer.Option(min=1, max=256, metavar="N", help="Threads of each worker.")]
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", metavar="DIR", envvar="SDD_DATA", help="Where downloaded data sets are."),
+    typer.Option("--data-dir", metavar="DIR", envvar="SDD_DATA", help="Folder for downloaded data sets."),
 ]
-Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to train; auto: CUDA if there.")]
+Device = Annotated[
+    str, typer.Option("--device", metavar="auto|cpu|cuda", help="Device; auto is a GPU if there is one.")
+]
 Protocol = Annotated[
-    str, typer.Option("--protocol", metavar="paper|quick", help="Where settings come from that are not said.")
+    str,
+    typer.Option("--protocol", metavar="paper|quick", help="Default settings: as in the paper, or for a quick look."),
 ]
 Checkpoints = Annotated[
-    float, typer.Option("--checkpoint-every", metavar="SECONDS", min=0, help="How often runs in training are saved.")
+    float,
+    typer.Option("--checkpoint-every", metavar="SECONDS", min=0, help="How often unfinished training is saved."),
 ]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try runs again that failed before.")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Retry runs that failed before.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")]
 SkipBusy = Annotated[
-    bool, typer.Option("--skip-busy", help="Leave out, instead of waiting for, runs that another process works on.")
+    bool, typer.Option("--skip-busy", help="Skip runs that another process is working on, instead of waiting.")
 ]
 Keep = Annotated[
-    str, typer.Option("--keep", metavar="all|masks|last", help="What stays of levels that were pruned further.")
+    str,
+    typer.Option(
+        "--keep",
+        metavar="all|masks|last",
+        help="Files to keep of levels that have been pruned further: all, only masks, or none (last).",
+    ),
 ]
 DEFAULT_RUNS = Path("runs")
 
 
-def with_fields(command: Callable[..., None]) -> Callable[..., None]:
-    """`command` with an option for each field of Run in place of its argument `fields`: dict[str, str]."""
-    own = [p for p in inspect.signature(command).parameters.values() if p.name != "fields"]
-    singular = {field: plural for plural, field in PLURALS.items()}
-    options = []
-    for name, field in FIELDS.items():
-        flags = [f"--{word.replace('_', '-')}" for word in (name, singular.get(name)) if word]
-        said = field.metadata["help"]
-        if table := field.metadata["table"]:
-            said += f": {', '.join(names_in(table))}"
-        option = typer.Option(*flags, metavar="LIST", help=f"{said}.", rich_help_panel="Experiment")
-        kind = inspect.Parameter.KEYWORD_ONLY
-        options.append(inspect.Parameter(name, kind, default=None, annotation=Annotated[str | None, option]))
+def with_fields(
+    names: Collection[str] = FIELDS, metavar: str = "LIST"
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorates a command: an option for each of these fields of Run replaces its argument `fields`: dict[str, str]."""
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        return _with_options(command, {name: _option(name, metavar) for name in FIELDS if name in names})
+
+    return decorated
+
+
+def _option(name: str, metavar: str) -> Any:
+    """The option of a field: its name, its plural too, and the members of its table in its help."""
+    plural = {field: plural for plural, field in PLURALS.items()}.get(name)
+    flags = [f"--{word.replace('_', '-')}" for word in (name, plural) if word]
+    text, table = FIELDS[name].metadata["help"], FIELDS[name].metadata["table"]
+    if table:
+        what, semicolon, note = text.partition(";")
+        text = f"{what}: {', '.join(names_in(table))}{semicolon}{note}"
+    return typer.Option(*flags, metavar=metavar, help=f"{text}.")
+
+
+def _with_options(command: Callable[..., None], options: dict[str, Any]) -> Callable[..., None]:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = [p.replace(kind=keyword) for p in inspect.signature(command).parameters.values() if p.name != "fields"]
+    added = [
+        inspect.Parameter(name, keyword, default=None, annotation=Annotated[str | None, option])
+        for name, option in options.items()
+    ]
 
     def call(**given: Any) -> None:
-        fields = {name: text for name in FIELDS if (text := given.pop(name)) is not None}
+        fields = {name: text for name in options if (text := given.pop(name)) is not None}
         command(fields=fields, **given)
 
-    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-    call.__signature__ = inspect.Signature(keyword + options)  # type: ignore[attr-defined]
-    call.__annotations__ = {p.name: p.annotation for p in keyword + options}
+    call.__signature__ = inspect.Signature(own + added)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in own + added}
     call.__name__, call.__doc__ = command.__name__, command.__doc__
     return call
 
@@ -84,7 +114,8 @@ def where_of(words: list[str]) -> dict[str, list[Value]]:
     return asked
 
 
-def names_in(table: str) -> list[str]:
+@cache
+def names_in(table: str) -> tuple[str, ...]:
     """The names in a visible table of the package, "core.criteria.CRITERIA", read from its source: no torch."""
     *modules, variable = table.split(".")
     tree = ast.parse(files("sddcli").joinpath("/".join(modules) + ".py").read_text(encoding="utf-8"))
@@ -92,7 +123,7 @@ def names_in(table: str) -> list[str]:
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             if isinstance(target, ast.Name) and target.id == variable:
-                return [str(key.value) for key in node.value.keys if isinstance(key, ast.Constant)]
+                return tuple(str(key.value) for key in node.value.keys if isinstance(key, ast.Constant))
     raise KeyError(table)
 
 

@@ -4,15 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean
 from time import monotonic
-
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from sddcli.events import Advanced, Busy, Event, Failed, Reading, Saved, Stopping
 from sddcli.spec import FIELDS, Run
+
+if TYPE_CHECKING:  # a help text shall not wait for what draws bars
+    from rich.console import Console, Group
 
 PLAIN_SECONDS = 5.0
 
@@ -22,10 +20,12 @@ class Display:
     """Follows the events of a sweep of `runs`, the unfinished ones. A context manager; call it with events."""
 
     runs: Sequence[Run]
-    console: Console
+    console: "Console"
     failures: list[Failed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        from rich.live import Live
+
         self._epochs, self._total = 0, sum(run.epochs for run in self.runs)
         self._trained: dict[Run, int] = {}
         self._saved, self._began, self._spoken = 0, monotonic(), monotonic()
@@ -102,7 +102,12 @@ class Display:
         names = ("train_accuracy", "test_accuracy") if known else ()
         return "  ".join(f"{name.split('_')[0]} {mean(row[name] for row in known):.1%}" for name in names)
 
-    def _view(self) -> Group:
+    def _view(self) -> "Group":
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
         elapsed = spoken_time(monotonic() - self._began)
         head = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=max(self._total, 1), completed=self._epochs, width=30)

@@ -12,8 +12,7 @@ from urllib.parse import quote
 import typer
 
 from sddcli.cli import page, screen
-from sddcli.cli.inspection import Folder
-from sddcli.cli.options import DEFAULT_RUNS, Debug, Where, members, where_of
+from sddcli.cli.options import DEFAULT_RUNS, Debug, Folder, Where, members, where_of
 from sddcli.cli.page import Html, Section, tag
 from sddcli.cli.progress import spoken_time
 from sddcli.cli.seeing import drawn, module_of, summarized
@@ -24,7 +23,7 @@ from sddcli.store import Store, StoreError
 if TYPE_CHECKING:
     import pandas as pd
 
-Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The page: .html.")]
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="File of the page: .html.")]
 RESULTS = (
     "test_accuracy",
     "best_test_accuracy",
@@ -43,8 +42,9 @@ WIDTH = 6  # numbers with their spreads fit beside each other on paper
 def report(
     runs: Folder = DEFAULT_RUNS, where: Where = [], output: Output = Path("report.html"), debug: Debug = False
 ) -> None:
-    """Write one page of all that is known of finished runs: verdicts, figures, tables, what was asked for, and where
-    they were made. It needs no network and no other file.
+    """Write verdicts, figures and tables to one HTML page.
+
+    The page also says how and where the runs were made. It is one file and needs no network.
 
     Example: sdd report runs/ -o report.html
     """

@@ -6,11 +6,10 @@ from math import floor, log10
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a help text shall not wait for what draws tables
     import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
 
 MOST_COLUMNS = 4  # of numbers with their spreads fit into 80 letters
 SHARES = ("accuracy", "memorized", "share")
@@ -18,9 +17,28 @@ SHARES = ("accuracy", "memorized", "share")
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def console() -> Console:
+def console() -> "Console":
     """Stdout, at least 80 columns wide where it is no terminal."""
+    from rich.console import Console
+
     return Console() if sys.stdout.isatty() else Console(width=max(80, Console().width))
+
+
+def errors() -> "Console":
+    """Stderr, for progress."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _table(*names: str) -> "Table":
+    """An empty table without lines, its columns to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1))
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    return table
 
 
 def curves(summary: "pd.DataFrame", varied: Sequence[str], title: str, columns: Sequence[str]) -> None:
@@ -31,12 +49,7 @@ def curves(summary: "pd.DataFrame", varied: Sequence[str], title: str, columns: 
     for values, curve in groups:
         label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True))
         out.print(f"{title}: {label}" if label else title, style="bold", soft_wrap=True)
-        table = Table(box=None, padding=(0, 1))
-        table.add_column("level", justify="right")
-        table.add_column("sparsity", justify="right")
-        for name in columns:
-            table.add_column(name.replace("_accuracy", "").replace("_", " "), justify="right")
-        table.add_column("n", justify="right")
+        table = _table("level", "sparsity", *(name.replace("_accuracy", "") for name in columns), "n")
         if "test_accuracy" in columns:
             table.add_column("test curve", no_wrap=True)
         for _, row in curve.iterrows():
@@ -60,10 +73,8 @@ def cell(mean: float, std: float, share: bool) -> str:
 def sizes(found: "pd.DataFrame", title: str) -> None:
     """How many training examples each level can fit, a line a level and setting."""
     console().print(title, style="bold", soft_wrap=True)
-    table = Table(box=None, padding=(0, 1))
     told = [str(name) for name in found if name not in ("level", "sparsity", "effective_complexity", "at_least")]
-    for name in (*told, "level", "sparsity", "examples fitted"):
-        table.add_column(name.replace("_", " "), justify="right")
+    table = _table(*told, "level", "sparsity", "examples fitted")
     for _, row in found.iterrows():
         n = row["effective_complexity"]
         fitted = "none" if n is None or n != n else f"{'at least ' if row['at_least'] else ''}{n:.0f}"
@@ -94,10 +105,8 @@ def _bar(share: float, width: int = 14) -> str:
 def listing(chains: "pd.DataFrame", told: Sequence[str], title: str) -> None:
     """One line a chain: its id, the fields that tell chains apart, its levels, its accuracy at both ends."""
     console().print(title, style="bold", soft_wrap=True)
-    table = Table(box=None, padding=(0, 1))
-    table.add_column("chain", no_wrap=True)
-    for name in (*told, "seed", "levels", "test: first", "last"):
-        table.add_column(name.replace("_", " "), justify="right")
+    table = _table("chain", *told, "seed", "levels", "test: first", "last")
+    table.columns[0].no_wrap, table.columns[0].justify = True, "left"
     for _, row in chains.iterrows():
         first, last, count = row["first_level"], row["last_level"], row["levels"]
         gaps = "" if count == last - first + 1 else f" ({count} of them)"
@@ -109,10 +118,8 @@ def listing(chains: "pd.DataFrame", told: Sequence[str], title: str) -> None:
 
 def history(rows: Sequence[dict[str, str]]) -> None:
     """The last evaluations of a run: epoch, accuracies, losses."""
-    table = Table(box=None, padding=(0, 1))
     shown = ("train_accuracy", "test_accuracy", "memorized", "train_loss", "test_loss")
-    for name in ("epoch", *shown):
-        table.add_column(name.replace("_", " "), justify="right")
+    table = _table("epoch", *shown)
     for row in rows[-10:]:
         table.add_row(row["epoch"], *(f"{float(row[name]):.4f}" if row.get(name) else "-" for name in shown))
     console().print(table)

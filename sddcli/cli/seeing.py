@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from sddcli.cli import screen
 from sddcli.cli.options import (
@@ -18,6 +16,7 @@ from sddcli.cli.options import (
     DataDir,
     Debug,
     Device,
+    Folder,
     Json,
     Reads,
     Where,
@@ -45,21 +44,29 @@ MEASURES = {name: folder for folder in FOLDERS for name in members(folder)}
 PAIR_KINDS = names_in("pairs.PAIRS")
 ENDS = ("other", "other_level", "kind")  # what tells pairs apart, of which run and level are one end
 X_AXES = names_in("plots.style.X_AXES")
-XAxis = Annotated[str, typer.Option("--x", metavar="AXIS", help=f"Along what: {', '.join(X_AXES)}.")]
+XAxis = Annotated[str, typer.Option("--x", metavar="AXIS", help=f"Horizontal axis: {', '.join(X_AXES)}.")]
 Pairs = Annotated[
-    str, typer.Option("--pairs", metavar="|".join(PAIR_KINDS), help="Which pairs; unless told redense, else levels.")
+    str,
+    typer.Option(
+        "--pairs",
+        metavar="|".join(PAIR_KINDS),
+        help="Which runs to compare; by default redense, if there are such runs, else levels.",
+    ),
 ]
 Between = Annotated[
-    list[Path], typer.Option("--between", metavar="RUN", help="Instead this pair: folders of two runs, said twice.")
+    list[Path],
+    typer.Option("--between", metavar="RUN", help="Compare this run; give the option twice, once for each of the two."),
 ]
-Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Figure: .png, .pdf or .svg.")]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="File of the figure: .png, .pdf or .svg.")
+]
 
 
 def analyze(
     measure: Annotated[
-        str, typer.Argument(help=f"What to measure, a list too: {', '.join(sorted(MEASURES))}, or all.")
+        str, typer.Argument(metavar="ANALYSIS", help=f"One or several of {', '.join(sorted(MEASURES))}; or all.")
     ],
-    runs: Annotated[Path, typer.Argument(metavar="[RUNS]", help="Folder of runs.")] = DEFAULT_RUNS,
+    runs: Folder = DEFAULT_RUNS,
     where: Where = [],
     pairs: Pairs = "",
     between: Between = [],
@@ -69,7 +76,9 @@ def analyze(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure finished runs, or pairs of them; what was measured before is not computed again.
+    """Measure finished runs, test for double descent.
+
+    Results of earlier calls are kept and not computed again. Some analyses take parameters: flatness:points=51.
 
     Example: sdd analyze learning-distance runs/
     """
@@ -133,9 +142,11 @@ def _look(
     store: Store, words: list[str], subjects: Sequence[Run | Pair], workers: int | None, device: str
 ) -> list[Failed]:
     """Has analyses look at runs, or at pairs of them, and complains of those that they cannot measure."""
+    from rich.progress import Progress
+
     from sddcli.launchers import looking, machine
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    with Progress(console=screen.errors(), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("measuring", total=None)
         failures = looking.analyze(
             store,
@@ -221,17 +232,17 @@ def _show(store: Store, frame: "pd.DataFrame", word: str, values: "pd.DataFrame"
 
 
 def plot(
-    figure: Annotated[str, typer.Argument(help=f"What to draw: {', '.join(members('plots'))}.")],
+    figure: Annotated[str, typer.Argument(metavar="FIGURE", help=f"One of {', '.join(members('plots'))}.")],
     runs: Reads = DEFAULT_RUNS,
     where: Where = [],
     x: XAxis = "sparsity",
     output: Output = None,
     debug: Debug = False,
 ) -> None:
-    """Draw a figure from finished runs, or from a results.csv.
+    """Draw a figure from finished runs.
 
-    Curves are told apart by every field in which the runs differ; --where narrows them. A figure of what an
-    analysis found takes that one's parameters: flatness:points=51.
+    There is one curve for each setting in which the runs differ; --where selects some of them. A figure of an analysis
+    takes the same parameters as the analysis: flatness:points=51.
 
     Example: sdd plot double-descent runs/ --where noise=0.4 -o figure.pdf
     """

@@ -14,18 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sddcli.cli.app import app, main
+from sddcli.cli.app import main
 from sddcli.core.words import UsageError
 from sddcli.spec import FIELDS
 from tests.conftest import Sdd
-
-COMMANDS = [command.name for command in app.registered_commands if command.name]
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_help_ends_in_an_example_that_is_no_error(sdd: Sdd, command: str) -> None:
-    said = sdd(command, "--help")
-    assert said.code == 0 and f"Example: sdd {command} " in " ".join(said.out.split())
 
 
 def test_every_field_of_a_run_is_an_option(sdd: Sdd) -> None:

@@ -385,7 +385,7 @@ def test_pruning_by_hand_takes_every_option_of_the_child(sdd: Sdd, trained: Path
         ("prune DENSE --criterion magnitud", 2, "did you mean 'magnitude'?"),
         ("prune DENSE --level 3", 2, "is pruned from another parent"),
         ("prune LEVEL --criterion random", 2, "with criterion 'random', and this one has criterion 'magnitude'"),
-        ("prune DENSE --noise 0.1", 2, "with noise 0.1, and this one has noise 0.4"),
+        ("prune DENSE --set noise=0.1", 2, "with noise 0.1, and this one has noise 0.4"),
         ("prune DENSE --level 1,2", 2, "level has several values"),
         ("prune DENSE --rate 0.99999", 2, "leaves none of 49200 weights"),
         ("retrain DENSE --epochs 3", 2, "No such option"),
