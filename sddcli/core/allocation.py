@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from math import floor, prod
 from typing import NamedTuple
 
+from sddcli.core.words import UsageError
+
 Shapes = Mapping[str, tuple[int, ...]]
 """Name -> shape of the prunable weights of one model, in their order."""
 Kept = Callable[[int], int]
@@ -52,10 +54,10 @@ def apportioned(shares: Mapping[str, float], sizes: Mapping[str, int], total: in
     """`total` split in proportion to `shares`, none above its size: whole numbers that sum to it exactly.
 
     By Webster's rule (each further one goes where share / (count + 1/2) is largest, ties to the first), since under it
-    no part grows when the total shrinks: masks that follow it nest. Raises ValueError where sizes sum to less.
+    no part grows when the total shrinks: masks that follow it nest. Raises UsageError where sizes sum to less.
     """
     if total > sum(sizes.values()):
-        raise ValueError(f"{total} weights are more than the {sum(sizes.values())} that there are")
+        raise UsageError(f"{total} weights are more than the {sum(sizes.values())} that there are")
 
     def rounded(factor: float) -> dict[str, int]:
         return {name: min(sizes[name], floor(factor * share + 0.5)) for name, share in shares.items()}
