@@ -306,7 +306,7 @@ def test_what_fails_is_recorded_with_its_reason_and_the_rest_goes_on(
     prune_retrain.work(store, [good], {}, "cpu", events.append)
     prune_retrain.work(store, [diverging], {}, "cpu", events.append)
     failure = store.failure(diverging)
-    assert failure and failure["reason"].startswith("diverged") and "ValueError" in failure["trace"]
+    assert failure and failure["reason"].startswith("diverged") and "UsageError" in failure["trace"]
     assert store.finished(good) and not store.finished(diverging) and store.failure(good) is None
 
     def none(*_: object) -> object:
