@@ -88,6 +88,7 @@ def sweep(
         theirs.close()
         return _Worker(process, ours)
 
+    machine.use_safe_path()
     context = multiprocessing.get_context("spawn")
     crew = [hire() for _ in range(min(workers, width(agenda.runs)))]
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sddcli.events import Failed
 from sddcli.index import Index
+from sddcli.launchers import machine
 from sddcli.pairs import Pair
 from sddcli.spec import Run
 from sddcli.store import Store, StoreError, reason_of
@@ -62,6 +63,7 @@ def _looked(
         left = (time.perf_counter() - began) / done * (len(todo) - done)
         if workers > 1 and left > PATIENCE:
             break
+    machine.use_safe_path()
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin_beside) as pool:  # starts none for nothing
         try:
             for future in as_completed([pool.submit(look, subject, words) for subject, words in todo[done:]]):

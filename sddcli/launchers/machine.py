@@ -33,6 +33,14 @@ def crew(device: str) -> int:
     return 1 if _kind(device) == "cuda" else cores()
 
 
+def use_safe_path() -> None:
+    """Keeps the folder we are started in out of the module path of processes that are started from here on.
+
+    Python would look there first, and a user's types.py or socket.py would take the place of Python's own.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
 def most_side_by_side(device: str) -> int:
     """How many models one worker trains at once at most."""
     return MOST_SIDE_BY_SIDE[_kind(device)]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from threading import Timer
 
@@ -297,3 +298,50 @@ def test_ten_kills_lose_nothing() -> None:
     assert said["bit-identical"] and said["kills"] == 10 and said["with a run saved in its middle"] > 5
     recorded = json.loads((script.parents[1] / "docs" / "evidence" / "kills.json").read_text())
     assert recorded["bit-identical"] and recorded["kills"] == 100
+
+
+TINY = "--model lenet-16-8 --epochs 1 --seeds 0 --levels 0-1 --workers 2 --noise 0 --rewind 0it --train-size 100"
+SCRIPT = "from sddcli.cli.app import main\nif __name__ == '__main__':\n    main()"
+BESIDE = f"from sddcli.launchers import looking\nlooking.PATIENCE = -1\n{SCRIPT}"
+
+
+def modules_in(folder: Path, names: set[str]) -> None:
+    """Puts a module of each of these names into `folder`, which ends whatever imports it."""
+    for name in names:
+        (folder / f"{name}.py").write_text(f"import os; os.write(2, b'the folder gave {name}'); os._exit(1)")
+
+
+def sdd_in(folder: Path, *start: str) -> "subprocess.CompletedProcess[str]":
+    """python with these words in `folder`, which is no folder that it is told to import from."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", "PYTHONPATH")}
+    return subprocess.run([sys.executable, *start], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_a_users_files_take_the_place_of_no_module(tmp_path: Path) -> None:
+    """Of none of Python's own, and of none of a library that is installed; in workers, and in those of analyses."""
+    script, folder = tmp_path / "bin" / "sdd", tmp_path / "work"
+    script.parent.mkdir()
+    folder.mkdir()
+    installed = {name for name in packages_distributions() if name.isidentifier()}
+    modules_in(folder, set(sys.stdlib_module_names) | installed)
+    for code, words in ((SCRIPT, f"sweep {TINY}"), (BESIDE, "analyze complexity --workers 2")):
+        script.write_text(code)
+        ended = sdd_in(folder, str(script), *words.split())
+        assert ended.returncode == 0 and "gave" not in ended.stderr, ended.stderr
+    assert len(list((folder / "runs").glob("*/manifest.json"))) == 1
+
+
+def test_a_users_files_take_the_place_of_no_module_of_python_m_sddcli(tmp_path: Path) -> None:
+    """But of those that Python itself loads before it runs any module's first line."""
+    (tmp_path / "first_line.py").write_text("import sys; print(*sys.modules)")
+    by_python = set(sdd_in(tmp_path, "-m", "first_line").stdout.split())
+    (tmp_path / "first_line.py").unlink()
+    loaded = (
+        "import sys, torch, sddcli.cli.app, sddcli.launchers.local, sddcli.recipes.prune_retrain; print(*sys.modules)"
+    )
+    by_worker = {name.split(".")[0] for name in sdd_in(tmp_path, "-c", loaded).stdout.split()}
+    names = by_worker - by_python - {"__main__", "sddcli"}
+    assert {"socket", "pickle", "json", "torch", "numpy"} <= names
+    modules_in(tmp_path, names)
+    ended = sdd_in(tmp_path, "-m", "sddcli", "sweep", *TINY.split())
+    assert ended.returncode == 0 and "gave" not in ended.stderr, ended.stderr
