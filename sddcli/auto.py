@@ -118,8 +118,8 @@ def _rounds(store: Store, ends: Sequence[Run], lost: Callable[[Run], Any]) -> tu
 
 def _accuracy(store: Store, run: Run) -> Any:
     """Its test accuracy, None where it is not finished."""
-    manifest = store.manifest(run)
-    return manifest["metrics"]["test_accuracy"] if manifest and manifest["stage"] == "trained" else None
+    manifest = store.manifest(run) if store.finished(run) else None
+    return manifest["metrics"].get("test_accuracy") if manifest else None
 
 
 def _iterative(curves: Sequence[Curve], last: int, rate: float, room: int) -> list[tuple[int, int]]:

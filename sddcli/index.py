@@ -14,8 +14,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from sddcli.core.words import printable
 from sddcli.spec import BRANCH, FIELDS, SUBSEEDS, Run
-from sddcli.store import Manifest, Store, StoreError
+from sddcli.store import Manifest, Store, StoreError, share
 
 VERSION = 3  # of these tables: another one is thrown away
 FEW = 500  # runs that are read in a second: no file for them
@@ -50,19 +51,22 @@ class Index:
     """
 
     def __init__(self, store: Store, damaged: list[StoreError] | None = None) -> None:
-        self.store, self._damaged = store, damaged
+        self.store, self.damaged = store, damaged
         path = store.root / ".index.sqlite3"
         many = next(islice(store.stamps(), FEW, None), None) is not None
         try:
             self._open(path if many else ":memory:")
         except sqlite3.Error as error:
-            if "locked" not in str(error):  # by another process, which may well take minutes to read everything
+            # Locked by another process, which may well take minutes to read everything, or another user's: whole.
+            if not any(reason in str(error) for reason in ("locked", "readonly")):
                 with suppress(OSError):
                     path.unlink()
             self._open(":memory:")
 
     def _open(self, path: str | Path) -> None:
         self._base = sqlite3.connect(path, timeout=20, isolation_level=None)
+        if path != ":memory:":
+            share(Path(path))
         try:
             self._base.execute("PRAGMA cache_size=-65536")  # 64 MiB, so that a saving is one piece of work
             self._base.execute("BEGIN IMMEDIATE")
@@ -106,10 +110,10 @@ class Index:
             try:
                 self._read(path, stamp)
             except StoreError as error:
-                if self._damaged is None:
+                if self.damaged is None:
                     raise
                 self._forget(path)
-                self._damaged.append(error)
+                self.damaged.append(error)
             read += 1
             if read % OFTEN == 0:
                 self._base.execute("COMMIT")
@@ -148,7 +152,7 @@ class Index:
 
     def _insert(self, table: str, row: Mapping[str, Any]) -> int | None:
         names = ", ".join(f'"{name}"' for name in row)
-        values = [str(value) if isinstance(value, int) and abs(value) >= 2**63 else value for value in row.values()]
+        values = [_storable(value) for value in row.values()]
         said = f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(row))})"
         return self._base.execute(said, values).lastrowid
 
@@ -213,6 +217,13 @@ def _row(run: Run, manifest: Manifest) -> dict[str, Any]:
     fields |= {name: run.seed_of(name.removesuffix("_seed")) for name in SUBSEEDS}
     metrics = {name: manifest["metrics"].get(name) for name in METRICS}
     return {**fields, "chain": run.chain, "run": run.id, **metrics}
+
+
+def _storable(value: Any) -> Any:
+    """What SQLite holds: a larger whole number as its digits; bytes of a file's name that are no UTF-8, written out."""
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return str(value)
+    return printable(value) if isinstance(value, str) else value
 
 
 def _cell(value: float | None) -> str:

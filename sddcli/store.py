@@ -18,10 +18,14 @@ runs/pairs/<id>-<id>/            what analyses found about the way from one run 
 """
 
 import csv
+import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
+import re
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -33,10 +37,9 @@ from typing import TYPE_CHECKING, Any
 from sddcli.core.words import UsageError
 from sddcli.packing import pack, pack_fitted, pack_masks, unpack, unpack_fitted, unpack_masks
 from sddcli.pairs import Pair
-from sddcli.spec import Run, from_dict, to_dict
+from sddcli.spec import FIELDS, Run, from_dict, to_dict
 
 if TYPE_CHECKING:
-    from filelock import FileLock
     from torch import Tensor
 
     from sddcli.core.types import Begun, Found, Record, Tensors
@@ -47,22 +50,36 @@ KEEPS = ("all", "masks", "last")
 Manifest = dict[str, Any]
 
 
+CHAIN, LEVEL = re.compile(r"-[0-9a-f]{12}$"), re.compile(r"^level-\d+$")
+"""How the folders of chains end, and how those of their levels are called: by this a damaged one is known as ours."""
+TORN = (".*.new", ".*.[0-9]*", ".probe-*")  # what a killed write leaves; an older sdd's ended in a process number
+LIVE_SECONDS = 600  # no write takes longer: what is older belongs to a killed process
+
+
 class StoreError(Exception):
     """Missing, damaged or unwritable: the message names the file and what to do."""
 
 
+class Damaged(StoreError):
+    """A run's folder is not as sdd left it. `sdd verify --repair` moves it out of the way; a sweep makes it again."""
+
+
+class Unwritable(StoreError):
+    """Whoever asks has no right to write this file."""
+
+
 @dataclass(frozen=True)
 class Claim:
-    """The right to work on a run, by a lock that its process holds."""
+    """The right to work on a run, by a lock that its process holds on the open file `descriptor`."""
 
-    lock: "FileLock"
+    descriptor: int
     path: Path
 
     def release(self, finished: bool) -> None:
         """Gives it back. The file of a finished run goes: who waits for it will look and see the run finished."""
         if finished:
             self.path.unlink(missing_ok=True)
-        self.lock.release()
+        os.close(self.descriptor)
 
 
 class Store:
@@ -90,13 +107,15 @@ class Store:
 
     def prepare(self) -> None:
         """Makes the folder. Raises StoreError if nothing can be written there."""
-        probe = self.root / f".probe-{os.getpid()}"
+        probe = self.root / f".probe-{_unique()}"
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_folder(self.root)
             probe.write_bytes(b"")
             probe.unlink()
         except OSError as error:
             raise StoreError(f"cannot write to runs folder {self.root}: {error.strerror}; choose another") from None
+        for folder in (self.root, self.root / "measures", self.root / "sweeps"):
+            _clear_torn(folder)
 
     def manifest(self, run: Run) -> Manifest | None:
         """What is known of `run`, or None before it is pruned or trained. Raises StoreError if unreadable."""
@@ -106,17 +125,25 @@ class Store:
         return found
 
     def finished(self, run: Run) -> bool:
-        """Whether `run` is trained and saved."""
-        manifest = self.manifest(run)
+        """Whether `run` is trained and saved. One that cannot be read is not, and `manifest` says why."""
+        try:
+            manifest = self.manifest(run)
+        except StoreError:
+            return False
         return manifest is not None and manifest["stage"] == "trained"
 
-    def manifests(self) -> Iterator[tuple[Run, Manifest]]:
-        """Every finished run of the folder and its manifest, in the order of their paths."""
+    def manifests(self, damaged: list[StoreError] | None = None) -> Iterator[tuple[Run, Manifest]]:
+        """Every finished run of the folder and its manifest, in the order of their paths.
+
+        damaged: takes what is wrong with folders that cannot be read, which is raised otherwise.
+        """
         self.must_exist()
         for _, found in self.survey():
             if isinstance(found, StoreError):
-                raise found
-            if found[1]["stage"] == "trained":
+                if damaged is None:
+                    raise found
+                damaged.append(found)
+            elif found[1]["stage"] == "trained":
                 yield found
 
     def must_exist(self) -> None:
@@ -125,7 +152,7 @@ class Store:
             raise StoreError(f"no runs folder at {self.root}; make one with: sdd sweep --runs {self.root}")
 
     def survey(self) -> "Iterator[tuple[Path, tuple[Run, Manifest] | StoreError]]":
-        """Every folder that has a manifest: its run, finished or not, or why it cannot be read."""
+        """Every folder of `stamps`: its run, finished or not, or why it cannot be read."""
         for path, _ in self.stamps():
             try:
                 found = self.read(self.root / path)
@@ -135,42 +162,53 @@ class Store:
                 yield self.root / path, error
 
     def stamps(self) -> Iterator[tuple[str, str]]:
-        """Every folder that has a manifest, below the root, sorted, and what changes whenever anything in it does."""
-        for chain in _folders(str(self.root)):
-            for folder in (chain, *(each for each in _folders(chain) if "/level-" in each)):
-                try:
-                    manifest = os.stat(f"{folder}/manifest.json")  # noqa: PTH116, a Path costs as much as the call
-                except (FileNotFoundError, NotADirectoryError):
-                    continue
-                try:
-                    measures = os.stat(f"{folder}/measures").st_mtime_ns  # noqa: PTH116, files are renamed into it
-                except OSError:
-                    measures = 0
-                path = os.path.relpath(folder, self.root)
-                yield path, f"{manifest.st_ino} {manifest.st_mtime_ns} {manifest.st_size} {measures}"
+        """Every folder that has a manifest, below the root, sorted, and what changes whenever anything in it does.
+
+        Also whatever has the name of a run's folder and cannot be looked into: `read` says why. Raises StoreError
+        where the root cannot be.
+        """
+        try:
+            chains = _folders(str(self.root), CHAIN) if self.root.is_dir() else []
+        except OSError as error:
+            raise StoreError(f"cannot read runs folder {self.root}: {error.strerror}") from None
+        for chain in chains:
+            try:
+                levels = _folders(chain, LEVEL)
+            except OSError:
+                if CHAIN.search(chain):  # others' folders, such as lost+found, may be closed to us
+                    yield os.path.relpath(chain, self.root), "unreadable"
+                continue
+            for folder in (chain, *(each for each in levels if "/level-" in each)):
+                if stamp := _stamp(folder):
+                    yield os.path.relpath(folder, self.root), stamp
 
     def read(self, folder: Path) -> tuple[Run, Manifest] | None:
-        """The run of a folder and its manifest, None where it has none. Raises StoreError if it cannot be read."""
+        """The run of a folder and its manifest, None where it has none.
+
+        Raises Damaged where it is not as sdd left it, StoreError where it cannot be read for another reason.
+        """
         manifest = self._read_manifest(folder / "manifest.json")
         if manifest is None:
+            _must_be_readable(folder)
             return None
         run = from_dict(manifest["run"])
         if folder != self.folder(run):
-            raise StoreError(f"{folder} is a copy or was renamed: it belongs into {self.folder(run)}")
+            where = self.folder(run)
+            raise Damaged(f"{folder} is a copy or was renamed: the run in it belongs into {where}; {_repair(folder)}")
         return run, manifest
 
-    def damaged(self, run: Run) -> list[str]:
-        """A line for each file of `run` that is missing or is not what its manifest says."""
+    def damaged(self, run: Run) -> list[StoreError]:
+        """What is wrong with files of `run`: missing, not what its manifest says, or not to be read."""
         found = []
         for name in (self.manifest(run) or {"files": ()})["files"]:
             try:
                 self._verified(run, name)
             except StoreError as error:
-                found.append(str(error))
+                found.append(error)
         try:
             self.measures(run)
         except StoreError as error:
-            found.append(str(error))
+            found.append(error)
         return found
 
     def set_aside(self, folder: Path) -> Path:
@@ -180,7 +218,7 @@ class Store:
         while (place := target.with_name(f"{target.name}.{number}")).exists():
             number += 1
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(place.parent)
             folder.replace(place)
         except OSError as error:
             raise StoreError(f"cannot move {folder} to {place}: {error.strerror}") from None
@@ -192,49 +230,53 @@ class Store:
         name = hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()[:12]
         write(self.root / "sweeps" / f"{name}.json", content.encode())
 
-    def plans(self) -> list[dict[str, Any]]:
-        """What sweeps of this folder were asked for: command, tables. Raises StoreError for a damaged record."""
-        found = []
+    def plans(self, damaged: list[StoreError] | None = None) -> list[dict[str, Any]]:
+        """What sweeps of this folder were asked for: command, tables.
+
+        damaged: takes what is wrong with records that cannot be read, which is raised otherwise.
+        """
+        plans = []
         for path in sorted((self.root / "sweeps").glob("*.json")):
             try:
-                said = json.loads(path.read_text(encoding="utf-8"))
-                found.append({"command": str(said["command"]), "tables": list(said["tables"])})
-            except (OSError, ValueError, TypeError, KeyError):
-                raise StoreError(f"{path} is damaged; remove it") from None
-        return found
+                record = json.loads(path.read_text(encoding="utf-8"))
+                tables = [{str(name): values for name, values in table.items()} for table in record["tables"]]
+                plans.append({"command": str(record["command"]), "tables": tables})
+            except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+                reason = getattr(error, "strerror", None) or "it is damaged"
+                what = f"cannot read {path} ({reason}), the record of a sweep: the same sdd sweep writes it again"
+                if damaged is None:
+                    raise StoreError(what) from None
+                damaged.append(StoreError(what))
+        return plans
 
     def working(self, run: Run) -> bool:
-        """Whether a process works on `run` now."""
-        if not (self.folder(run) / ".lock").exists():
+        """Whether a process works on `run` now. Needs no right to write; without one to read the answer is no."""
+        try:
+            descriptor = os.open(self.folder(run) / ".lock", os.O_RDONLY)
+        except OSError:
             return False
-        claim = self.claim(run)
-        if claim is None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
-        claim.release(finished=False)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
         return False
 
     def _read_manifest(self, path: Path) -> Manifest | None:
         try:
             manifest: Manifest = json.loads(path.read_text(encoding="utf-8"))
-            if manifest["schema"] > SCHEMA:
-                schema = manifest["schema"]
-                raise StoreError(f"{path} has schema {schema}, this sdd reads up to {SCHEMA}: upgrade sdd")
-            manifest["run"] = to_dict(from_dict(manifest["run"]))
-            if manifest["stage"] not in ("pruned", "trained"):
-                raise ValueError(f"its stage is {manifest['stage']!r}")
-            for key in ("files", "metrics", "data"):
-                if not isinstance(manifest[key], dict):
-                    raise ValueError(f"its {key} are no table")
-            if wrong := [name for name, value in manifest["metrics"].items() if not _number(value)]:
-                raise ValueError(f"its {wrong[0]} is no number")
-            if not isinstance(manifest["data"]["sha256"], str) or not manifest.setdefault("seconds", 0.0) >= 0:
-                raise ValueError("its data or seconds are wrong")
+            _check_manifest(manifest, path)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise StoreError(f"cannot read {path}: {error.strerror}") from None
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise StoreError(f"{path} is damaged ({error}); remove {path.parent} to train it again") from None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            if not _named_as_ours(path.parent):
+                raise StoreError(f"{path} is not of sdd: {path.parent} is left out; keep it elsewhere") from None
+            raise Damaged(f"{path} is damaged ({error or type(error).__name__}); {_repair(path.parent)}") from None
         return manifest
 
     def save_pruned(self, run: Run, start: "Tensors", masks: "Tensors", facts: Mapping[str, Any]) -> None:
@@ -269,10 +311,8 @@ class Store:
     def tidy(self, run: Run) -> None:
         """Removes what a finished run no longer needs: what it started from, checkpoints, torn writes."""
         self._drop(run, "pruned.safetensors", "checkpoint.json", "checkpoint-*.safetensors", "failed.json")
-        for left in self.folder(run).glob(".*.[0-9]*"):  # by a killed process; a live write takes no ten minutes
-            with suppress(OSError):
-                if time.time() - left.stat().st_mtime > 600:
-                    left.unlink()
+        for folder in (self.folder(run), self.folder(run) / "measures"):
+            _clear_torn(folder)
 
     def _drop(self, run: Run, *patterns: str) -> None:
         for pattern in patterns:
@@ -325,18 +365,25 @@ class Store:
 
         Whoever gets it looks again whether the run is finished. Raises StoreError where locks cannot be had.
         """
-        from filelock import FileLock, Timeout
-
         path = self.folder(run) / ".lock"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path, timeout=0, thread_local=False)
-            lock.acquire()
-        except Timeout:
+            make_folder(path.parent)
+            while True:
+                descriptor = _opened_to_lock(path)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if _is_at(descriptor, path):
+                        return Claim(descriptor, path)
+                except BaseException:
+                    os.close(descriptor)
+                    raise
+                os.close(descriptor)
+        except BlockingIOError:
             return None
-        except (OSError, NotImplementedError) as error:
-            raise StoreError(f"cannot lock {path}: {getattr(error, 'strerror', None) or error}") from None
-        return Claim(lock, path)
+        except OSError as error:
+            if os.path.lexists(path.parent):
+                _must_be_readable(path.parent)
+            raise StoreError(f"cannot lock {path}: {error.strerror or error}") from None
 
     def save_failure(self, run: Run, reason: str, trace: str) -> None:
         """Records why `run` failed, so that it is not tried again unasked."""
@@ -463,11 +510,10 @@ class Store:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise StoreError(f"cannot read {path}: {error.strerror}") from None
+            gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
+            raise (Damaged if gone else StoreError)(f"cannot read {path}: {error.strerror}") from None
         if manifest is None or manifest["files"].get(name) != hashlib.sha256(content).hexdigest():
-            raise StoreError(
-                f"{path} is damaged: its hash is not the manifest's; remove {path.parent} to train it again"
-            )
+            raise Damaged(f"{path} is damaged: its hash is not the manifest's; {_repair(path.parent)}")
         return content
 
     def save_measure(self, run: Run | Pair, word: str, found: "Found") -> None:
@@ -482,13 +528,20 @@ class Store:
         values = {name: _finite(value) for name, value in found.values.items()}
         write(folder / f"{stem}.json", (json.dumps(values, indent=1) + "\n").encode())
 
-    def pairs(self) -> Iterator[Pair]:
-        """Every pair of runs that an analysis has looked at, in the order of their paths. Raises StoreError."""
+    def pairs(self, damaged: list[StoreError] | None = None) -> Iterator[Pair]:
+        """Every pair of runs that an analysis has looked at, in the order of their paths.
+
+        damaged: takes what is wrong with those that cannot be read, which is raised otherwise.
+        """
         for path in sorted((self.root / "pairs").glob("*/manifest.json")):
             try:
                 a, b = map(from_dict, json.loads(path.read_text(encoding="utf-8"))["runs"])
-            except (OSError, ValueError, TypeError, KeyError) as error:
-                raise StoreError(f"{path} is damaged ({error}); remove {path.parent} to measure again") from None
+            except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+                wrong = StoreError(f"{path} is damaged ({error}); remove {path.parent} to measure again")
+                if damaged is None:
+                    raise wrong from None
+                damaged.append(wrong)
+                continue
             yield Pair(a, b)
 
     def has_measure(self, run: Run | Pair, word: str) -> bool:
@@ -501,10 +554,12 @@ class Store:
         for path in sorted((self.folder(run) / "measures").glob("*.json")):
             try:
                 values = json.loads(path.read_text(encoding="utf-8"))
-            except (ValueError, OSError):
+            except (ValueError, RecursionError):
                 values = None
+            except OSError as error:
+                raise StoreError(f"cannot read {path}: {error.strerror}") from None
             if not isinstance(values, dict) or not all(map(_number, values.values())):
-                raise StoreError(f"{path} is damaged; remove it to measure again")
+                raise Damaged(f"{path} is damaged; remove it to measure again")
             found[path.stem] = values
         return found
 
@@ -538,11 +593,82 @@ class Store:
         return list(csv.DictReader(io.StringIO(self._verified(run, "history.csv", manifest).decode())))
 
 
-def _folders(path: str) -> list[str]:
-    """The folders in one, sorted, but for hidden ones."""
-    with suppress(OSError), os.scandir(path) as entries:
-        return sorted(entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-    return []
+def _folders(path: str, ours: "re.Pattern[str]") -> list[str]:
+    """The folders in one, sorted, but for hidden ones; and what is no folder in spite of one of our names."""
+    with os.scandir(path) as entries:
+        return sorted(
+            entry.path
+            for entry in entries
+            if not entry.name.startswith(".") and (ours.search(entry.name) or _is_folder(entry))
+        )
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
+
+
+def _stamp(folder: str) -> str:
+    """What changes with the run in a folder; "" where it has no manifest, since nothing of it is finished."""
+    try:
+        manifest = os.stat(f"{folder}/manifest.json")  # noqa: PTH116, a Path costs as much as the call
+    except FileNotFoundError:
+        return "" if os.path.isdir(folder) else "unreadable"  # noqa: PTH112
+    except OSError:
+        return "unreadable" if _named_as_ours(Path(folder)) else ""
+    try:
+        measures = os.stat(f"{folder}/measures").st_mtime_ns  # noqa: PTH116, files are renamed into it
+    except OSError:
+        measures = 0
+    return f"{manifest.st_ino} {manifest.st_mtime_ns} {manifest.st_size} {measures}"
+
+
+def _named_as_ours(folder: Path) -> bool:
+    """Whether a folder has the name of a run's, which is all that is known of one without a manifest of ours."""
+    return bool(CHAIN.search(folder.parent.name if LEVEL.search(folder.name) else folder.name))
+
+
+def _must_be_readable(folder: Path) -> None:
+    """Raises StoreError where a folder cannot be looked into, Damaged where it is none."""
+    try:
+        with os.scandir(folder):
+            return
+    except PermissionError as error:
+        raise StoreError(f"cannot read {folder}: {error.strerror}") from None
+    except OSError as error:
+        what = f"{folder} has the name of a run's folder and is none ({error.strerror})"
+        raise Damaged(f"{what}; {_repair(folder)}") from None
+
+
+def _repair(folder: Path) -> str:
+    """What to do about a damaged run: its files are never removed unasked."""
+    root = folder.parent.parent if LEVEL.search(folder.name) else folder.parent
+    return f"sdd verify --repair {root} moves it out of the way"
+
+
+def _check_manifest(manifest: Any, path: Path) -> None:
+    """Raises UsageError, TypeError, KeyError or AttributeError where a manifest is not as sdd writes it.
+
+    Raises StoreError where a later sdd wrote it.
+    """
+    if (schema := manifest["schema"]) > SCHEMA:
+        raise StoreError(f"{path} has schema {schema}, this sdd reads up to {SCHEMA}: upgrade sdd")
+    if later := [name for name in manifest["run"].keys() - FIELDS.keys() if _named_as_ours(path.parent)]:
+        raise StoreError(f"{path} is of another version of sdd: a run has no {min(later)!r} in this one; upgrade sdd")
+    manifest["run"] = to_dict(from_dict(manifest["run"]))
+    if manifest["stage"] not in ("pruned", "trained"):
+        raise UsageError(f"its stage is {manifest['stage']!r}")
+    for key in ("files", "metrics", "data"):
+        if not isinstance(manifest[key], dict):
+            raise UsageError(f"its {key} are no table")
+    if wrong := [name for name, value in manifest["metrics"].items() if not _number(value)]:
+        raise UsageError(f"its {wrong[0]} is no number")
+    if not isinstance(manifest["data"]["sha256"], str) or not manifest.setdefault("seconds", 0.0) >= 0:
+        raise UsageError("its data or seconds are wrong")
+    if not isinstance(manifest.get("versions") or {}, dict) or not isinstance(manifest.get("commit") or "", str):
+        raise UsageError("its versions or commit are wrong")
 
 
 def reason_of(error: BaseException) -> str:
@@ -565,15 +691,22 @@ def _finite(value: Any) -> Any:
 
 
 def _number(value: Any) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
+    """Whether a value is a number, of those that a float can be, or empty."""
+    if isinstance(value, bool):
+        return False
+    return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**300)
 
 
 def write(path: Path, content: bytes | Iterable[bytes]) -> None:
-    """Writes a file so that it appears whole or not at all, also when power fails. Raises StoreError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Writes a file so that it appears whole or not at all, also when power fails.
+
+    Raises Unwritable where one has no right to, StoreError where it fails otherwise.
+    """
+    temporary = path.with_name(f".{path.name[:200]}.{_unique()}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        make_folder(path.parent)
+        with temporary.open("xb") as file:
+            share(temporary)
             file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
@@ -584,10 +717,69 @@ def write(path: Path, content: bytes | Iterable[bytes]) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}") from None
+        refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        raise (Unwritable if refused else StoreError)(f"cannot write {path}: {error.strerror}") from None
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder, with those it lies in; a group's folder makes it the group's. Raises OSError."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    try:
+        path.mkdir()
+    except FileExistsError:  # another process was faster, or it is a file
+        if not path.is_dir():
+            raise
+    else:
+        share(path)
+
+
+def share(path: Path) -> None:
+    """Gives what is new in a group's folder that folder's rights, whatever the umask is.
+
+    A group's is a folder that the group may write, or that gives its group to what is made in it (setgid); one like
+    /tmp, where each may remove only what is theirs (sticky), is nobody's.
+    """
+    with suppress(OSError):  # a file system without rights
+        above, own = path.parent.stat().st_mode, path.stat().st_mode
+        if above & (stat.S_ISGID | stat.S_IWGRP) and not above & stat.S_ISVTX:
+            path.chmod(stat.S_IMODE(own) | (above & (0o070 if stat.S_ISDIR(own) else 0o060)))
+
+
+def _opened_to_lock(path: Path) -> int:
+    """A descriptor of a lock file, made where there is none. Raises OSError."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except PermissionError:  # another user's, and a local file system needs no right to write for a lock
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    share(path)
+    return descriptor
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one at `path`: who had its lock may have removed it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _unique() -> str:
+    """A part of a name that no other process has, on no machine and in no container: two of these share their ids."""
+    return os.urandom(8).hex()
+
+
+def _clear_torn(folder: Path) -> None:
+    """Removes what killed processes left half written; a live write is younger."""
+    for pattern in TORN:
+        for path in folder.glob(pattern):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > LIVE_SECONDS:
+                    path.unlink()
 
 
 def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -1,7 +1,10 @@
 """Table: manifests -> results.csv, history.csv, measures/NAME.csv; what differs in it, and means over seeds."""
 
+import io
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -14,13 +17,16 @@ from scipy.stats import t
 
 from sddcli.core.words import UsageError
 from sddcli.index import METRICS, Index
+from sddcli.pairs import Pair
 from sddcli.spec import FIELDS, KINDS, SUBSEEDS, Run, Value
-from sddcli.store import Store, StoreError, stem_of, write
+from sddcli.store import Store, StoreError, Unwritable, stem_of, write
 
 NEEDED = ("dataset", "model", "seed", "chain", "run", "level", "sparsity", "test_accuracy")
 """The columns without which a CSV is no results.csv."""
 WORDS = (*(name for name, kind in KINDS.items() if kind is str), "chain", "run")
 PIECE = 20_000  # rows at a time
+Unsaved = Mapping[tuple[Run | Pair, str], Mapping[str, float | None]]
+"""What analyses found in a folder where one may only read: run or pair, and word -> numbers."""
 REPLICATE = ("seed", *SUBSEEDS)  # what makes replicates of a setting, not settings
 
 
@@ -40,17 +46,23 @@ def results(store: Store, ids: Collection[str] | None = None, damaged: list[Stor
 def _frame(index: Index, ids: Collection[str] | None) -> pd.DataFrame:
     names, rows, wanted = index.columns, index.rows(), None if ids is None else set(ids)
     parts = []
+    whole = [name for name in names if KINDS.get(name) is int]
     # Piece by piece, with each word once: a row of the index takes ten times the memory of one of the frame.
     while piece := list(islice(rows, PIECE)):
         part = pd.DataFrame.from_records(piece, columns=names)
         part = part if wanted is None else part[part["run"].isin(wanted)]
+        for name in whole:  # of those that SQLite has no number for: seeds of an older sdd
+            if part[name].dtype == object:
+                part[name] = part[name].map(int)
         parts.append(part.astype(dict.fromkeys(WORDS, "category") | dict.fromkeys(_numbers(names), float)))
     if not parts:
         root = index.store.root
+        if index.damaged:
+            raise StoreError(f"no finished runs in {root} that can be read")
         raise StoreError(f"no finished runs in {root}; make some with: sdd sweep --runs {root}")
     frame = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0].reset_index(drop=True)
-    whole = [name for name in ("weights", "examples") if frame[name].notna().all()]
-    return frame.astype(dict.fromkeys(WORDS, object) | dict.fromkeys(whole, int))
+    counted = [name for name in ("weights", "examples") if frame[name].notna().all()]
+    return frame.astype(dict.fromkeys(WORDS, object) | dict.fromkeys(counted, int))
 
 
 def _numbers(names: Iterable[str]) -> list[str]:
@@ -62,40 +74,44 @@ def further(frame: pd.DataFrame) -> list[str]:
     return [name for name in _numbers(frame.columns) if name not in METRICS]
 
 
-def export(store: Store, ids: Collection[str] | None = None) -> pd.DataFrame:
-    """Writes results.csv, history.csv and measures/NAME.csv of the whole folder; returns results, those of `ids`."""
+def export(store: Store, ids: Collection[str] | None = None, damaged: list[StoreError] | None = None) -> pd.DataFrame:
+    """Writes results.csv, history.csv and measures/NAME.csv of the whole folder; returns results, those of `ids`.
+
+    damaged: as of `results`, and takes too what could not be written for want of the right to.
+    """
     store.must_exist()
-    with Index(store) as index:
+    with Index(store, damaged) as index:
         frame = _frame(index, ids)
-        write(store.root / "results.csv", (line.encode() for line in index.results()))
-        for name in index.tables():
-            write(store.root / f"{name}.csv", (line.encode() for line in index.lines(name)))
+        try:
+            write(store.root / "results.csv", (line.encode() for line in index.results()))
+            for name in index.tables():
+                write(store.root / f"{name}.csv", (line.encode() for line in index.lines(name)))
+        except Unwritable as error:
+            if damaged is None:
+                raise
+            damaged.append(error)
     return frame
 
 
-def save(frame: pd.DataFrame, root: Path, measure: str) -> Path:
-    """Writes what a measure of whole curves says beside the other measures; returns where."""
-    path = root / "measures" / f"{stem_of(measure)}.csv"
-    write(path, _csv(frame))
-    return path
+def save(frame: pd.DataFrame, root: Path, measure: str) -> None:
+    """Writes what a measure of whole curves says beside the other measures, if one may write there."""
+    with suppress(Unwritable):  # which `export` has said
+        write(root / "measures" / f"{stem_of(measure)}.csv", _csv(frame))
 
 
 def _csv(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False, lineterminator="\n").encode()
 
 
-def read(path: Path) -> pd.DataFrame:
+def read(path: Path, damaged: list[StoreError] | None = None) -> pd.DataFrame:
     """The results of a runs folder, or of a results.csv. Raises StoreError for a missing or damaged one.
 
-    Fields and metrics that an older version did not write are what they were then: the default, and unknown.
+    damaged: as of `results`. A results.csv may come from a spreadsheet: with semicolons and decimal commas. Fields
+    and metrics that an older version did not write are what they were then: the default, and unknown.
     """
     if path.suffix != ".csv":
-        return results(Store(path))
-    try:
-        # As words first: read as numbers, an id such as 05317e011556 is one, and an empty criterion is NaN.
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {path}: {error}") from None
+        return results(Store(path), damaged=damaged)
+    frame, comma = _as_words(path)
     if missing := [name for name in NEEDED if name not in frame]:
         raise StoreError(f"{path} is not a results.csv of this version: it lacks {', '.join(missing)}")
     for name in (*FIELDS, *METRICS):
@@ -104,12 +120,36 @@ def read(path: Path) -> pd.DataFrame:
     for name in frame.columns.difference(list(WORDS)):
         try:
             field = KINDS.get(name)  # which, unlike a metric, may not be empty
-            frame[name] = frame[name].astype(field) if field else frame[name].replace("", "nan").astype(float)
+            numbers = frame[name].str.replace(",", ".", regex=False) if comma else frame[name]
+            frame[name] = numbers.astype(field) if field else numbers.replace("", "nan").astype(float)
         except (ValueError, TypeError):
-            raise StoreError(f"{path} is damaged: its {name} are not all numbers") from None
+            raise StoreError(f"{path} is damaged: its {name} are not all numbers; {REMAKE}") from None
     if frame.empty:
         raise StoreError(f"{path} has no runs")
     return frame
+
+
+def _as_words(path: Path) -> tuple[pd.DataFrame, bool]:
+    """The cells of a results.csv as they stand there, and whether its numbers have a decimal comma.
+
+    Raises StoreError where it cannot be read, or where a spreadsheet has taken ids for numbers and rounded them.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            header = file.readline()
+        sign = next((sign for sign in (";", "\t") if header.count(sign) > header.count(",")), ",")
+        # Read as numbers, an id such as 05317e011556 would be one, and an empty criterion NaN.
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, sep=sign, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or f"it is no table in UTF-8: {error}"
+        raise StoreError(f"cannot read {path}: {reason}") from None
+    for name in ("run", "chain"):
+        if name in frame and frame[name].str.fullmatch(r"[0-9]+[.,]?[0-9]*E[+-]?[0-9]+").any():
+            raise StoreError(f"{path}: a spreadsheet made numbers of some ids in its column {name}; {REMAKE}")
+    return frame, sign != ","
+
+
+REMAKE = "sdd sweep and sdd analyze write results.csv again from the runs"
 
 
 def grown(frame: pd.DataFrame) -> pd.DataFrame:
@@ -203,24 +243,38 @@ def title(frame: pd.DataFrame) -> str:
     return ", ".join(shared)
 
 
-def measured(store: Store, measure: str, ids: Collection[str]) -> pd.DataFrame:
-    """What analysis `measure` found about the runs with these ids: run, level, and its numbers; no rows for nothing."""
-    path = store.root / "measures" / f"{stem_of(measure)}.csv"
-    if not path.exists():
-        return pd.DataFrame({"run": [], "level": []})
-    frame = pd.read_csv(path, dtype={"run": str})
+def measured(store: Store, measure: str, ids: Collection[str], unsaved: Unsaved | None = None) -> pd.DataFrame:
+    """What analysis `measure` found about the runs with these ids: run, level, and its numbers; no rows for nothing.
+
+    As `export` wrote it; where one may not write, as the runs have it, with what was found and is `unsaved`.
+    """
+    if unsaved is None:
+        path = store.root / "measures" / f"{stem_of(measure)}.csv"
+        frame = pd.read_csv(path, dtype={"run": str}) if path.exists() else pd.DataFrame({"run": [], "level": []})
+        return frame[frame["run"].isin(ids)]
+    with Index(store, []) as index:
+        name = f"measures/{stem_of(measure)}"
+        lines = index.lines(name) if name in index.tables() else ["run,level\n"]
+        frame = pd.read_csv(io.StringIO("".join(lines)), dtype={"run": str})
+    fresh = {run: values for (run, word), values in unsaved.items() if word == measure and isinstance(run, Run)}
+    rows = pd.DataFrame([{"run": run.id, "level": run.level, **values} for run, values in fresh.items()])
+    frame = pd.concat([frame, rows]) if fresh else frame
     return frame[frame["run"].isin(ids)]
 
 
-def paired(store: Store, word: str) -> pd.DataFrame:
+def paired(
+    store: Store, word: str, unsaved: Unsaved | None = None, damaged: list[StoreError] | None = None
+) -> pd.DataFrame:
     """What an analysis of pairs found, saved beside the other measures with its details, a row each pair.
 
     run, level: where the way ends; other, other_level: where it begins; kind: see sddcli.pairs; its numbers.
+    unsaved: as of `measured`; damaged: as of `results`.
     """
-    rows, told = [], []
-    for pair in store.pairs():
+    rows, told, unsaved = [], [], unsaved or {}
+    fresh = [pair for pair, what in unsaved if what == word and isinstance(pair, Pair)]
+    for pair in dict.fromkeys([*store.pairs(damaged), *fresh]):
         ends = {"run": pair.b.id, "level": pair.b.level, "other": pair.a.id, "other_level": pair.a.level}
-        found = store.measures(pair).get(stem_of(word))
+        found = unsaved.get((pair, word)) or store.measures(pair).get(stem_of(word))
         if found is not None:
             rows.append({**ends, "kind": pair.kind, **found})
             told += [{**ends, "kind": pair.kind, **row} for row in store.details(pair, word)]
@@ -382,8 +436,12 @@ class _Room(ModuleType):
     """This room, which can be called by what it gives: sddcli.table("runs/"), beside sddcli.table.summary."""
 
     def __call__(self, path: str | Path) -> pd.DataFrame:
-        """See `read`."""
-        return read(Path(path))
+        """See `read`; what cannot be read is left out with a warning."""
+        damaged: list[StoreError] = []
+        frame = read(Path(path), damaged)
+        for error in damaged:
+            warnings.warn(str(error), stacklevel=2)
+        return frame
 
 
 sys.modules[__name__].__class__ = _Room

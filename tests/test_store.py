@@ -108,7 +108,7 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, damage: str) -> None
     ("change", "message"),
     [
         ({"schema": 99}, "upgrade sdd"),
-        ({"run": {"dataset": "digits", "model": "m", "new": 1}}, "damaged"),
+        ({"run": {"dataset": "digits", "model": "m", "new": 1}}, "another version of sdd: .*'new'.*; upgrade sdd"),
         ({"run": None}, "damaged"),
         ({"stage": None}, "damaged"),
         ({"stage": "done"}, "its stage is 'done'"),
@@ -138,7 +138,8 @@ def test_another_run_of_the_same_id_is_not_taken_for_it(tmp_path: Path) -> None:
     path = store.folder(DENSE) / "manifest.json"
     path.write_text(path.read_text().replace('"epochs": 2', '"epochs": 3'))
     with pytest.raises(StoreError, match="another run"):
-        store.finished(DENSE)
+        store.manifest(DENSE)
+    assert not store.finished(DENSE)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from sddcli.cli import screen
-from sddcli.cli.options import DEFAULT_RUNS, DataDir, Debug, Folder, Json, Reads, Where, data_in, where_of
+from sddcli.cli.options import DEFAULT_RUNS, DataDir, Debug, Folder, Json, Reads, Where, data_in, leaving_out, where_of
 from sddcli.cli.progress import spoken_time
 from sddcli.core.words import unknown
 from sddcli.spec import Run, with_parents
-from sddcli.store import KEEPS, Store, StoreError
+from sddcli.store import KEEPS, Damaged, Store, StoreError
 
 WATCH_SECONDS = 2.0
 
@@ -30,12 +30,13 @@ def list_runs(runs: Reads = DEFAULT_RUNS, where: Where = [], as_json: Json = Fal
     """
     from sddcli import table
 
-    frame = table.select(table.read(runs), where_of(where))
-    chains = table.chains(frame)
-    if as_json:
-        print(chains.to_json(orient="records", indent=1))
-        return
-    screen.listing(chains, table.varied(frame), table.title(frame))
+    with leaving_out() as damaged:
+        frame = table.select(table.read(runs, damaged), where_of(where))
+        chains = table.chains(frame)
+        if as_json:
+            print(chains.to_json(orient="records", indent=1))
+        else:
+            screen.listing(chains, table.varied(frame), table.title(frame))
 
 
 def status(
@@ -53,24 +54,26 @@ def status(
     Example: sdd status runs/ --watch
     """
     store = Store(runs)
-    while True:
-        found = _status(store)
-        if as_json:
-            print(json.dumps(found, indent=1))
-        else:
-            if watch and sys.stdout.isatty():
-                screen.console().clear()
-            _say(found, runs)
-        if not watch or not (found["waiting"] or found["running"]):
-            return
-        time.sleep(WATCH_SECONDS)
+    with leaving_out() as damaged:
+        while True:
+            damaged.clear()
+            found = _status(store, damaged)
+            if as_json:
+                print(json.dumps(found, indent=1))
+            else:
+                if watch and sys.stdout.isatty():
+                    screen.console().clear()
+                _say(found, runs)
+            if not watch or not (found["waiting"] or found["running"]):
+                return
+            time.sleep(WATCH_SECONDS)
 
 
-def _status(store: Store) -> dict[str, Any]:
+def _status(store: Store, damaged: list[StoreError]) -> dict[str, Any]:
     from sddcli import auto
 
-    finished = dict(store.manifests())  # raises where there is no such folder
-    tables = [table for plan in store.plans() for table in plan["tables"]]
+    finished = dict(store.manifests(damaged))  # raises where there is no such folder
+    tables = [table for plan in store.plans(damaged) for table in plan["tables"]]
     asked = [run for table in tables for run in auto.asked(store, table, store.failure)]
     family = with_parents([*asked, *finished])
     left = [run for run in family if run not in finished]
@@ -170,8 +173,9 @@ def gc(
 
     if keep not in KEEPS[1:]:
         raise unknown("way to keep", keep, KEEPS[1:])
-    count, size = inline.collect(Store(runs), keep, dry_run)
-    print(f"{'would free' if dry_run else 'freed'} {size / 1e6:.1f} MB of weights of {count} runs")
+    with leaving_out() as damaged:
+        count, size = inline.collect(Store(runs), keep, dry_run, damaged=damaged)
+        print(f"{'would free' if dry_run else 'freed'} {size / 1e6:.1f} MB of weights of {count} runs")
 
 
 def verify(
@@ -197,12 +201,15 @@ def verify(
         raise StoreError(f"no runs folder at {runs}")
     counted: Counter[str] = Counter()
     for folder, wrong in inline.verify(store, evaluate):
-        counted["runs"] += 1
-        counted["damaged"] += bool(wrong)
-        for line in wrong:
-            print(f"sdd: {line}", file=sys.stderr)
-        if wrong and repair:
+        damaged = any(isinstance(error, Damaged) for error in wrong)
+        counted["runs"] += damaged or not wrong
+        counted["damaged"] += damaged
+        counted["not checked"] += bool(wrong) and not damaged
+        for error in wrong:
+            print(f"sdd: {error}", file=sys.stderr)
+        if damaged and repair:
             print(f"moved {folder} to {store.set_aside(folder)}")
-    print(f"{counted['runs']} runs, {counted['damaged']} of them damaged")
-    if counted["damaged"] and not repair:
+    others = f"; {n} could not be checked and are left where they are" if (n := counted["not checked"]) else ""
+    print(f"{counted['runs']} runs, {counted['damaged']} of them damaged{others}")
+    if (counted["damaged"] and not repair) or counted["not checked"]:
         raise SystemExit(4)

@@ -5,6 +5,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,13 +30,14 @@ from sddcli.cli.options import (
     Workers,
     Writes,
     data_in,
+    leaving_out,
     with_fields,
 )
 from sddcli.cli.progress import Display, spoken_time
 from sddcli.core.words import unknown
 from sddcli.events import Failed
 from sddcli.spec import BRANCH, FIELDS, Run, last_level, with_parents
-from sddcli.store import KEEPS, Store, StoreError
+from sddcli.store import KEEPS, Store, StoreError, Unwritable
 
 if TYPE_CHECKING:
     from sddcli.auto import Finding
@@ -97,7 +99,8 @@ def sweep(
     todo = [run for run in family if not store.finished(run)]
     if dry_run:
         most = tuple(dict.fromkeys(run for table in plan for run in auto.at_most(store, table)))
-        _estimate(store, most, crew(todo), as_json, chosen)
+        with leaving_out() as damaged:
+            _estimate(store, most, crew(todo), as_json, chosen, damaged)
         return
     display = Display(todo, screen.errors())
     _look_over(store, set(family).difference(todo), display)
@@ -112,10 +115,16 @@ def sweep(
     if chosen:
         inline.collect(store, keep, of=set(with_parents(asked())))
     _complain(display, debug)
-    if any(store.finished(run) for run in asked()):
-        _show(store, asked(), as_json)
-    _say_places([each for table in plan for each in auto.findings(store, table, failed.__contains__)])
-    _end(display)
+    with leaving_out() as damaged:
+        try:
+            if any(store.finished(run) for run in asked()):
+                _show(store, asked(), as_json, damaged)
+            _say_places([each for table in plan for each in auto.findings(store, table, failed.__contains__)])
+        finally:  # also where nobody reads what is shown
+            complained = {failure.reason for failure in display.failures}
+            damaged[:] = [error for error in damaged if str(error) not in complained]
+            if all(isinstance(error, Unwritable) for error in damaged):
+                _end(display)
 
 
 def _look_over(store: Store, finished: Iterable[Run], display: Display) -> None:
@@ -123,7 +132,8 @@ def _look_over(store: Store, finished: Iterable[Run], display: Display) -> None:
     for run in finished:
         try:
             store.verify(run)
-            store.tidy(run)  # where a process was killed between its last two deeds
+            with suppress(PermissionError):  # of another's runs one may only look
+                store.tidy(run)  # where a process was killed between its last two deeds
         except StoreError as error:
             display(Failed(run, str(error), damaged=True))
 
@@ -266,16 +276,16 @@ def _end(display: Display) -> None:
         raise SystemExit(4 if any(failure.damaged for failure in display.failures) else 3)
 
 
-def _show(store: Store, asked: Sequence[Run], as_json: bool) -> None:
-    """Writes the tables of the folder and shows what is in them of this sweep."""
+def _show(store: Store, asked: Sequence[Run], as_json: bool, damaged: list[StoreError]) -> None:
+    """Writes the tables of the folder and shows what is in them of this sweep. damaged: takes what cannot be read."""
     from sddcli import table
     from sddcli.launchers import looking
 
     ids = {run.id for run in asked}
     finished = looking.runs(store, ids)
-    for failure in looking.analyze(store, ["learning-distance"], finished, 1, "cpu", lambda *_: None):
+    for failure in looking.analyze(store, ["learning-distance"], finished, 1, "cpu", lambda *_: None, {}):
         print(f"sdd: {failure.reason}", file=sys.stderr)
-    frame = table.of_runs(table.export(store, ids), asked)
+    frame = table.of_runs(table.export(store, ids, damaged), asked)
     if as_json:
         print(frame.to_json(orient="records", indent=1))
         return
@@ -296,13 +306,15 @@ def _say_places(found: Sequence["Finding"]) -> None:
         print(f"{label}: {said}, {cost}" if label else f"{said}, {cost}", file=sys.stderr)
 
 
-def _estimate(store: Store, asked: Sequence[Run], workers: int, as_json: bool, chosen: bool) -> None:
+def _estimate(
+    store: Store, asked: Sequence[Run], workers: int, as_json: bool, chosen: bool, damaged: list[StoreError]
+) -> None:
     """What a sweep would do: its runs, epochs, disk, and where runs of its kind are in this folder time and power."""
     from sddcli.launchers import inline
 
     family = with_parents(asked)
     runs, todo = len(family), [run for run in family if not store.finished(run)]
-    epochs, size, alone = inline.estimate(store, todo)
+    epochs, size, alone = inline.estimate(store, todo, damaged)
     seconds = None if alone is None else alone / workers
     if as_json:
         facts = {"runs": runs, "done": runs - len(todo), "to do": len(todo), "epochs": epochs, "bytes": size}
@@ -333,7 +345,7 @@ def _power(store: Store, asked: Sequence[Run]) -> tuple[float | None, int, str]:
 
     seeds, levels = len({run.seed for run in asked}), len({run.level for run in asked})
     try:
-        frame = table.grown(table.results(store))
+        frame = table.grown(table.results(store, damaged=[]))  # what cannot be read is said already
     except StoreError:
         return None, seeds, ""
     alike = {name: frame[name].isin({getattr(run, name) for run in asked}) for name in (*KIN, *CLOSER)}

@@ -3,7 +3,9 @@
 import ast
 import inspect
 import os
-from collections.abc import Callable, Collection
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +15,7 @@ import typer
 
 from sddcli.resolve import PLURALS, assignment, parse
 from sddcli.spec import FIELDS, Value
+from sddcli.store import StoreError, Unwritable
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the full traceback of an error.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -98,6 +101,29 @@ def _with_options(command: Callable[..., None], options: dict[str, Any]) -> Call
     call.__annotations__ = {p.name: p.annotation for p in own + added}
     call.__name__, call.__doc__ = command.__name__, command.__doc__
     return call
+
+
+MOST_NAMED = 20  # folders that cannot be read; sdd verify names all
+
+
+@contextmanager
+def leaving_out() -> Iterator[list[StoreError]]:
+    """A list for what cannot be read: once the rest is done, it is named, and the exit code is 4.
+
+    What could not be saved, for want of the right to, is said too, and is no failure.
+    """
+    damaged: list[StoreError] = []
+    try:
+        yield damaged
+    finally:
+        unsaved = [error for error in damaged if isinstance(error, Unwritable)]
+        lines = list(dict.fromkeys(str(error) for error in damaged if error not in unsaved))
+        for line in [*lines[:MOST_NAMED], *(f"{error}; what is above is not saved" for error in unsaved[:1])]:
+            print(f"sdd: {line}", file=sys.stderr)
+        if len(lines) > MOST_NAMED:
+            print(f"sdd: and {len(lines) - MOST_NAMED} more: sdd verify names all", file=sys.stderr)
+    if lines:
+        raise SystemExit(4)
 
 
 def data_in(folder: Path | None) -> None:

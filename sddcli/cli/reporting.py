@@ -1,7 +1,6 @@
 """The command that writes what a folder of runs holds onto one page: report."""
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from inspect import getdoc
@@ -12,7 +11,7 @@ from urllib.parse import quote
 import typer
 
 from sddcli.cli import page, screen
-from sddcli.cli.options import DEFAULT_RUNS, Debug, Folder, Where, members, where_of
+from sddcli.cli.options import DEFAULT_RUNS, Debug, Folder, Where, leaving_out, members, where_of
 from sddcli.cli.page import Html, Section, tag
 from sddcli.cli.progress import spoken_time
 from sddcli.cli.seeing import drawn, module_of, summarized
@@ -53,20 +52,22 @@ def report(
     from sddcli import table
     from sddcli.store import write
 
-    store, damaged = Store(runs), list[StoreError]()
-    try:
+    store = Store(runs)
+    with leaving_out() as damaged:
         frame = table.grown(table.select(table.results(store, damaged=damaged), where_of(where)))
-    except StoreError as error:
-        raise (damaged[0] if damaged else error) from None
-    for wrong in damaged:
-        print(f"sdd: {wrong}", file=sys.stderr)
-    write(output, _page(store, frame, where, damaged, output).encode())
-    print(output)
-    if damaged:
-        raise SystemExit(4)
+        plans = store.plans(damaged)
+        write(output, _page(store, frame, where, plans, damaged, output).encode(errors="backslashreplace"))
+        print(output)
 
 
-def _page(store: Store, frame: "pd.DataFrame", where: Sequence[str], damaged: Sequence[StoreError], to: Path) -> str:
+def _page(
+    store: Store,
+    frame: "pd.DataFrame",
+    where: Sequence[str],
+    plans: Sequence[Mapping[str, Any]],
+    damaged: Sequence[StoreError],
+    to: Path,
+) -> str:
     from sddcli import table
 
     summary, ids = summarized(frame), set(frame["run"])
@@ -78,14 +79,14 @@ def _page(store: Store, frame: "pd.DataFrame", where: Sequence[str], damaged: Se
     lead = f"{runs} in {chains}, {levels}, {seeds}"
     lead += f"; only those with {', '.join(where)}" if where else ""
     related = list(_correlations(frame))
-    wrong = [tag("p", "These are damaged and left out:"), page.bullets(map(str, damaged))]
+    wrong = [tag("p", "These could not be read:"), page.bullets(map(str, damaged))]
     sections = [
-        *([Section("damaged", "Damaged runs", [tag("div", *wrong, class_="wrong")])] if damaged else []),
+        *([Section("damaged", "Left out", [tag("div", *wrong, class_="wrong")])] if damaged else []),
         Section("verdict", "Is there double descent?", list(_verdicts(frame))),
         Section("figures", "Figures", list(_figures(store.root, frame, summary))),
         Section("results", "Results by level", list(_tables(frame, summary))),
         *([Section("correlations", "What goes with test accuracy", related)] if related else []),
-        Section("plan", "What was asked for", list(_plan(store, manifests))),
+        Section("plan", "What was asked for", list(_plan(store, plans, manifests))),
         Section("origin", "Where it was made", list(_origin([m for run, m in manifests.items() if run.id in ids]))),
         Section("files", "Files", list(_files(store.root, to.parent))),
     ]
@@ -191,12 +192,14 @@ def _correlation(row: "pd.Series[Any]") -> str:
     return f"{row['mean']:+.2f}" + ("" if row["std"] != row["std"] else f" ±{row['std']:.2f}")
 
 
-def _plan(store: Store, manifests: Mapping[Run, Mapping[str, Any]]) -> Iterator[Html]:
+def _plan(
+    store: Store, plans: Sequence[Mapping[str, Any]], manifests: Mapping[Run, Mapping[str, Any]]
+) -> Iterator[Html]:
     """The sweeps that were asked for, and how many of their runs are done."""
     from sddcli import auto
 
     rows, failures = [], dict[Run, str]()
-    for plan in store.plans():
+    for plan in plans:
         asked = with_parents(run for fields in plan["tables"] for run in auto.asked(store, fields, store.failure))
         left = [run for run in asked if run not in manifests]
         failed = {run: said["reason"] for run in left if (said := store.failure(run))}
@@ -248,7 +251,7 @@ def _files(root: Path, beside: Path) -> Iterator[Html]:
     found = [path for path in (root / "results.csv", root / "history.csv") if path.exists()]
     found += sorted((root / "measures").glob("*.csv"))
     links = [
-        tag("a", path.relative_to(root).as_posix(), href=quote(Path(os.path.relpath(path, beside)).as_posix()))
+        tag("a", path.relative_to(root).as_posix(), href=quote(os.fsencode(os.path.relpath(path, beside))))
         for path in found
     ]
     yield page.bullets(links) if links else tag("p", "There are no tables beside the runs.")

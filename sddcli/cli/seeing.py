@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +22,7 @@ from sddcli.cli.options import (
     Where,
     Workers,
     data_in,
+    leaving_out,
     members,
     names_in,
     where_of,
@@ -30,13 +31,15 @@ from sddcli.core.words import UsageError, unknown
 from sddcli.events import Failed
 from sddcli.pairs import Pair, natural
 from sddcli.spec import FIELDS, Run
-from sddcli.store import Store, StoreError, stem_of
+from sddcli.store import Store, StoreError, Unwritable, stem_of
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from sddcli.table import Unsaved
 
 FOLDERS = ("analyses", "verdicts", "analyses/pairs", "verdicts/sizes")
 MEASURES = {name: folder for folder in FOLDERS for name in members(folder)}
@@ -96,23 +99,26 @@ def analyze(
     asked = where_of(where)
     store, compared = _between(between) if between else (Store(runs), [])
     failures: list[Failed] = []
-    if of["analyses"] or of["analyses/pairs"]:
-        finished = looking.runs(store, set(table.select(table.results(store), asked)["run"]))
-        failures += _look(store, of["analyses"], finished, workers, device)
-    if of["analyses/pairs"]:
-        compared = compared or (natural(finished, pairs) if measure == "all" else _natural(finished, pairs))
-        failures += _look(store, of["analyses/pairs"], compared, workers, device)
-    frame = table.select(table.export(store), asked)
-    shown = {word: _found(store, frame, word, compared) for word in words}
-    shown = {word: values for word, values in shown.items() if not values.empty}
-    if of["verdicts/sizes"] == words and not shown:
-        raise UsageError(f"{words[0]} takes runs that differ in train_size: sdd sweep --train-size 400,800,0")
-    if as_json:
-        found = {word: json.loads(values.to_json(orient="records")) for word, values in shown.items()}
-        print(json.dumps(found if len(words) > 1 else found.get(words[0], []), indent=1))
-    else:
-        for word, values in shown.items():
-            _show(store, frame, word, values)
+    unsaved: dict[tuple[Run | Pair, str], Mapping[str, float | None]] = {}
+    with leaving_out() as damaged:
+        if of["analyses"] or of["analyses/pairs"]:
+            finished = looking.runs(store, set(table.select(table.results(store, damaged=damaged), asked)["run"]))
+            failures += _look(store, of["analyses"], finished, workers, device, unsaved)
+        if of["analyses/pairs"]:
+            compared = compared or (natural(finished, pairs) if measure == "all" else _natural(finished, pairs))
+            failures += _look(store, of["analyses/pairs"], compared, workers, device, unsaved)
+        frame = table.select(table.export(store, damaged=damaged), asked)
+        kept = None if not any(isinstance(error, Unwritable) for error in damaged) else unsaved
+        shown = {word: _found(store, frame, word, compared, kept) for word in words}
+        shown = {word: values for word, values in shown.items() if not values.empty}
+        if of["verdicts/sizes"] == words and not shown:
+            raise UsageError(f"{words[0]} takes runs that differ in train_size: sdd sweep --train-size 400,800,0")
+        if as_json:
+            found = {word: json.loads(values.to_json(orient="records")) for word, values in shown.items()}
+            print(json.dumps(found if len(words) > 1 else found.get(words[0], []), indent=1))
+        else:
+            for word, values in shown.items():
+                _show(store, frame, word, values)
     if failures:
         raise SystemExit(4 if any(failure.damaged for failure in failures) else 3)
 
@@ -139,7 +145,12 @@ def _natural(finished: list[Run], kind: str) -> list[Pair]:
 
 
 def _look(
-    store: Store, words: list[str], subjects: Sequence[Run | Pair], workers: int | None, device: str
+    store: Store,
+    words: list[str],
+    subjects: Sequence[Run | Pair],
+    workers: int | None,
+    device: str,
+    unsaved: dict[tuple[Run | Pair, str], Mapping[str, float | None]],
 ) -> list[Failed]:
     """Has analyses look at runs, or at pairs of them, and complains of those that they cannot measure."""
     from rich.progress import Progress
@@ -155,33 +166,36 @@ def _look(
             workers or machine.crew(device),
             device,
             lambda done, total: progress.update(task, completed=done, total=total),
+            unsaved,
         )
     for failure in failures:
         print(f"sdd: {failure.run.slug} level {failure.run.level}: {failure.reason}", file=sys.stderr)
     return failures
 
 
-def _found(store: Store, frame: "pd.DataFrame", word: str, compared: list[Pair]) -> "pd.DataFrame":
+def _found(
+    store: Store, frame: "pd.DataFrame", word: str, compared: list[Pair], unsaved: "Unsaved | None"
+) -> "pd.DataFrame":
     """What a measure says of the runs of `frame`, or of the pairs that are compared, saved."""
     from sddcli import table
 
     folder = MEASURES[word.split(":")[0]]
     if folder == "analyses":
-        return _measured(store, table.grown(frame), word)
+        return _measured(store, table.grown(frame), word, unsaved)
     if folder == "verdicts":
         return _judged(store, table.grown(frame), word)
     if folder == "verdicts/sizes":
         return _sized(store, table.grown(frame), word)
-    values = table.paired(store, word)
+    values = table.paired(store, word, unsaved, [])
     asked = {(pair.a.id, pair.b.id) for pair in compared}
     return values.loc[[ends in asked for ends in zip(values["other"], values["run"], strict=True)]]
 
 
-def _measured(store: Store, frame: "pd.DataFrame", word: str) -> "pd.DataFrame":
+def _measured(store: Store, frame: "pd.DataFrame", word: str, unsaved: "Unsaved | None") -> "pd.DataFrame":
     """What an analysis found about the runs of `frame`, and how that goes with their test accuracy, saved beside it."""
     from sddcli import table
 
-    values = table.measured(store, word, set(frame["run"]))
+    values = table.measured(store, word, set(frame["run"]), unsaved)
     if not values.empty:
         table.save(table.correlations(frame, values), store.root, f"{word}-correlations")
     return values
@@ -258,13 +272,14 @@ def plot(
     from sddcli.launchers import machine
     from sddcli.plots import style
 
-    frame = table.grown(table.select(table.read(runs), where_of(where)))
-    if x != "sparsity" and frame[["weights", "examples"]].isna().any(axis=None):
-        raise StoreError(f"{runs} does not say how many weights some runs kept: an older sdd wrote them")
-    picture = drawn(runs, frame, summarized(frame), figure, x)
-    evidence = {"runs": list(frame["run"].unique()), **machine.describe(shlex.join(["sdd", *sys.argv[1:]]))}
-    style.save(picture, path, evidence)
-    print(path)
+    with leaving_out() as damaged:
+        frame = table.grown(table.select(table.read(runs, damaged), where_of(where)))
+        if x != "sparsity" and frame[["weights", "examples"]].isna().any(axis=None):
+            raise StoreError(f"{runs} does not say how many weights some runs kept: an older sdd wrote them")
+        picture = drawn(runs, frame, summarized(frame), figure, x)
+        evidence = {"runs": list(frame["run"].unique()), **machine.describe(shlex.join(["sdd", *sys.argv[1:]]))}
+        style.save(picture, path, evidence)
+        print(path)
 
 
 def summarized(frame: "pd.DataFrame") -> "pd.DataFrame":

@@ -9,6 +9,11 @@ from typing import Any, TypeVar, cast
 Member = TypeVar("Member")
 
 
+def printable(text: str) -> str:
+    """`text` as any file or terminal takes it: bytes of a file's name that are no UTF-8 are written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class UsageError(ValueError):
     """What was asked for cannot be done; the message says why, in one line, to whoever asked.
 

@@ -12,12 +12,12 @@ from sddcli.spec import Run, with_parents
 from sddcli.store import Store, StoreError
 
 
-def estimate(store: Store, runs: Sequence[Run]) -> Cost:
-    """What `runs` will cost. Raises UsageError for words that no table knows."""
+def estimate(store: Store, runs: Sequence[Run], damaged: list[StoreError] | None = None) -> Cost:
+    """What `runs` will cost. damaged: as of Store.manifests. Raises UsageError for words that no table knows."""
     from sddcli.recipes import prune_retrain
 
     prune_retrain.check_outline(runs)
-    return prune_retrain.cost(store, runs)
+    return prune_retrain.cost(store, runs, damaged)
 
 
 def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None:
@@ -38,16 +38,22 @@ def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None
         claim.release(store.finished(run))
 
 
-def collect(store: Store, keep: str, dry_run: bool = False, of: Collection[Run] | None = None) -> tuple[int, int]:
+def collect(
+    store: Store,
+    keep: str,
+    dry_run: bool = False,
+    of: Collection[Run] | None = None,
+    damaged: list[StoreError] | None = None,
+) -> tuple[int, int]:
     """Drops what `keep` (store.KEEPS) does not keep of runs that no recorded sweep needs: how many runs, and bytes.
 
-    of: only of these runs.
+    of: only of these runs. damaged: takes what is wrong with folders that cannot be read, which is raised otherwise.
 
     Dense runs, from which other chains may grow, and the last level of a chain, which may go on, are kept. A dry
     run only counts them; the bytes are then those of the weights.
     """
-    finished = [run for run, _ in store.manifests()]
-    tables = [table for plan in store.plans() for table in plan["tables"]]
+    finished = [run for run, _ in store.manifests(damaged)]
+    tables = [table for plan in store.plans() for table in plan["tables"]]  # unless all are known, none is unneeded
     asked = [run for table in tables for run in auto.asked(store, table, store.failure)]
     needed = {parent for run in with_parents(asked) if not store.finished(run) for parent in run.parents}
     last: dict[str, Run] = {}
@@ -63,7 +69,7 @@ def collect(store: Store, keep: str, dry_run: bool = False, of: Collection[Run] 
     return runs, size
 
 
-def verify(store: Store, evaluate: bool) -> Iterator[tuple[Path, list[str]]]:
+def verify(store: Store, evaluate: bool) -> Iterator[tuple[Path, list[StoreError]]]:
     """Each run's folder and what is wrong in it, nothing for most. See recipes.verifying."""
     import torch
 

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from multiprocessing import get_context
@@ -13,27 +13,35 @@ from sddcli.index import Index
 from sddcli.launchers import machine
 from sddcli.pairs import Pair
 from sddcli.spec import Run
-from sddcli.store import Store, StoreError, reason_of
+from sddcli.store import Store, StoreError, Unwritable, reason_of
 
 PATIENCE = 10.0
 """Seconds of work left from which on further processes, which load torch for seconds, are worth it."""
+Numbers = Mapping[str, float | None]
 Tell = Callable[[int, int], None]
 """Hears how many of how many are measured."""
 
 
 def runs(store: Store, ids: Collection[str]) -> list[Run]:
     """The finished runs with these ids."""
-    with Index(store) as index:
+    with Index(store, []) as index:  # what cannot be read is none of them
         return list(index.runs(ids))
 
 
 def analyze(
-    store: Store, words: Sequence[str], subjects: Sequence[Run | Pair], workers: int, device: str, tell: Tell
+    store: Store,
+    words: Sequence[str],
+    subjects: Sequence[Run | Pair],
+    workers: int,
+    device: str,
+    tell: Tell,
+    unsaved: dict[tuple[Run | Pair, str], Numbers] | None = None,
 ) -> list[Failed]:
     """Has analyses look at those of these runs, or of these pairs of runs, that they have not looked at yet.
 
     words: names of analyses, with their parameters. Returns what could not be measured, the rest being measured
-    all the same. Raises UsageError for a parameter that an analysis does not have.
+    all the same. unsaved: takes the numbers that one has no right to save, which is a failure otherwise. Raises
+    UsageError for a parameter that an analysis does not have.
     """
     todo = [(each, [word for word in words if not store.has_measure(each, word)]) for each in subjects]
     todo = [(each, left) for each, left in todo if left]
@@ -45,17 +53,30 @@ def analyze(
         measuring.check(word, of_pairs=isinstance(todo[0][0], Pair))
     failures: list[Failed] = []
     look = partial(_look, str(store.root), prune_retrain.place(device))
-    for done, found in enumerate(_looked(look, todo, workers), start=1):
-        failures += found
+    for done, (failed, kept) in enumerate(_looked(look, todo, workers), start=1):
+        failures += failed
+        for subject, word, numbers, error in kept:
+            if unsaved is None:
+                failures.append(Failed(_run_of(subject), f"{word}: {error}", damaged=True))
+            else:
+                unsaved[subject, word] = numbers
         tell(done, len(todo))
     return failures
 
 
+Looked = tuple[list[Failed], list[tuple[Run | Pair, str, Numbers, str]]]
+"""What came of looking: failures; and what one may not save: run or pair, analysis, its numbers, and why not."""
+
+
+def _run_of(subject: Run | Pair) -> Run:
+    return subject.b if isinstance(subject, Pair) else subject
+
+
 def _looked(
-    look: Callable[[Run | Pair, Sequence[str]], list[Failed]],
+    look: Callable[[Run | Pair, Sequence[str]], Looked],
     todo: Sequence[tuple[Run | Pair, Sequence[str]]],
     workers: int,
-) -> Iterator[list[Failed]]:
+) -> Iterator[Looked]:
     _begin()
     began = time.perf_counter()
     for done, (subject, words) in enumerate(todo, start=1):
@@ -84,17 +105,18 @@ def _begin_beside() -> None:
     _begin()
 
 
-def _look(root: str, device: str, subject: Run | Pair, words: Sequence[str]) -> list[Failed]:
+def _look(root: str, device: str, subject: Run | Pair, words: Sequence[str]) -> Looked:
     from sddcli.recipes import measuring
 
-    store = Store(Path(root))
-    run, beside = (
-        (subject.b, f" from {subject.a.slug} level {subject.a.level}") if isinstance(subject, Pair) else (subject, "")
-    )
-    failures = []
-    for word, error in measuring.measured(store, words, subject, device):
+    store, run = Store(Path(root)), _run_of(subject)
+    beside = f" from {subject.a.slug} level {subject.a.level}" if isinstance(subject, Pair) else ""
+    failures: list[Failed] = []
+    kept: list[tuple[Run | Pair, str, Numbers, str]] = []
+    for word, numbers, error in measuring.measured(store, words, subject, device):
         if isinstance(error, OSError):  # the data cannot be read: that of all runs
             raise error
-        if error is not None:
+        if isinstance(error, Unwritable) and numbers is not None:
+            kept.append((subject, word, numbers.values, str(error)))
+        elif error is not None:
             failures.append(Failed(run, f"{word}{beside}: {reason_of(error)}", damaged=isinstance(error, StoreError)))
-    return failures
+    return failures, kept

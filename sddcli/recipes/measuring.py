@@ -65,19 +65,24 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
 
 def measured(
     store: Store, words: Sequence[str], of: Run | Pair, device: str = "cpu"
-) -> Iterator[tuple[str, Exception | None]]:
-    """Lets analyses look at a run or a pair and keeps what they find: each word, and why it could not be done."""
+) -> Iterator[tuple[str, Found | None, Exception | None]]:
+    """Lets analyses look at a run or a pair and keeps what they find: each word, and why it could not be done.
+
+    Where one may not write, what was found comes with the error.
+    """
     try:
         seen = [_seen(store, run, device) for run in (of if isinstance(of, Pair) else (of,))]
     except (StoreError, UsageError, OSError) as error:
-        yield from ((word, error) for word in words)
+        yield from ((word, None, error) for word in words)
         return
     for word in words:
+        numbers = None
         try:
-            store.save_measure(of, word, found(word, *seen))
-            yield word, None
+            numbers = found(word, *seen)
+            store.save_measure(of, word, numbers)
+            yield word, numbers, None
         except (StoreError, UsageError, ArithmeticError) as error:
-            yield word, error
+            yield word, numbers, error
 
 
 def _seen(store: Store, run: Run, device: str) -> Subject:

@@ -62,10 +62,13 @@ def place(device: str) -> str:
     return device
 
 
-def cost(store: Store, runs: Sequence[Run]) -> Cost:
-    """The cost of `runs`; time is that of finished runs of the same data, model and batch size in this store."""
+def cost(store: Store, runs: Sequence[Run], damaged: list[StoreError] | None = None) -> Cost:
+    """The cost of `runs`; time is that of finished runs of the same data, model and batch size in this store.
+
+    damaged: as of Store.manifests.
+    """
     timed: dict[tuple[object, ...], list[float]] = {}
-    for run, manifest in store.manifests() if store.root.is_dir() else ():
+    for run, manifest in store.manifests(damaged) if store.root.is_dir() else ():
         timed.setdefault(_kind(run), []).append(manifest["seconds"] / run.epochs)
     known = all(_kind(run) in timed for run in runs)
     seconds = sum(run.epochs * mean(timed[_kind(run)]) for run in runs) if known else None

@@ -1,6 +1,6 @@
 """Verifying: is what lies in a store what its manifests say, and do its runs follow from each other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sddcli import stages
@@ -11,21 +11,21 @@ from sddcli.core.types import Tensors
 from sddcli.core.words import UsageError
 from sddcli.datasets.load import load
 from sddcli.spec import Run
-from sddcli.store import Manifest, Store, StoreError
+from sddcli.store import Damaged, Manifest, Store, StoreError
 
 NEAR = 0.005
 """How far an accuracy may be from the recorded one where another machine made it."""
 
 
-def verified(store: Store, evaluate: bool = False) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder of a run, and a line for each thing that is wrong in it.
+def verified(store: Store, evaluate: bool = False) -> Iterator[tuple[Path, list[StoreError]]]:
+    """Each folder of a run, and each thing that is wrong in it: Damaged where making the run again mends it.
 
     Hashes of all files; kept weights as many as recorded; finite weights; masks within those they were pruned
     from, or equal to them, or open, as the retraining says. evaluate: accuracies are computed again, too.
     """
     for folder, found in store.survey():
         if isinstance(found, StoreError):
-            yield folder, [str(found)]
+            yield folder, [found]
             continue
         run, manifest = found
         wrong = store.damaged(run)
@@ -34,29 +34,35 @@ def verified(store: Store, evaluate: bool = False) -> Iterator[tuple[Path, list[
                 wrong = _inside(store, run, manifest)
                 if evaluate and "weights.safetensors" in manifest["files"]:
                     wrong += _again(store, run, manifest)
-            except (StoreError, UsageError, OSError) as error:
-                wrong = [str(error)]
+            except StoreError as error:
+                wrong = [error]
+            except UsageError as error:
+                wrong = [Damaged(f"{folder}: {error}")]
         yield folder, wrong
 
 
-def _inside(store: Store, run: Run, manifest: Manifest) -> list[str]:
-    wrong, stored = [], set(manifest["files"]).intersection(("weights.safetensors", "masks.safetensors"))
+def _inside(store: Store, run: Run, manifest: Manifest) -> list[StoreError]:
+    wrong, stored = (
+        list[StoreError](),
+        set(manifest["files"]).intersection(("weights.safetensors", "masks.safetensors")),
+    )
     if not stored:  # dropped by sdd gc
         return []
     kept = store.masks(run)
     if "weights.safetensors" in stored:
         weights = store.weights(run)[0]
         if not all(w.isfinite().all() for w in weights.values()):
-            wrong.append(f"{store.folder(run)}: its weights are not all numbers")
+            wrong.append(Damaged(f"{store.folder(run)}: its weights are not all numbers"))
     density = masks.density(kept)
     opened = run.level == 0 or masks_of(run).how == "open"
     recorded = 1.0 if opened else manifest["metrics"].get("density")
     if recorded is None or abs(density - recorded) > 1e-12:
-        wrong.append(f"{store.folder(run)}: {density:.6%} of its weights are kept, and its manifest says {recorded}")
+        kept_share = f"{density:.6%} of its weights are kept, and its manifest says {recorded}"
+        wrong.append(Damaged(f"{store.folder(run)}: {kept_share}"))
     return wrong + (_nested(store, run, kept) if run.level else [])
 
 
-def _nested(store: Store, run: Run, kept: Tensors) -> list[str]:
+def _nested(store: Store, run: Run, kept: Tensors) -> list[StoreError]:
     source, how, moment = masks_of(run)
     try:
         above = store.masks(source)
@@ -65,18 +71,22 @@ def _nested(store: Store, run: Run, kept: Tensors) -> list[str]:
     rule = MASKINGS[how]
     if moment == "fresh" or rule.follows(kept, above):  # fresh weights differ from level to level
         return []
-    return [f"{store.folder(run)}: {rule.otherwise.format(other=store.folder(source))}"]
+    return [Damaged(f"{store.folder(run)}: {rule.otherwise.format(other=store.folder(source))}")]
 
 
-def _again(store: Store, run: Run, manifest: Manifest) -> list[str]:
-    data = load(run.dataset, run.train_size, run.validation)
+def _again(store: Store, run: Run, manifest: Manifest) -> Sequence[StoreError]:
+    try:
+        data = load(run.dataset, run.train_size, run.validation)
+    except (UsageError, OSError) as error:  # which no run is to blame for
+        return [StoreError(f"{store.folder(run)} cannot be evaluated: {error}")]
     if data.sha256 != manifest["data"]["sha256"]:
-        return [f"{store.folder(run)}: it was made from other {run.dataset} data: its hash differs"]
+        return [StoreError(f"{store.folder(run)}: it was made from other {run.dataset} data: its hash differs")]
     model = stages.model_of(run, data)
     together = stages.stacked([store.weights(run)[0]], model.weights)
     found = stages.metrics([run], model, together, data)[0]
-    return [
-        f"{store.folder(run)}: its {name} is {found[name]:.4f} now, and its manifest says {manifest['metrics'][name]}"
-        for name in ("train_accuracy", "test_accuracy")
-        if abs(found[name] - manifest["metrics"][name]) > NEAR
-    ]
+    wrong = []
+    for name in ("train_accuracy", "test_accuracy"):
+        if abs(found[name] - manifest["metrics"][name]) > NEAR:
+            now = f"its {name} is {found[name]:.4f} now, and its manifest says {manifest['metrics'][name]}"
+            wrong.append(Damaged(f"{store.folder(run)}: {now}"))
+    return wrong

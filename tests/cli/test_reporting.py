@@ -121,7 +121,9 @@ def test_a_damaged_run_is_named_and_the_rest_reported(sdd: Sdd, trained: Path, t
     for path in root.rglob("manifest.json"):
         path.write_text("{")
     said = sdd("report", root, "-o", tmp_path / "b.html")
-    assert said.code == 4 and said.err.count("\n") == 1 and "damaged" in said.err
+    lines = said.err.splitlines()
+    assert said.code == 4 and len(lines) == 13 and all("damaged" in line for line in lines[:12])
+    assert lines[12] == f"sdd: no finished runs in {root} that can be read"
     assert not (tmp_path / "b.html").exists()
 
 

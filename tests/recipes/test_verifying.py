@@ -30,7 +30,7 @@ def store(trained: Path, tmp_path: Path) -> Store:
 def wrong(store: Store, evaluate: bool = False) -> dict[Path, str]:
     found = list(verified(store, evaluate))
     assert len(found) == 12
-    return {folder: " ".join(lines) for folder, lines in found if lines}
+    return {folder: " ".join(map(str, errors)) for folder, errors in found if errors}
 
 
 def test_a_whole_folder(store: Store) -> None:
@@ -90,5 +90,5 @@ def test_evaluating_again_finds_other_weights(store: Store) -> None:
 def test_a_copy_of_a_run_is_no_run(store: Store) -> None:
     folder = next(store.root.glob("*dense-seed1*"))
     shutil.copytree(folder, store.root / "copy")
-    found = {place.name: lines for place, lines in verified(store) if lines}
-    assert list(found) == ["copy"] and "is a copy or was renamed" in found["copy"][0]
+    found = {folder.name: " ".join(map(str, errors)) for folder, errors in verified(store) if errors}
+    assert list(found) == ["copy"] and "is a copy or was renamed" in found["copy"]
