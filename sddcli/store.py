@@ -77,9 +77,11 @@ class Claim:
 
     def release(self, finished: bool) -> None:
         """Gives it back. The file of a finished run goes: who waits for it will look and see the run finished."""
-        if finished:
-            self.path.unlink(missing_ok=True)
-        os.close(self.descriptor)
+        try:
+            if finished:
+                self.path.unlink(missing_ok=True)
+        finally:
+            os.close(self.descriptor)
 
 
 class Store:
