@@ -46,7 +46,7 @@ def test_status_and_logs_of_failures(sdd: Sdd, tmp_path: Path) -> None:
     assert "2 runs need one of them" in said.out and all(len(line) < 200 for line in said.out.splitlines())
     failed = next(root.rglob("failed.json")).parent
     told = sdd("logs", failed)
-    assert told.code == 0 and "diverged" in told.out and "ValueError" in told.out
+    assert told.code == 0 and "diverged" in told.out and "UsageError" in told.out
     assert sdd("sweep", *words, "--retry-failed").err.count("diverged") == 1
     assert "--retry-failed" in sdd("sweep", *words).err
     whole = sdd("logs", next(root.rglob("level-02")))

@@ -431,7 +431,7 @@ def test_a_chain_on_every_device_at_hand(tmp_path: Path, device: str, model: str
             prune_retrain.work(store, [each], {}, where, events.append, prune_retrain.Pace(0.0, After(3)))
             prune_retrain.work(store, [each], {}, where, events.append)
         assert not [event for event in events if isinstance(event, Failed)] and store.finished(run)
-        assert not [error for _, error in measuring.measured(store, ["learning-distance"], run, where) if error]
+        assert not [error for *_, error in measuring.measured(store, ["learning-distance"], run, where) if error]
         final, kept = store.weights(run)
         assert all(not final[name][~mask].any() and not mask.is_cuda for name, mask in kept.items())
         found[where] = (store.manifest(run) or {})["metrics"]
