@@ -1,15 +1,17 @@
 """Resolve: words -> tables. Precedence: defaults < protocol < TOML < --set < flags; data set and model first."""
 
+import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
+from itertools import product
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from sddcli.core.retraining import masks_of
-from sddcli.core.words import UsageError, unknown
+from sddcli.core.retraining import RETRAININGS, masks_of, rewind_steps
+from sddcli.core.words import UsageError, pick, unknown
 from sddcli.spec import (
     AUTO,
     BRANCH,
@@ -31,9 +33,19 @@ Table = dict[str, Axis]
 
 LEAST_SEEDS = 3  # of which 40 % of the trainings hold one whole chain, the least that an iterative one is seen by
 LEAST_LEVELS = 8
+MOST_REWOUND = 10  # a tenth of the training: the latest point that a protocol rewinds to
+LENGTH = ("train_size", "validation", "batch_size", "epochs")  # what decides how many steps a training has
 PLURALS = {"levels": "level", "seeds": "seed"}
 PROTOCOLS = ("paper", "quick")
 """The paper's settings, or ours that keep the shape of the curve at a tenth of the cost."""
+CountExamples = Callable[[str, int, float], int]
+"""(data set, train_size, validation) -> how many examples are trained on. Raises UsageError, OSError."""
+Hear = Callable[[str], None]
+"""Hears what the user should know of how the words were read, a line each."""
+
+
+def _unheard(line: str) -> None:
+    pass
 
 
 def runs(
@@ -48,15 +60,32 @@ def runs(
 
 
 def plan(
-    flags: Mapping[str, str], sets: Sequence[str] = (), path: Path | None = None, protocol: str = "paper"
+    flags: Mapping[str, str],
+    sets: Sequence[str] = (),
+    path: Path | None = None,
+    protocol: str = "paper",
+    count: CountExamples | None = None,
+    hear: Hear = _unheard,
 ) -> list[Table]:
-    """The tables of values that the same words ask for, one for each data set and model. Raises as `runs`."""
+    """The tables of values that the same words ask for, one for each data set and model. Raises as `runs`.
+
+    count: with it a protocol's rewinding point fits the data, see `tables`.
+    """
     asked = from_toml(path) if path else {}
-    asked |= {name: parse(name, text) for name, text in [*assignments(sets).items(), *flags.items()]}
-    return tables(asked, protocol)
+    for name, text in [*assignments(sets).items(), *flags.items()]:
+        asked[name] = parse(name, text)
+        if KINDS[name] is float and (pair := re.fullmatch(r"0,(\d+)", text)):
+            hear(f"{name} {text} is two values, 0 and {pair[1]}; one decimal number is written 0.{pair[1]}")
+    return tables(asked, protocol, count, hear)
 
 
-def child(parent: Run, flags: Mapping[str, str], sets: Sequence[str] = ()) -> Run:
+def child(
+    parent: Run,
+    flags: Mapping[str, str],
+    sets: Sequence[str] = (),
+    count: CountExamples | None = None,
+    hear: Hear = _unheard,
+) -> Run:
     """The run that is pruned from `parent` with these words, and else as it or, first pruned, as the default.
 
     Raises UsageError for words that make another data set, model or seed, or a run whose masks come from
@@ -65,8 +94,12 @@ def child(parent: Run, flags: Mapping[str, str], sets: Sequence[str] = ()) -> Ru
     asked = {name: parse(name, text) for name, text in [*assignments(sets).items(), *flags.items()]}
     if several := [name for name, values in asked.items() if len(values) > 1]:
         raise UsageError(f"prune makes one run, and {several[0]} has several values")
-    default = tables({"dataset": [parent.dataset], "model": [parent.model]})[0]
-    usual = {name: default[name][0] for name in BRANCH if name in default} if parent.level == 0 else {}
+    usual: dict[str, Value] = {}
+    if parent.level == 0:
+        same = {name: [getattr(parent, name)] for name in ("dataset", "model", *LENGTH)}
+        chosen = {name: asked[name] for name in ("retraining", "rewind") if name in asked}
+        default = tables(same | chosen, count=count, hear=hear)[0]
+        usual = {name: default[name][0] for name in BRANCH if name in default}
     fields = to_dict(parent) | usual | {name: values[0] for name, values in asked.items()}
     if "level" not in asked:
         fields["level"] = max(parent.level, 1)
@@ -87,10 +120,14 @@ def _pairs(run: Run, names: Sequence[str]) -> str:
     return ", ".join(f"{name} {getattr(run, name)!r}" for name in names)
 
 
-def tables(asked: Table, protocol: str = "paper") -> list[Table]:
+def tables(
+    asked: Table, protocol: str = "paper", count: CountExamples | None = None, hear: Hear = _unheard
+) -> list[Table]:
     """One table for each data set and model asked for, since the protocol depends on both, by their plain names.
 
-    And on the data set as it is said, with its parameters.
+    And on the data set as it is said, with its parameters. count: with it, a rewinding point that is the protocol's
+    and later than a tenth of the training becomes that tenth, and `hear` is told; trainings of different length then
+    have tables of their own.
     """
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
@@ -104,13 +141,45 @@ def tables(asked: Table, protocol: str = "paper") -> list[Table]:
         models = asked.get("model", of_data.get("model"))
         if models is None:
             known = [name for name in protocols if "/" not in name and ":" not in name and name != "default"]
-            raise unknown("data set", str(dataset), known)
+            error = unknown("data set", str(dataset), known)
+            paths = any(str(each).startswith("folder:") for each in asked["dataset"])
+            raise UsageError(f"{error}; a comma in a path is quoted: 'folder:\"a,b\"'") if paths else error
         for model in models:
             of_model, kind = of_data, f"{data}/{str(model).split(':')[0]}"
             for key in (str(dataset), kind, *((f"{data}{end}", f"{kind}{end}") if end else ())):
                 of_model = of_model | _axes(protocols.get(key, {}))
-            found.append(_chosen(of_model | asked | {"dataset": [dataset], "model": [model]}, of_model["level"]))
+            table = _chosen(of_model | asked | {"dataset": [dataset], "model": [model]}, of_model["level"])
+            found += [table] if count is None or "rewind" in asked else _fitting(table, count, hear)
     return found
+
+
+def _fitting(table: Table, count: CountExamples, hear: Hear) -> Iterator[Table]:
+    """`table`, or its parts by length of training, with a rewinding point that this length has room for."""
+    usual = str(table.get("rewind", [Run.rewind])[0])
+    rewinds = any(pick("retraining", str(word), RETRAININGS).rewinds for word in table["retraining"])
+    if usual == Run.rewind or table["level"] == [0] or not rewinds:
+        yield table
+        return
+    axes = {name: table.get(name, [getattr(Run, name)]) for name in LENGTH}
+    several = [name for name in LENGTH if len(axes[name]) > 1]
+    parts = []
+    for values in product(*axes.values()):
+        size, share, batch, epochs = values
+        steps = -(-count(str(table["dataset"][0]), int(size or 0), float(share or 0)) // int(batch or 1))
+        most = steps * int(epochs or 1) // MOST_REWOUND
+        rewind = usual if rewind_steps(usual, steps) <= most else f"{most}it"
+        part = dict(zip(LENGTH, values, strict=True))
+        parts.append({name: [value] for name, value in part.items()} | {"rewind": [rewind]})
+        if rewind != usual:
+            which = "".join(f", {name} {part[name]}" for name in several)
+            hear(
+                f"rewinding point: {rewind}, a tenth of the {steps * int(epochs or 1)} training steps"
+                f" ({table['dataset'][0]}{which}), where the protocol has {usual}; --rewind sets another"
+            )
+    if len({str(part["rewind"]) for part in parts}) == 1:
+        yield table | {"rewind": parts[0]["rewind"]}
+    else:
+        yield from (table | part for part in parts)
 
 
 def _chosen(table: Table, usual: Axis) -> Table:
@@ -152,10 +221,8 @@ def _axes(table: Mapping[str, Any]) -> Table:
             raise UsageError(f"{name} is given twice, the second time as {word}: say it once, several values as a list")
         for each in value if isinstance(value, list) else [value]:
             # A word of a field of numbers is read as on the command line: "0-4", "80/120".
-            read = (
-                parse(name, each) if isinstance(each, str) and KINDS[name] is not str else [checked(FIELDS[name], each)]
-            )
-            axis += read
+            number = isinstance(each, str) and KINDS[name] is not str
+            axis += parse(name, each) if number else [_checked(name, each)]
         if not axis:
             raise UsageError(f"{name} is an empty list")
         axes[name] = axis
@@ -192,11 +259,37 @@ def assignments(words: Sequence[str]) -> dict[str, str]:
 def parse(name: str, text: str) -> Axis:
     """The values of field `name` in a word: the comma separates them, and "0-4" is a range of whole numbers.
 
-    Raises UsageError where one cannot be read or is outside the field's range.
+    A comma within double quotes is one of a name. Raises UsageError where a value cannot be read or is outside the
+    field's range.
     """
+    try:
+        return _parsed(name, text)
+    except UsageError as error:
+        # 0,4 by someone who writes decimals with a comma; 05 is no number that anybody lists
+        if KINDS[name] is not float or not re.search(r"\d,\d", text) or "." in text:
+            raise
+        raise UsageError(f"{error}; a comma separates values, and a decimal number is written 0.4") from None
+
+
+def _checked(name: str, value: Any) -> Value:
+    """`value` in the type and range of field `name`; "~" at the start of a folder is the user's home."""
+    if name == "dataset" and isinstance(value, str) and value.startswith("folder:~"):
+        value = "folder:" + os.path.expanduser(value.removeprefix("folder:"))
+    return checked(FIELDS[name], value)
+
+
+def _pieces(text: str) -> list[str]:
+    """What commas separate in a word, but for those within double quotes."""
+    if text.count('"') % 2:
+        return text.split(",")
+    outside = [part if k % 2 else part.replace(",", "\0") for k, part in enumerate(text.split('"'))]
+    return "".join(outside).split("\0")
+
+
+def _parsed(name: str, text: str) -> Axis:
     kind: type[str | int | float] = KINDS[name]
     values: Axis = []
-    for piece in text.split(","):
+    for piece in _pieces(text):
         piece = piece.strip()
         if name == "level" and piece.split(":")[0] == AUTO:
             values.append(piece)
@@ -207,13 +300,15 @@ def parse(name: str, text: str) -> Axis:
             first, last = map(int, found.groups())
             if not first <= last < first + MOST_RUNS:
                 raise UsageError(f"{name} {piece!r} is not a range of at most {MOST_RUNS} rising numbers")
-            values += [checked(FIELDS[name], value) for value in range(first, last + 1)]
+            values += [_checked(name, value) for value in range(first, last + 1)]
             continue
         try:
+            if kind is float and re.fullmatch(r"0\d+", piece):
+                raise ValueError(f"{piece} is the end of a decimal number")
             value = kind(piece)
         except ValueError:
             noun = "whole numbers, such as 3 or 0-4" if kind is int else "numbers"
             noun += f", or {AUTO}" if name == "level" else ""
             raise UsageError(f"{name} takes {noun}, got {piece!r}") from None
-        values.append(checked(FIELDS[name], value))
+        values.append(_checked(name, value))
     return list(dict.fromkeys(values))

@@ -85,7 +85,7 @@ def sweep(
     data_in(data_dir)
     if keep not in KEEPS:
         raise unknown("way to keep", keep, KEEPS)
-    plan = resolve.plan(fields, sets, file, protocol)
+    plan = resolve.plan(fields, sets, file, protocol, inline.training_examples, _hint)
     store, failed = Store(runs), set[Run]()
     chosen = any(last_level(table) for table in plan)  # then a later round may grow from any run of an earlier one
 
@@ -196,7 +196,7 @@ def prune(
 
     data_in(data_dir)
     store, run = Store.holding(parent)
-    child = resolve.child(run, fields, sets)
+    child = resolve.child(run, fields, sets, inline.training_examples, _hint)
     if store.manifest(child) is None:
         inline.prune(store, child, machine.describe(_command()), device)
     print(store.folder(child))
@@ -228,6 +228,10 @@ def retrain(
     if store.finished(run):
         print(store.folder(run))
     _end(display)
+
+
+def _hint(line: str) -> None:
+    print(f"sdd: {line}", file=sys.stderr)
 
 
 def _command() -> str:

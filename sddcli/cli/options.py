@@ -129,7 +129,7 @@ def leaving_out() -> Iterator[list[StoreError]]:
 def data_in(folder: Path | None) -> None:
     """Has data sets looked for in `folder`: by the environment, which workers inherit, as it is no part of a run."""
     if folder is not None:
-        os.environ["SDD_DATA"] = str(folder.absolute())
+        os.environ["SDD_DATA"] = str(Path(os.path.expanduser(folder)).absolute())
 
 
 def where_of(words: list[str]) -> dict[str, list[Value]]:

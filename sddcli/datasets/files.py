@@ -22,7 +22,8 @@ ATTEMPTS, BLOCK, PATIENCE = 3, 1 << 18, 30.0
 
 def folder() -> Path:
     """Where data sets are: SDD_DATA, or the user's cache."""
-    return Path(os.environ.get("SDD_DATA") or Path.home() / ".cache" / "sdd")
+    given = os.environ.get("SDD_DATA")  # by a file or a container, where no shell has expanded ~
+    return Path(os.path.expanduser(given)) if given else Path.home() / ".cache" / "sdd"
 
 
 def fetch(addresses: Sequence[str], path: Path, md5: str, tell: Tell) -> None:

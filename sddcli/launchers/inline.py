@@ -20,6 +20,13 @@ def estimate(store: Store, runs: Sequence[Run], damaged: list[StoreError] | None
     return prune_retrain.cost(store, runs, damaged)
 
 
+def training_examples(dataset: str, train_size: int, validation: float) -> int:
+    """How many examples of a data set are trained on; loads torch. Raises UsageError, OSError."""
+    from sddcli.recipes import prune_retrain
+
+    return prune_retrain.training_examples(dataset, train_size, validation)
+
+
 def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None:
     """Prunes one run in this process, ready to be retrained, unless it is. Raises UsageError, StoreError."""
     import torch

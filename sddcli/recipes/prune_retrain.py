@@ -49,6 +49,11 @@ def check_outline(runs: Sequence[Run]) -> None:
         stages.check(run, _outline(run))
 
 
+def training_examples(dataset: str, train_size: int, validation: float) -> int:
+    """How many examples of a data set are trained on, by its outline. Raises UsageError, OSError."""
+    return len(outline(dataset, train_size, validation).train.y)
+
+
 def place(device: str) -> str:
     """The device that a word means: auto is CUDA where torch has one. Raises UsageError where it is not there."""
     if device == "auto":
