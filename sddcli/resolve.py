@@ -1,6 +1,5 @@
 """Resolve: words -> tables. Precedence: defaults < protocol < TOML < --set < flags; data set and model first."""
 
-import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sddcli.core.retraining import RETRAININGS, masks_of, rewind_steps
-from sddcli.core.words import UsageError, pick, unknown
+from sddcli.core.words import UsageError, expanded, pick, unknown
 from sddcli.spec import (
     AUTO,
     BRANCH,
@@ -134,7 +133,7 @@ def tables(
     end = "" if protocol == "paper" else f"/{protocol}"
     protocols = tomllib.loads(files("sddcli").joinpath("protocols.toml").read_text(encoding="utf-8"))
     default = _axes(protocols["default"])
-    found = []
+    found: list[Table] = []
     for dataset in asked.get("dataset", default["dataset"]):
         data = str(dataset).split(":")[0]
         of_data = default | _axes(protocols.get(data, {})) | {"dataset": [dataset]}
@@ -274,7 +273,7 @@ def parse(name: str, text: str) -> Axis:
 def _checked(name: str, value: Any) -> Value:
     """`value` in the type and range of field `name`; "~" at the start of a folder is the user's home."""
     if name == "dataset" and isinstance(value, str) and value.startswith("folder:~"):
-        value = "folder:" + os.path.expanduser(value.removeprefix("folder:"))
+        value = "folder:" + expanded(value.removeprefix("folder:"))
     return checked(FIELDS[name], value)
 
 

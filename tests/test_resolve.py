@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sddcli.core.words import UsageError, unknown
-from sddcli.resolve import PLURALS, assignment, parse, plan, runs
-from sddcli.spec import FIELDS, KINDS, Run
+from sddcli.resolve import PLURALS, assignment, child, parse, plan, runs
+from sddcli.spec import FIELDS, KINDS, Run, unfold
 
 
 def write(folder: Path, text: str) -> Path:
@@ -63,6 +63,101 @@ def test_a_field_given_twice_in_one_source_is_refused(tmp_path: Path, name: str)
     for second in spellings:
         with pytest.raises(UsageError, match=f"--set gives {name} twice"):
             plan({}, [f"{name}=1", f"{second}=2"])
+
+
+@pytest.mark.parametrize(
+    ("examples", "words", "rewinds"),
+    [
+        (2000, {}, {"256it"}),  # 16 steps x 160 epochs
+        (40, {}, {"16it"}),
+        (40, {"epochs": "4"}, {"0it"}),
+        (100_000, {}, {"1000it"}),
+        (40, {"rewind": "1000it"}, {"1000it"}),  # the user's own words stay, to be refused
+        (40, {"epochs": "160,4"}, {"16it", "0it"}),
+        (40, {"batch_size": "8", "epochs": "100,200"}, {"50it", "100it"}),
+        (40, {"level": "0"}, {"0it"}),
+        (40, {"retraining": "scratch"}, {"0it"}),
+    ],
+)
+@pytest.mark.parametrize("levels", ["0-2", "auto"])
+def test_a_protocols_rewinding_point_fits_the_data(
+    examples: int, words: dict[str, str], rewinds: set[str], levels: str
+) -> None:
+    heard: list[str] = []
+    words = {"dataset": "folder:x", "level": levels, **words}
+    found = plan(words, count=lambda *_: examples, hear=heard.append)
+    every = [run for table in found for run in unfold(table | ({} if levels == "0-2" else {"level": [0, 1]}))]
+    if words["level"] != "0":
+        assert {run.rewind for run in every if run.level} == rewinds
+        seen = {(run.epochs, run.rewind) for run in every if run.level}
+        assert len(seen) == len(rewinds), "each length has its own"
+    shorter = rewinds - {"1000it"} if words.get("retraining") != "scratch" and words["level"] != "0" else set()
+    assert len(heard) == len(shorter) and all("the protocol has 1000it; --rewind" in line for line in heard)
+
+
+@pytest.mark.parametrize(("dataset", "size"), [("cifar10", 50_000), ("cifar100", 50_000), ("tiny-imagenet", 100_000)])
+@pytest.mark.parametrize("protocol", ["paper", "quick"])
+def test_on_whole_data_sets_the_protocols_rewinding_point_is_the_papers(dataset: str, size: int, protocol: str) -> None:
+    heard: list[str] = []
+    assert plan({"dataset": dataset}, (), None, protocol, lambda *_: size, heard.append) == plan(
+        {"dataset": dataset}, (), None, protocol
+    )
+    assert heard == []
+
+
+def test_a_size_asked_for_with_others_has_the_runs_that_it_has_alone() -> None:
+    def sized(text: str) -> set[Run]:
+        words = {"dataset": "folder:x", "train_size": text, "level": "0-1", "seed": "0"}
+        found = plan(words, count=lambda _, size, share: size or 50_000)
+        return {run for table in found for run in unfold(table)}
+
+    assert sized("0,400,5000") == sized("0") | sized("400") | sized("5000")
+
+
+def test_pruning_by_hand_fits_as_the_sweep_does() -> None:
+    heard: list[str] = []
+    (dense, level) = runs({"dataset": "folder:x", "level": "0-1", "seed": "0", "rewind": "16it"})
+    assert child(dense, {}, (), lambda *_: 40, heard.append) == level and len(heard) == 1
+    assert child(dense, {"rewind": "3it"}, (), lambda *_: 40, heard.append).rewind == "3it" and len(heard) == 1
+
+
+def test_home_is_where_no_shell_has_expanded_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    whole = f"folder:{tmp_path}/imgs"
+    assert parse("dataset", "folder:~/imgs,digits") == [whole, "digits"]
+    assert plan({}, [], write(tmp_path, 'dataset = "folder:~/imgs"'))[0]["dataset"] == [whole]
+    assert plan({}, [], write(tmp_path, 'dataset = ["folder:~/imgs:size=8"]'))[0]["dataset"] == [f"{whole}:size=8"]
+    assert parse("dataset", "folder:a~b/~") == ["folder:a~b/~"]
+
+
+def test_a_comma_in_a_path_is_quoted(tmp_path: Path) -> None:
+    assert parse("dataset", 'folder:"a,b"/c,digits') == ["folder:a,b/c", "digits"]
+    assert parse("dataset", '"folder:a,b"') == ["folder:a,b"] and parse("dataset", 'folder:a"b') == ['folder:a"b']
+    assert plan({}, [], write(tmp_path, 'dataset = "folder:a,b"'))[0]["dataset"] == ["folder:a,b"]
+    with pytest.raises(UsageError, match="unknown data set 'b'.*a comma in a path is quoted"):
+        plan({"dataset": "folder:a,b"})
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind is float])
+def test_a_decimal_written_with_a_comma_is_told(name: str) -> None:
+    """Refused with that reason where it is no list of the field's values; else it is said what it was read as."""
+    for text in ("0,4", "0,05", "0,2,0,4", "0,2;0,4", "1e-3,0,5e"):
+        heard: list[str] = []
+        try:
+            plan({name: text}, hear=heard.append)
+        except UsageError as error:
+            assert "a comma separates values, and a decimal number is written 0.4" in str(error)
+        else:
+            assert text in ("0,4", "0,2,0,4") and name in ("weight_decay",), text
+            told = f"{name} 0,4 is two values, 0 and 4; one decimal number is written 0.4"
+            assert heard == [told] * (text == "0,4")
+
+
+def test_a_list_of_decimals_is_no_decimal_with_a_comma() -> None:
+    heard: list[str] = []
+    assert plan({"noise": "0,0.2,0.4"}, hear=heard.append)[0]["noise"] == [0, 0.2, 0.4] and not heard
+    with pytest.raises(UsageError, match=r"noise 1.5 is outside \[0, 1\]$"):
+        plan({"noise": "0.2,1.5"})
 
 
 def test_ranges_and_lists() -> None:

@@ -1,6 +1,7 @@
 """sdd: what pruning does to generalization, from the command line. Words -> runs -> one call."""
 
 import io
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,8 +14,8 @@ from sddcli.cli.inspection import gc, list_runs, logs, status, verify
 from sddcli.cli.making import prune, retrain, sweep, train_dense
 from sddcli.cli.reporting import report
 from sddcli.cli.seeing import analyze, plot
-from sddcli.core.words import UsageError
-from sddcli.launchers import machine
+from sddcli.core.words import UsageError, expanded
+from sddcli.launchers import libraries, machine
 from sddcli.store import StoreError
 
 REPORT = "please report it to sdd's maintainers, with what the same command prints with --debug"
@@ -70,8 +71,9 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that has no ± shall not lose a table
+    libraries.say_warnings(whole="--debug" in sys.argv)
     try:
-        code = app(standalone_mode=False)
+        code = app([_at_home(word) for word in sys.argv[1:]], standalone_mode=False)
     except BaseException as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
@@ -79,6 +81,12 @@ def main() -> NoReturn:
         if line:
             print(f"sdd: {line}", file=sys.stderr)
     sys.exit(code)
+
+
+def _at_home(word: str) -> str:
+    """A word of the command line with ~ as the user's home where the shell left it: quoted, or after --option=."""
+    option, path = re.fullmatch(r"(--[a-z-]+=|)(.*)", word, re.DOTALL).groups()  # type: ignore[union-attr]
+    return option + (expanded(path) if path.startswith("~") else path)
 
 
 def _explained(error: BaseException) -> tuple[int, str]:

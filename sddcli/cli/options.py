@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sddcli.core.words import expanded
 from sddcli.resolve import PLURALS, assignment, parse
 from sddcli.spec import FIELDS, Value
 from sddcli.store import StoreError, Unwritable
@@ -129,7 +130,7 @@ def leaving_out() -> Iterator[list[StoreError]]:
 def data_in(folder: Path | None) -> None:
     """Has data sets looked for in `folder`: by the environment, which workers inherit, as it is no part of a run."""
     if folder is not None:
-        os.environ["SDD_DATA"] = str(Path(os.path.expanduser(folder)).absolute())
+        os.environ["SDD_DATA"] = str(Path(expanded(str(folder))).absolute())
 
 
 def where_of(words: list[str]) -> dict[str, list[Value]]:

@@ -4,6 +4,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from os.path import expanduser
 from typing import Any, TypeVar, cast
 
 Member = TypeVar("Member")
@@ -20,6 +21,11 @@ class UsageError(ValueError):
     Of everything that the user may have caused: words, settings that do not fit the data, a training that diverges.
     Any other ValueError is a bug, and is told as one.
     """
+
+
+def expanded(path: str) -> str:
+    """`path` with a "~" at its start as the user's home, for where no shell has seen it; of nobody's, as it is."""
+    return expanduser(path)  # noqa: PTH111 (Path's own raises an error where there is no home)
 
 
 def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:

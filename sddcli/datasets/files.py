@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sddcli.core.words import expanded
+
 Tell = Callable[[str, int, int], None]
 """(what is being done, how much of it is done, of how much): progress of long work, now and then."""
 Arrays = dict[str, NDArray[Any]]
@@ -23,7 +25,7 @@ ATTEMPTS, BLOCK, PATIENCE = 3, 1 << 18, 30.0
 def folder() -> Path:
     """Where data sets are: SDD_DATA, or the user's cache."""
     given = os.environ.get("SDD_DATA")  # by a file or a container, where no shell has expanded ~
-    return Path(os.path.expanduser(given)) if given else Path.home() / ".cache" / "sdd"
+    return Path(expanded(given)) if given else Path.home() / ".cache" / "sdd"
 
 
 def fetch(addresses: Sequence[str], path: Path, md5: str, tell: Tell) -> None:

@@ -17,7 +17,7 @@ from threading import Thread
 from typing import Any
 
 from sddcli.events import Busy, Event, Failed, Reading, Report, Saved, Stopping
-from sddcli.launchers import machine
+from sddcli.launchers import libraries, machine
 from sddcli.launchers.agenda import Agenda, width
 from sddcli.spec import Run
 from sddcli.store import Store, StoreError, reason_of
@@ -236,6 +236,7 @@ def _serve(
     signal.signal(signal.SIGTERM, lambda number, _: ending.append(number))
     parent = multiprocessing.parent_process()
     Thread(target=lambda: (parent and wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+    libraries.say_warnings()
     import torch
 
     from sddcli.recipes import prune_retrain
@@ -256,6 +257,7 @@ def _serve(
             pipe.send(None)
         except Exception as error:
             if task == "check":
+                error.add_note(traceback.format_exc())  # a pipe takes no traceback, and --debug shows notes
                 pipe.send(error)
                 continue
             for run in runs:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sddcli.events import Failed
 from sddcli.index import Index
-from sddcli.launchers import machine
+from sddcli.launchers import libraries, machine
 from sddcli.pairs import Pair
 from sddcli.spec import Run
 from sddcli.store import Store, StoreError, Unwritable, reason_of
@@ -101,6 +101,7 @@ def _begin() -> None:
 
 
 def _begin_beside() -> None:
+    libraries.say_warnings()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the caller decides
     _begin()
 

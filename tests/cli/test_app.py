@@ -6,10 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -54,6 +56,33 @@ def test_every_error_has_its_code_and_one_line(
     assert said.code == code and said.err.count("\n") == 1 and said.err.startswith("sdd: ")
     assert ("bug" in said.err and "--debug" in said.err) == (code == 1)
     assert "Traceback" in sdd("sweep", "--debug", "--runs", tmp_path).err
+
+
+def test_home_is_expanded_where_the_shell_left_it(sdd: Sdd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for words in (["list", "~/none"], ["sweep", "~/none.toml"], ["analyze", "learning-distance", "~/none"]):
+        said = sdd(*words)
+        assert said.code == 4 and f"{tmp_path}/none" in said.err
+    words = ["--model", "lenet-2", "--levels", "0", "--epochs", "1", "--dry-run"]
+    said = sdd("sweep", *words, "--runs=~/here", "--data-dir=~/data")
+    assert said.code == 0 and f"{tmp_path}/here" in said.out and not list(tmp_path.iterdir())
+
+
+def test_a_librarys_warning_is_one_line_in_our_form(sdd: Sdd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def warn(*_: object, **__: object) -> None:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            warnings.warn("numbers\nare odd", RuntimeWarning, stacklevel=1)
+            warnings.warn("will go away", FutureWarning, stacklevel=1)
+        raise UsageError("x")
+
+    monkeypatch.setattr("sddcli.resolve.plan", warn)
+    said = sdd("sweep", "--runs", tmp_path)
+    assert said.err == "sdd: a library warns: numbers are odd\nsdd: x\n"
+    assert "will go away" in sdd("sweep", "--debug", "--runs", tmp_path).err
+    monkeypatch.setattr("sddcli.resolve.plan", lambda *_: np.log(np.zeros(1)) and [])
+    assert "divide by zero encountered in log" in sdd("sweep", "--runs", tmp_path).err
 
 
 # What follows generates bad input by the hundred: whatever comes, the answer is an exit code and one line.

@@ -203,10 +203,44 @@ def test_what_cannot_be_is_said_before_images_are_read(
     sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SDD_DATA", str(tmp_path / "data"))
-    words = ["--dataset", image_folder(tmp_path), "--model", "convnet:width=2", "--epochs", 2, "--levels", "0-1"]
-    said = sdd("sweep", *words, "--runs", tmp_path / "runs")
-    assert said.code == 2 and "rewind 1000it is not before the end" in said.err and said.err.count("\n") == 1
+    data = f"{image_folder(tmp_path)}:size=8"
+    words = ["--dataset", data, "--epochs", 2, "--levels", "0-1", "--runs", tmp_path / "runs"]
+    for wrong, message in (
+        (["--model", "convnet:width=2", "--rewind", "1000it"], "rewind 1000it is not before the end"),
+        (["--model", "resnet18:width=2", "--batch-size", 1], "have one example alone in a batch"),
+        (["--model", "convnet:width=2", "--train-size", 99], "train_size 99 is more than the 10 examples"),
+    ):
+        for form in ([], ["--dry-run"]):
+            said = sdd("sweep", *words, *wrong, *form)
+            assert said.code == 2 and message in said.err and said.err.splitlines()[-1].startswith("sdd: ")
+            assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "data").exists()
+
+
+def test_own_images_need_no_settings(sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what makes it short is said: 20 epochs of one step, of which a tenth is rewound, in a sweep and by hand."""
+    monkeypatch.setenv("SDD_DATA", str(tmp_path / "data"))
+    words = ["--dataset", image_folder(tmp_path), "--model", "lenet-16-8", "--epochs", 20, "--seeds", 0]
+    said = sdd("sweep", *words, "--levels", "0-2", "--runs", tmp_path / "runs")
+    assert said.code == 0 and "rewinding point: 2it, a tenth of the 20 training steps" in said.err
+    made = {run.id for run, _ in Store(tmp_path / "runs").manifests()}
+    assert len(made) == 3 and {run.rewind for run, _ in Store(tmp_path / "runs").manifests()} == {"0it", "2it"}
+    (dense,) = (tmp_path / "runs").glob("*dense*")
+    assert sdd("prune", dense).out.strip().endswith("level-01")
+    assert {run.id for run, _ in Store(tmp_path / "runs").manifests()} == made
+
+
+def test_one_class_is_refused_before_images_are_read(sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDD_DATA", str(tmp_path / "data"))
+    word = image_folder(tmp_path)
+    for split in Path(word.removeprefix("folder:")).iterdir():
+        for known in sorted(each for each in split.iterdir() if each.is_dir())[1:]:
+            shutil.rmtree(known)
+    for noise in ("0", "0.5 --noise-kind flip"):
+        words = ["--dataset", word, "--model", "lenet-8", "--noise", *noise.split(), "--runs", tmp_path / "runs"]
+        said = sdd("sweep", *words)
+        assert said.code == 2 and "has one class only" in said.err
+    assert not (tmp_path / "data").exists() and not (tmp_path / "runs").exists()
 
 
 def test_a_damaged_image_stops_before_anything_is_written(
