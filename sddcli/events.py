@@ -14,6 +14,12 @@ class Reading(NamedTuple):
     total: int
 
 
+class Noted(NamedTuple):
+    """Something that the user should know of the data, in a sentence."""
+
+    sentence: str
+
+
 class Advanced(NamedTuple):
     """Runs that train side by side finished an epoch; metrics of each where it was an evaluation."""
 
@@ -48,12 +54,16 @@ class Stopping(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What runs will take: epochs, bytes in the store, seconds on one worker or None where none was timed."""
+    """What runs will take: epochs, bytes in the store, seconds on one worker or None where none was timed.
+
+    notes: what is to be known of their data, as far as names of files tell.
+    """
 
     epochs: int
     bytes: int
     seconds: float | None
+    notes: tuple[str, ...] = ()
 
 
-Event = Reading | Advanced | Saved | Failed | Busy | Stopping
+Event = Reading | Noted | Advanced | Saved | Failed | Busy | Stopping
 Report = Callable[[Event], None]

@@ -318,15 +318,18 @@ def _estimate(
 
     family = with_parents(asked)
     runs, todo = len(family), [run for run in family if not store.finished(run)]
-    epochs, size, alone = inline.estimate(store, todo, damaged)
+    epochs, size, alone, notes = inline.estimate(store, todo, damaged)
     seconds = None if alone is None else alone / workers
     if as_json:
-        facts = {"runs": runs, "done": runs - len(todo), "to do": len(todo), "epochs": epochs, "bytes": size}
         dip, _, _ = _power(store, asked)
-        print(json.dumps(facts | {"seconds": seconds, "workers": workers, "detectable_dip": dip}, indent=1))
+        facts = {"runs": runs, "done": runs - len(todo), "to do": len(todo), "epochs": epochs, "bytes": size}
+        more = {"seconds": seconds, "workers": workers, "detectable_dip": dip, "notes": notes}
+        print(json.dumps(facts | more, indent=1))
         return
     most = "at most " if chosen else ""
     print(f"{most}{runs} runs: {runs - len(todo)} done, {most}{len(todo)} to do")
+    for note in notes:
+        print(note)
     print(f"epochs to train: {epochs}")
     print(f"disk: about {size / 1e6:.1f} MB in {store.root}")
     when = "unknown until runs of this kind are timed here" if seconds is None else f"about {spoken_time(seconds)}"

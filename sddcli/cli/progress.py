@@ -6,7 +6,7 @@ from statistics import mean
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from sddcli.events import Advanced, Busy, Event, Failed, Reading, Saved, Stopping
+from sddcli.events import Advanced, Busy, Event, Failed, Noted, Reading, Saved, Stopping
 from sddcli.spec import FIELDS, Run
 
 if TYPE_CHECKING:  # a help text shall not wait for what draws bars
@@ -32,6 +32,7 @@ class Display:
         self._active: dict[Run, Advanced] = {}  # the latest event of each batch in work, by its first run
         self._metrics: dict[Run, Mapping[str, float]] = {}
         self._reading = "starting workers ..."
+        self._notes: set[str] = set()
         self._told = [name for name in FIELDS if name != "level" and "," in _values(self.runs, name)]
         self._alive = self.console.is_terminal and not self.console.is_dumb_terminal
         self._live = Live(console=self.console, get_renderable=self._view, refresh_per_second=8, transient=True)
@@ -58,6 +59,10 @@ class Display:
             if not self._alive and (monotonic() - self._spoken > PLAIN_SECONDS or event.done >= event.total):
                 self._spoken = monotonic()
                 self.console.print(self._reading, soft_wrap=True)
+        elif isinstance(event, Noted):
+            if event.sentence not in self._notes:  # a sweep whose levels are chosen as it goes reads its data again
+                self._notes.add(event.sentence)
+                self.console.print(event.sentence, soft_wrap=True, markup=False, highlight=False)
         elif isinstance(event, Advanced):
             for run in event.runs:  # one that is gone on with starts in the middle, one without memory again
                 self._epochs += event.epoch - self._trained.get(run, 0)

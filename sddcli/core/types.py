@@ -42,7 +42,7 @@ class Data(NamedTuple):
     mean, deviation: of each channel, in units of a byte, for inputs that are bytes (N, channels, height, width).
     held: training examples that are held out for choices that must not look at the test set. large: the training
     images, (N, channels, height, width) bytes, as they were before they were brought to the size of train.x, where
-    augmentations may want them so.
+    augmentations may want them so. notes: sentences on what else was done with files than reading all as they are.
     """
 
     train: Examples
@@ -54,6 +54,7 @@ class Data(NamedTuple):
     deviation: tuple[float, ...] = ()
     held: Examples | None = None
     large: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

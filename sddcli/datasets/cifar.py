@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sddcli.datasets.files import Arrays, Tell, cached, fetch, folder, stamp
+from sddcli.datasets.files import Arrays, Tell, fetch, folder
 
 
 class Archive(NamedTuple):
@@ -60,15 +60,12 @@ def read(archive: Archive, tell: Tell) -> Arrays:
     if not all(path.exists() for path in every):
         _unpack(archive, tell)
 
-    def decode() -> tuple[Arrays, list[str]]:
-        arrays: Arrays = {}
-        for split, files in paths.items():
-            parts = [_batch(path, archive) for path in files]
-            arrays[f"{split}.x"], arrays[f"{split}.y"] = (np.concatenate(column) for column in zip(*parts, strict=True))
-            tell(f"reading {archive.folder}", list(paths).index(split) + 1, 2)
-        return arrays, []
-
-    return cached(archive.folder, stamp(every), decode)[0]
+    arrays: Arrays = {}
+    for done, (split, files) in enumerate(paths.items(), 1):
+        parts = [_batch(path, archive) for path in files]
+        arrays[f"{split}.x"], arrays[f"{split}.y"] = (np.concatenate(column) for column in zip(*parts, strict=True))
+        tell(f"reading {archive.folder}", done, 2)
+    return arrays
 
 
 def _unpack(archive: Archive, tell: Tell) -> None:

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import os
+import secrets
 import time
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPException, IncompleteRead
 from pathlib import Path
@@ -19,7 +20,10 @@ from sddcli.core.words import expanded
 Tell = Callable[[str, int, int], None]
 """(what is being done, how much of it is done, of how much): progress of long work, now and then."""
 Arrays = dict[str, NDArray[Any]]
+Facts = dict[str, Any]
+"""What is known of arrays beside them, as JSON takes it."""
 ATTEMPTS, BLOCK, PATIENCE = 3, 1 << 18, 30.0
+CHECKED = 5000
 
 
 def folder() -> Path:
@@ -82,14 +86,26 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def stamp(files: Sequence[Path]) -> str:
-    """Of files: a hash of their names, sizes and times, which changes when one of them does."""
-    facts = [(path.name, (found := path.stat()).st_size, found.st_mtime_ns) for path in files]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+def stamp(files: Iterable[tuple[Path, object]], tell: Tell) -> str:
+    """Of files, each with what it means (its split, its label): a hash of these and of all that is in them, in order.
+
+    Their contents are read, and not taken to be what they were because names, sizes and times are: a picture that was
+    relabelled, or one of another release, has the same. A file that cannot be read counts by the reason.
+    """
+    total, files = hashlib.sha256(), list(files)
+    for done, (path, meaning) in enumerate(files, 1):
+        try:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            content = f"unread: {error.strerror}"
+        total.update(json.dumps([meaning, content]).encode())
+        if done % CHECKED == 0:
+            tell("looking for changed files", done, len(files))
+    return total.hexdigest()
 
 
-def cached(name: str, stamped: str, decode: Callable[[], tuple[Arrays, list[str]]]) -> tuple[Arrays, list[str]]:
-    """Arrays, and the names of their classes, decoded once: from the cache if its source is still `stamped` so.
+def cached(name: str, stamped: str, decode: Callable[[], tuple[Arrays, Facts]]) -> tuple[Arrays, Facts]:
+    """Arrays, and what else is known of them, decoded once: from the cache if its source is still `stamped` so.
 
     A cache that is damaged is made again, and one that cannot be written is done without.
     """
@@ -98,23 +114,24 @@ def cached(name: str, stamped: str, decode: Callable[[], tuple[Arrays, list[str]
     path = folder() / "cache" / f"{name}.safetensors"
     try:
         content = path.read_bytes()
-        said = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
-        if said["source"] == stamped and said["sha256"] == digest(arrays := load(content)):
-            return arrays, json.loads(said["classes"])
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+        if header["source"] == stamped and header["sha256"] == digest(arrays := load(content)):
+            return arrays, dict(json.loads(header["facts"]))
     except Exception:  # missing, damaged or of another kind: all the same, it can be made again
         pass
-    arrays, classes = decode()
+    arrays, facts = decode()
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # as safetensors takes them to be
-    said = {"source": stamped, "sha256": digest(arrays), "classes": json.dumps(classes)}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    header = {"source": stamped, "sha256": digest(arrays), "facts": json.dumps(facts)}
+    # Two containers on one folder may have the same process number.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(save(arrays, metadata=said))
+        temporary.write_bytes(save(arrays, metadata=header))
         temporary.replace(path)
     except OSError:
         with suppress(OSError):
             temporary.unlink()
-    return arrays, classes
+    return arrays, facts
 
 
 def digest(arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -18,6 +18,7 @@ from sddcli.core.types import Data, Examples
 from sddcli.core.words import UsageError, pick, unknown
 from sddcli.datasets import cifar, image_folder, tiny_imagenet
 from sddcli.datasets.files import Arrays, Tell, digest, folder
+from sddcli.datasets.layout import Held
 
 
 class DataSet(NamedTuple):
@@ -182,23 +183,25 @@ def tiny(tell: Tell, *, size: int = 64) -> Data:
     return _pictures(*tiny_imagenet.read(size, tell))
 
 
-def images(tell: Tell, path: str, *, size: int = 0, corrupt: str = "error") -> Data:
-    """Any folder of images in ImageFolder layout. x: (N, 3, H, W) bytes; size=N brings all to NxN.
+def images(tell: Tell, path: str, *, size: int = 0, corrupt: str = "error", test: float = 0.0, seed: int = 0) -> Data:
+    """Any folder of images, laid out as `datasets.layout` says. x: (N, 3, H, W) bytes; size=N brings all to NxN.
 
-    corrupt=skip leaves out images that cannot be read.
+    corrupt=skip leaves out images that cannot be read, and counts them. test=SHARE holds out a share of the training
+    images of each class to test on, drawn by seed, where a folder has no test images.
     """
-    _checked(corrupt)
-    return _pictures(*image_folder.read(path, size, corrupt == "skip", tell))
+    arrays, classes, notes = image_folder.read(path, size, _skipped(corrupt), Held(test, seed), tell)
+    return _pictures(arrays, classes)._replace(notes=notes)
 
 
-def _images_outline(path: str, *, size: int = 0, corrupt: str = "error") -> Data:
-    _checked(corrupt)
-    return _shell(*image_folder.outline(path, size))
+def _images_outline(path: str, *, size: int = 0, corrupt: str = "error", test: float = 0.0, seed: int = 0) -> Data:
+    n, shape, classes, notes = image_folder.outline(path, size, _skipped(corrupt), Held(test, seed))
+    return _shell(n, shape, classes)._replace(notes=notes)
 
 
-def _checked(corrupt: str) -> None:
+def _skipped(corrupt: str) -> bool:
     if corrupt not in ("error", "skip"):
         raise unknown("way with corrupt images", corrupt, ("error", "skip"))
+    return corrupt == "skip"
 
 
 def _pictures(arrays: Arrays, classes: int, similar: tuple[int, ...] = ()) -> Data:

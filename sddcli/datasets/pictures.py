@@ -1,9 +1,13 @@
 """Pictures: image files -> bytes (N, 3, height, width), all of one size."""
 
-from collections.abc import Sequence
+import os
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,43 +18,138 @@ from sddcli.datasets.files import Tell
 Bytes = NDArray[np.uint8]
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 EVERY = 500
+NUMBERS = {1: "whole numbers", 2: "signed whole numbers", 3: "floating-point numbers"}
+"""What a pixel is, by the number that TIFF has for it in SAMPLE_FORMAT."""
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+CONVERTED = {mode: f"{mode} colours brought to RGB" for mode in ("CMYK", "YCbCr", "LAB", "HSV")} | dict.fromkeys(
+    ("LA", "La", "PA", "RGBA", "RGBa"), "transparency left out"
+)
+"""What bringing an image of some mode to RGB changes; grey and palettes become RGB as they are."""
 
 
-def decode(
-    paths: Sequence[Path], resize: int, crop: int, skip: bool, tell: Tell, what: str
-) -> tuple[Bytes, NDArray[np.bool_]]:
-    """The images, (N, 3, H, W) in RGB, and which of `paths`, (P,), they are: all, unless damaged ones are skipped.
+class Unreadable(OSError):
+    """An image that cannot be decoded, or not to bytes without inventing a scale; the message says which and why."""
+
+
+class Decoded(NamedTuple):
+    """Images x: (N, 3, H, W); which of the P files they are, kept: (P,) bool; what was done to how many images.
+
+    unread: each file that was left out, and what is wrong with it: "is damaged (...)".
+    """
+
+    x: Bytes
+    kept: NDArray[np.bool_]
+    changes: Mapping[str, int]
+    unread: Mapping[Path, str]
+
+
+def decode(paths: Sequence[Path], resize: int, crop: int, skip: bool, tell: Tell, what: str) -> Decoded:
+    """The images in RGB: all, unless those that cannot be read are skipped.
 
     resize, crop: the shorter side is brought to the first and the middle square of the second is taken, as
-    torchvision's Resize and CenterCrop; 0 leaves images as they are. Raises OSError naming a damaged image, or
-    the first whose size is not that of the one before.
+    torchvision's Resize and CenterCrop; 0 leaves images as they are. Images are turned upright as their EXIF says.
+    Raises Unreadable, or OSError naming the first image whose size is not that of those before.
     """
-    found: list[Bytes | None] = []
-    with ThreadPoolExecutor(4) as pool:
-        for done, image in enumerate(pool.map(partial(_read, resize=resize, crop=crop), paths), 1):
-            if isinstance(image, OSError):
+    images: list[Bytes | None] = []
+    changes, unread = Counter[str](), dict[Path, str]()
+    with ThreadPoolExecutor(4) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's: what they are about is read all the same, or is an error
+        for done, result in enumerate(pool.map(partial(_read, resize=resize, crop=crop), paths), 1):
+            if isinstance(result, OSError):
                 if not skip:
-                    raise OSError(f"{paths[done - 1]} is damaged ({image}); corrupt=skip leaves such images out")
-                found.append(None)
+                    raise Unreadable(f"{written(paths[done - 1])} {result}")
+                unread[paths[done - 1]] = str(result)
+                images.append(None)
             else:
-                found.append(image)
+                images.append(result[0])
+                changes.update(result[1])
             if done % EVERY == 0 or done == len(paths):
                 tell(what, done, len(paths))
-    whole = [image for image in found if image is not None]
-    kept = [path for path, image in zip(paths, found, strict=True) if image is not None]
+    whole = [image for image in images if image is not None]
+    kept = [path for path, image in zip(paths, images, strict=True) if image is not None]
     for path, image in zip(kept, whole, strict=True):
         if image.shape != whole[0].shape:
-            sizes = [f"{shown.shape[2]}x{shown.shape[1]}" for shown in (image, whole[0])]
-            raise OSError(f"{path} has {sizes[0]} pixels and {kept[0]} {sizes[1]}; size=N brings all images to NxN")
-    return np.stack(whole) if whole else np.empty((0, 3, 1, 1), np.uint8), np.array([i is not None for i in found])
+            sizes = [f"{each.shape[2]}x{each.shape[1]}" for each in (image, whole[0])]
+            names = [written(each) for each in (path, kept[0])]
+            raise OSError(
+                f"{names[0]} has {sizes[0]} pixels and {names[1]} {sizes[1]}; size=N brings all images to NxN"
+            )
+    x = np.stack(whole) if whole else np.empty((0, 3, 1, 1), np.uint8)
+    return Decoded(x, np.array([image is not None for image in images], bool), changes, unread)
 
 
-def _read(path: Path, resize: int, crop: int) -> Bytes | OSError:
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of an image as it is decoded: upright. Raises Unreadable."""
+    image = _read(path, 0, 0)
+    if isinstance(image, OSError):
+        raise Unreadable(f"{written(path)} {image}")
+    return image[0].shape[2], image[0].shape[1]
+
+
+def written(path: Path | str) -> str:
+    r"""A path as text that every file and terminal takes: bytes that are no UTF-8 as \xff."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    """An image upright and in RGB, a byte a channel, and what that changed: nothing for 8-bit grey, palettes and RGB.
+
+    Grey of 9 to 16 bits is brought to bytes by the range of its type, value * 255 / (2^bits - 1), rounded; of 16-bit
+    colour Pillow takes the upper byte. Raises Unreadable for pixels whose range their type does not say.
+    """
+    bits, numbers = _type_of_pixels(image)
+    if bits > 16 or numbers != NUMBERS[1]:
+        raise Unreadable(
+            f"cannot be used: its pixels are {bits}-bit {numbers}, and nobody knows which is black and which is white: "
+            "save it with unsigned whole numbers of 8 or 16 bits"
+        )
+    several = getattr(image, "n_frames", 1) > 1 and image.format != "MPO"  # of whose two a phone means the first
+    changes = ["the first of several pictures in one file taken"] if several else []
+    picture = ImageOps.exif_transpose(image)
+    if picture.mode[:1] == "I":
+        most = 2**bits - 1
+        values = (np.asarray(picture).astype(np.int64) * 510 + most) // (2 * most)  # rounded to the nearest
+        if _tag(image, PHOTOMETRIC, (1,)) == (0,):  # white is 0; for bytes Pillow sees to that itself
+            values = 255 - values
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB"), [*changes, f"{bits}-bit grey brought to bytes"]
+    if picture.mode in CONVERTED or "transparency" in image.info:
+        changes.append(CONVERTED.get(picture.mode, CONVERTED["RGBA"]))
+    if picture.mode in ("La", "RGBa"):
+        picture = picture.convert(picture.mode.upper())
+    return picture.convert("RGB"), changes
+
+
+def _type_of_pixels(image: Image.Image) -> tuple[int, str]:
+    """The bits of a channel and what they are, of NUMBERS: as its file says, or its mode. 8 where bytes are at hand."""
+    numbers = max(_tag(image, SAMPLE_FORMAT, (1,)))
+    if image.format == "TIFF" and (numbers in (2, 3) or image.mode[:1] == "I"):
+        return max(_tag(image, BITS_PER_SAMPLE, (1,))), NUMBERS.get(numbers, NUMBERS[1])
+    if image.mode == "F":
+        return 32, NUMBERS[3]
+    if image.mode == "I":  # 16 bits in PNG, and in PGM, whose numbers Pillow brings to 0 ... 65535
+        return (16, NUMBERS[1]) if image.format in ("PNG", "PPM") else (32, NUMBERS[2])
+    return (16 if image.mode[:1] == "I" else 8), NUMBERS[1]
+
+
+def _tag(image: Image.Image, number: int, otherwise: tuple[int, ...]) -> tuple[int, ...]:
+    """A tag of a TIFF, and of other files what is usual."""
+    value = getattr(image, "tag_v2", {}).get(number, otherwise) if image.format == "TIFF" else otherwise
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _read(path: Path, resize: int, crop: int) -> tuple[Bytes, list[str]] | OSError:
     try:
         with Image.open(path) as image:
-            picture = ImageOps.exif_transpose(image).convert("RGB")
+            picture, changes = rgb(image)
+    except Unreadable as error:
+        return error
+    except FileNotFoundError:
+        return OSError("is a link to nothing" if path.is_symlink() else "is gone")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return OSError(" ".join(str(error).split()).replace(f" '{path}'", "") or type(error).__name__)
+        if isinstance(error, OSError) and error.strerror:
+            return OSError(f"cannot be read ({error.strerror})")
+        reason = " ".join(str(error).split()).replace(f" {str(path)!r}", "")
+        return OSError(f"is damaged ({reason or type(error).__name__})")
     if resize and min(picture.size) != resize:
         share = resize / min(picture.size)
         size = [max(resize, int(side * share)) for side in picture.size]
@@ -58,4 +157,4 @@ def _read(path: Path, resize: int, crop: int) -> Bytes | OSError:
     if crop:
         left, top = (round((side - crop) / 2) for side in picture.size)
         picture = picture.crop((left, top, left + crop, top + crop))
-    return np.asarray(picture).transpose(2, 0, 1)
+    return np.asarray(picture).transpose(2, 0, 1), changes

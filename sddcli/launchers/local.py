@@ -16,7 +16,7 @@ from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any
 
-from sddcli.events import Busy, Event, Failed, Reading, Report, Saved, Stopping
+from sddcli.events import Busy, Event, Failed, Noted, Reading, Report, Saved, Stopping
 from sddcli.launchers import libraries, machine
 from sddcli.launchers.agenda import Agenda, width
 from sddcli.spec import Run
@@ -121,7 +121,7 @@ def _check(worker: _Worker, agenda: Agenda, report: Report) -> None:
     """Has a worker, which loads torch anyway, read the data and look up the names of all runs. Raises what it found."""
     worker.pipe.send(("check", agenda.runs))
     try:
-        while isinstance(error := worker.pipe.recv(), Reading):
+        while isinstance(error := worker.pipe.recv(), (Reading, Noted)):
             report(error)
     except (EOFError, ConnectionError):
         raise RuntimeError("the worker process died while it started") from None
@@ -250,7 +250,8 @@ def _serve(
         try:
             place = prune_retrain.place(device)
             if task == "check":
-                prune_retrain.check(runs, lambda *said: pipe.send(Reading(*said)))
+                for note in prune_retrain.check(runs, lambda *said: pipe.send(Reading(*said))):
+                    pipe.send(Noted(note))
             else:
                 pace = prune_retrain.Pace(pause, lambda: bool(ending))
                 prune_retrain.work(store, runs, facts, place, pipe.send, pace)

@@ -33,14 +33,19 @@ ALWAYS = ("learning-distance",)
 """The analyses that are made of every run at once, while its weights are at hand."""
 
 
-def check(runs: Sequence[Run], tell: Tell = silent) -> None:
+def check(runs: Sequence[Run], tell: Tell = silent) -> tuple[str, ...]:
     """Raises UsageError where a word is in no table or a level leaves no weight, before anything is written.
 
-    Reads the data, which may have to be downloaded: `tell` hears of it. Raises OSError where they cannot be.
+    Reads the data, which may have to be downloaded: `tell` hears of it. Raises OSError where they cannot be. Returns
+    the notes on them, each once.
     """
     check_outline(runs)  # reading may take minutes
+    notes: dict[str, None] = {}
     for run in runs:
-        stages.check(run, load(run.dataset, run.train_size, run.validation, tell=tell))
+        data = load(run.dataset, run.train_size, run.validation, tell=tell)
+        stages.check(run, data)
+        notes |= dict.fromkeys(data.notes)
+    return tuple(notes)
 
 
 def check_outline(runs: Sequence[Run]) -> None:
@@ -77,7 +82,8 @@ def cost(store: Store, runs: Sequence[Run], damaged: list[StoreError] | None = N
         timed.setdefault(_kind(run), []).append(manifest["seconds"] / run.epochs)
     known = all(_kind(run) in timed for run in runs)
     seconds = sum(run.epochs * mean(timed[_kind(run)]) for run in runs) if known else None
-    return Cost(sum(run.epochs for run in runs), sum(map(_bytes, runs)), seconds)
+    notes = tuple(dict.fromkeys(note for run in runs for note in _outline(run).notes))
+    return Cost(sum(run.epochs for run in runs), sum(map(_bytes, runs)), seconds, notes)
 
 
 def _outline(run: Run) -> Data:
@@ -179,7 +185,7 @@ def _fail(store: Store, run: Run, error: Exception, report: Report) -> None:
 def _ready(store: Store, run: Run, model: Model, data: Data, facts: Mapping[str, Any]) -> Ready:
     net = _prepared(store, run, model, data, facts)
     found = store.checkpoint(run)
-    if found and found[1].get("data") == facts["data"]:
+    if found and found[1].get("data", {}).get("sha256") == data.sha256:
         return Ready(net, found[0], list(found[1]["history"]), found[1]["seconds"])
     return Ready(net, stages.beginning(run, data, net.start), [], 0.0)
 
@@ -273,7 +279,8 @@ def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None
 
 def _facts(facts: Mapping[str, Any], run: Run, data: Data, device: str) -> dict[str, Any]:
     name = torch.cuda.get_device_name(device) if device != "cpu" else "cpu"
-    return {**facts, "device": name, "data": {"name": run.dataset, "sha256": data.sha256}}
+    notes = {"notes": list(data.notes)} if data.notes else {}
+    return {**facts, "device": name, "data": {"name": run.dataset, "sha256": data.sha256, **notes}}
 
 
 def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[str, Any]) -> Prepared:

@@ -83,16 +83,16 @@ def test_nobody_there(root: Path) -> None:
 def test_a_cache_is_made_once_and_again_when_its_source_or_itself_is_another(root: Path) -> None:
     made = []
 
-    def decode() -> tuple[dict[str, np.ndarray], list[str]]:
+    def decode() -> tuple[dict[str, np.ndarray], dict[str, object]]:
         made.append(1)
-        return {"x": np.arange(6, dtype=np.uint8).reshape(2, 3), "y": np.array([4, 5])}, ["a", "b"]
+        return {"x": np.arange(6, dtype=np.uint8).reshape(2, 3), "y": np.array([4, 5])}, {"names": ["a", "b"]}
 
     for source, count in (("one", 1), ("one", 1), ("two", 2), ("two", 2)):
-        arrays, classes = cached("some", source, decode)
-        assert len(made) == count and classes == ["a", "b"] and arrays["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
+        arrays, facts = cached("some", source, decode)
+        assert len(made) == count and facts == {"names": ["a", "b"]} and arrays["x"].tolist() == [[0, 1, 2], [3, 4, 5]]
     turned = {"x": np.arange(6, dtype=np.uint8).reshape(2, 3).T}  # its bytes in memory are in another order
     for _ in range(2):
-        assert cached("turned", "one", lambda: (turned, []))[0]["x"].tolist() == [[0, 3], [1, 4], [2, 5]]
+        assert cached("turned", "one", lambda: (turned, {}))[0]["x"].tolist() == [[0, 3], [1, 4], [2, 5]]
     (root / "cache" / "turned.safetensors").unlink()
     path = root / "cache" / "some.safetensors"
     for damage in (path.read_bytes()[:-1], path.read_bytes()[:-1] + b"\x09", b"", b"\xff" * 100):
@@ -104,16 +104,27 @@ def test_a_cache_is_made_once_and_again_when_its_source_or_itself_is_another(roo
 def test_a_cache_that_cannot_be_written_is_done_without(root: Path) -> None:
     root.mkdir()
     (root / "cache").write_text("in the way")
-    assert cached("some", "one", lambda: ({"x": np.zeros(2)}, []))[0]["x"].tolist() == [0, 0]
+    assert cached("some", "one", lambda: ({"x": np.zeros(2)}, {}))[0]["x"].tolist() == [0, 0]
 
 
 def test_stamps_and_digests_change_with_what_they_are_of(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"12")
-    first = stamp([path])
-    assert stamp([path]) == first
-    os.utime(path, ns=(1, 1))
-    assert stamp([path]) != first
+    paths = [tmp_path / name for name in "ab"]
+    for path, content in zip(paths, (b"12", b"34"), strict=True):
+        path.write_bytes(content)
+        os.utime(path, ns=(1, 1))
+    first = stamp([(path, 0) for path in paths], nothing)
+    assert stamp([(path, 0) for path in paths], nothing) == first
+    other = [
+        stamp([(paths[0], 0), (paths[1], 1)], nothing),
+        stamp([(paths[1], 0), (paths[0], 0)], nothing),
+        stamp([(paths[0], 0)], nothing),
+    ]
+    paths[0].write_bytes(b"13")
+    os.utime(paths[0], ns=(1, 1))  # of the same name, size and time
+    other.append(stamp([(path, 0) for path in paths], nothing))
+    paths[0].unlink()
+    other.append(stamp([(path, 0) for path in paths], nothing))
+    assert len({first, *other}) == 6
     zero = np.zeros((2, 3))
     arrays = [{"x": zero}, {"x": zero.T}, {"x": zero.astype(np.uint8)}, {"y": zero}]
     assert len({digest(each) for each in arrays}) == 4

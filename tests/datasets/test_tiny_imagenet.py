@@ -1,6 +1,7 @@
 """Tiny ImageNet: the tree of its archive, labels from the annotations, two sizes."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -48,6 +49,31 @@ def test_of_the_small_size_training_images_are_there_as_they_were_too(root: Path
     forget()
     again = load("tiny-imagenet:size=32")  # from the cache
     assert whole.large is None and again.large is not None and np.array_equal(again.large, whole.train.x)
+
+
+def test_the_cache_is_not_used_for_other_labels_or_pixels(root: Path) -> None:
+    make(root)
+    place = root / "tiny-imagenet-200"
+    first = load("tiny-imagenet")
+    annotations = place / "val" / "val_annotations.txt"
+    lines = annotations.read_text().splitlines()
+    lines[0] = lines[0].replace("n02124075", "n01443537")
+    annotations.write_text("\n".join(lines))  # images stay as they are
+    forget()
+    second = load("tiny-imagenet")
+    assert second.test.y.tolist() == [0, *first.test.y.tolist()[1:]] and second.sha256 != first.sha256
+    pictures = [place / "train" / "n01443537" / "images" / f"n01443537_{k}.JPEG" for k in (0, 2)]
+    moved = [path.read_bytes().ljust(20_000, b"\0") for path in pictures]
+    for path, content in zip(pictures, moved, strict=True):
+        path.write_bytes(content)
+        os.utime(path, ns=(1, 1))
+    forget()
+    before = load("tiny-imagenet").train.x
+    for path, content in zip(pictures, reversed(moved), strict=True):
+        path.write_bytes(content)
+        os.utime(path, ns=(1, 1))
+    forget()
+    assert np.array_equal(load("tiny-imagenet").train.x[0], before[2])
 
 
 def test_what_is_missing_or_damaged_is_named(root: Path) -> None:
