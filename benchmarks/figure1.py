@@ -70,7 +70,9 @@ def main() -> None:
     asked.out.mkdir(parents=True, exist_ok=True)
     frame.to_csv(asked.out / "figure1.csv", index=False)
     settings = {name: frame[name].iloc[0] for name in FIELDS if frame[name].nunique() == 1}
-    style.save(overlay(frame, reference, asked.source), asked.out / "figure1.png", {"command": command})
+    (asked.out / "figure1.png").write_bytes(
+        style.rendered(overlay(frame, reference, asked.source), ".png", {"command": command})
+    )
     mean = frame.groupby("level")[["sparsity", "test_accuracy", "train_accuracy"]].mean()
     mean["paper's test"] = reference.set_index("level")["test_accuracy"]
     print(mean.round(3).to_string())

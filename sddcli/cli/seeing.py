@@ -31,7 +31,7 @@ from sddcli.core.words import UsageError, unknown
 from sddcli.events import Failed
 from sddcli.pairs import Pair, natural
 from sddcli.spec import FIELDS, Run
-from sddcli.store import Store, StoreError, Unwritable, stem_of
+from sddcli.store import Store, StoreError, Unwritable, stem_of, write
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -278,7 +278,8 @@ def plot(
             raise StoreError(f"{runs} does not say how many weights some runs kept: an older sdd wrote them")
         picture = drawn(runs, frame, summarized(frame), figure, x)
         evidence = {"runs": list(frame["run"].unique()), **machine.describe(shlex.join(["sdd", *sys.argv[1:]]))}
-        style.save(picture, path, evidence)
+        whole = path.resolve() if path.is_symlink() else path  # a link stays one
+        write(whole, style.rendered(picture, path.suffix, evidence))
         print(path)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from matplotlib import colormaps
-
 from sddcli.plots.style import COLOURS, band, curves, headline, legend, panels, percent_axis, placed, shaded, x_axis
 
 if TYPE_CHECKING:
@@ -53,6 +51,8 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, detai
 
 def _layers(details: pd.DataFrame) -> list[tuple[str, Any, pd.DataFrame]]:
     """(label, colour, rows by level) of each layer from the input on; of many, only the first and last have a label."""
+    from matplotlib import colormaps
+
     order = details.groupby("layer")["depth"].mean().sort_values().index
     few, shades = len(order) < len(COLOURS), colormaps["viridis"].resampled(max(2, len(order)))
     found: list[tuple[str, Any, pd.DataFrame]] = []

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.colors import LogNorm
 
 from sddcli.plots.style import (
     GREY,
@@ -100,6 +99,8 @@ def _rises(ax: Axes, curves: pd.DataFrame, summary: pd.DataFrame, found: Setting
 
 def _planes(summary: pd.DataFrame, found: Settings, title: str) -> Figure:
     """Contours of train loss, a row for each setting, a panel for each phase."""
+    from matplotlib.colors import LogNorm
+
     shown = [landmarks(summary, setting, rows["level"].unique()) for setting, rows in found]
     names = [[f"{k} {place}" for place in range(4)] for k in range(len(found))]
     with mosaic(names, height=2.1, width=7.2, sharex=True, sharey=True) as (figure, axes):

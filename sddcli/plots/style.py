@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, nullcontext
+from importlib.util import find_spec
 from io import BytesIO
 from itertools import pairwise
 from math import ceil, floor, log, log10
@@ -12,14 +15,30 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
-
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@contextmanager
+def _no_settings() -> Iterator[None]:
+    """Within it matplotlib reads no settings of the user's: those that it cannot read would end its import."""
+    spec, backend = find_spec("matplotlib"), os.environ.pop("MPLBACKEND", None)
+    own = Path(spec.origin).parent / "mpl-data" if spec and spec.origin else Path()
+    try:
+        # A matplotlibrc in the working folder comes before all others; in this one it holds the defaults.
+        with chdir(own) if (own / "matplotlibrc").exists() and "matplotlib" not in sys.modules else nullcontext():
+            yield
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+
+
+with _no_settings():
+    from matplotlib import rc_context, rcdefaults, rcParams
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 # Okabe & Ito's palette: apart for colour-blind readers too.
 GREY = "#555555"
@@ -58,12 +77,21 @@ TICKS = (0, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0
 
 
 @contextmanager
+def look() -> Iterator[None]:
+    """Within it figures look as ours do everywhere: matplotlib's defaults and LOOK, whatever the user has set."""
+    with rc_context():
+        rcdefaults()
+        rcParams.update(LOOK)
+        yield
+
+
+@contextmanager
 def panels(
     rows: int = 1, height: float = 2.9, width: float = 4.6, apart: int = 0
 ) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure of `rows` panels above each other that share the x axis, but the last `apart` ones; inches per panel."""
     # Without pyplot, whose figures live on in it and belong to the screen of whoever imports us.
-    with rc_context(LOOK):
+    with look():
         figure = Figure(figsize=(width, height * rows), layout="constrained")
         grid = figure.subplots(rows, 1, sharex=not apart, squeeze=False)[:, 0]
         for ax in grid[: rows - apart - 1] if apart else ():
@@ -77,7 +105,7 @@ def mosaic(
     names: Sequence[Sequence[str]], height: float, width: float, **shared: Any
 ) -> Iterator[tuple[Figure, dict[str, Axes]]]:
     """A figure of panels by their names, laid out as these are; sizes in inches, of one row and of the whole."""
-    with rc_context(LOOK):
+    with look():
         figure = Figure(figsize=(width, height * len(names)), layout="constrained")
         yield figure, figure.subplot_mosaic([list(row) for row in names], **shared)
 
@@ -367,13 +395,6 @@ def replicates(frame: pd.DataFrame) -> str:
     return said
 
 
-def save(figure: Figure, path: Path, evidence: Mapping[str, Any]) -> None:
-    """Writes a figure, .png, .pdf or .svg by its name, with its evidence in the metadata and no date."""
-    content = rendered(figure, path.suffix, evidence)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-
-
 def rendered(figure: Figure, ending: str, evidence: Mapping[str, Any]) -> bytes:
     """The content of such a file: the same bytes for the same figure and evidence."""
     said, content = json.dumps(evidence), BytesIO()
@@ -382,6 +403,6 @@ def rendered(figure: Figure, ending: str, evidence: Mapping[str, Any]) -> bytes:
         ".pdf": {"Creator": "sdd", "Subject": said, "CreationDate": None},
         ".svg": {"Creator": "sdd", "Description": said, "Date": None},
     }
-    with rc_context(LOOK):
+    with look():
         figure.savefig(content, format=ending[1:], metadata=metadata[ending])
     return content.getvalue()

@@ -1,7 +1,9 @@
 """Looking at runs: analyze and plot."""
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -303,3 +305,26 @@ def test_what_needs_a_missing_level_is_left_out_and_the_rest_is_measured(
     lines = said.err.splitlines()
     assert len(lines) == 6 and all("level 2" in line and "is not in" in line for line in lines)
     assert len(pd.read_csv(root / "measures" / "calibration.csv")) == 9
+
+
+@pytest.mark.parametrize("words", ["plot double-descent RUNS -o OUT.png", "report RUNS -o OUT.html"])
+def test_a_full_disk_is_named_and_the_old_file_stays(
+    sdd: Sdd, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    command = [word.replace("RUNS", str(trained)).replace("OUT", str(tmp_path / "out")) for word in words.split()]
+    path = Path(command[-1])
+    path.write_bytes(b"the old one")
+    monkeypatch.setattr(os, "fsync", full)
+    ended = sdd(*command)
+    assert ended.code == 4 and ended.err == f"sdd: cannot write {path}: No space left on device\n"
+    assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == b"the old one"
+
+
+def test_a_figure_goes_through_a_link(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "f.png").symlink_to(tmp_path / "paper" / "f.png")
+    assert sdd("plot", "double-descent", trained, "-o", tmp_path / "f.png").code == 0
+    assert (tmp_path / "f.png").is_symlink() and (tmp_path / "paper" / "f.png").stat().st_size > 10_000

@@ -1,12 +1,19 @@
 """Style: the stretched axis, the words about replicates."""
 
 import math
+import os
+import subprocess
+import sys
 from itertools import pairwise, product
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib import RcParams, rc_context, rcParams
 from matplotlib.colors import to_hex
+from matplotlib.style import library
 from matplotlib.text import Text
+from PIL import Image
 
 from sddcli.plots import (
     best_epoch,
@@ -20,7 +27,7 @@ from sddcli.plots import (
     movement,
     stability,
 )
-from sddcli.plots.style import APART, X_AXES, landmarks, phase_levels, placed, replicates
+from sddcli.plots.style import APART, X_AXES, landmarks, phase_levels, placed, rendered, replicates
 
 DRAWN = (best_epoch, calibration, double_descent, learning_distance, learning_order, memorization, movement, stability)
 
@@ -216,3 +223,84 @@ def test_squares_say_where_two_curves_differ_by_pairs() -> None:
     assert list(squares.get_xdata()) == pytest.approx(x[11:])
     assert "squares: here the two differ" in figure.axes[0].get_title(loc="left")
     assert "squares" not in learning_distance.draw(summary(2), ["noise"], "a title").axes[0].get_title(loc="left")
+
+
+USERS = {
+    "text.usetex": True,
+    "font.family": "serif",
+    "font.size": 20,
+    "axes.prop_cycle": "cycler('color', ['r', 'g'])",
+    "axes.unicode_minus": False,
+    "axes.formatter.use_locale": True,
+    "path.sketch": "1, 100, 2",
+    "lines.marker": "x",
+    "savefig.bbox": "tight",
+    "savefig.transparent": True,
+    "savefig.dpi": 30,
+    "figure.facecolor": "black",
+    "figure.constrained_layout.w_pad": 1,
+    "image.cmap": "gray",
+    "text.color": "red",
+    "svg.fonttype": "none",
+    "pdf.fonttype": 3,
+    "contour.linewidth": 5,
+}
+"""What a user may have set, each of which changes figures that are drawn without a look of their own."""
+SETTINGS = [*(name for name in library), "a user's"]
+
+
+def several() -> list[tuple[object, tuple[object, ...]]]:
+    """Figures, and what each is drawn from: every kind of artist that we use."""
+    told = summary(3).assign(flatness_train_loss_rise=1.0, flatness_train_loss_rise_std=0.1)
+    details = pd.concat([rows({"step": [-0.5, 0.0, 0.5], "across": [-0.5, 0.0, 0.5]}, noise=k / 10) for k in range(3)])
+    details["train_loss"] = details["step"].abs() + details["across"].abs() + 0.1
+    phases = ["light"] * 10 + ["critical"] * 8 + ["sweet"] * 10 + ["collapsed"] * 3
+    return [
+        (double_descent, (summary().assign(phase=phases), [], "a title", "sparsity")),
+        (learning_distance, (summary(3), ["noise"], "a title", "weights")),
+        (flatness, (told, ["noise"], "a title", "sparsity", details)),
+    ]
+
+
+@pytest.fixture(scope="module")
+def ours() -> list[bytes]:
+    return [rendered(module.draw(*what), ".png", {}) for module, what in several()]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_figures_do_not_depend_on_what_the_user_has_set(setting: str, ours: list[bytes]) -> None:
+    theirs = library.get(setting, USERS)
+    with rc_context(theirs):
+        again = [rendered(module.draw(*what), ".png", {}) for module, what in several()]  # type: ignore[attr-defined]
+        assert again == ours and all(rcParams[name] == value for name, value in RcParams(theirs).items())
+
+
+@pytest.mark.parametrize("ending", [".pdf", ".svg"])
+def test_nor_do_vector_figures(ending: str) -> None:
+    module, what = several()[0]
+    usual = rendered(module.draw(*what), ending, {})  # type: ignore[attr-defined]
+    with rc_context(USERS):
+        assert rendered(module.draw(*what), ending, {}) == usual  # type: ignore[attr-defined]
+
+
+BROKEN = {"latex": b"text.usetex: True\n", "bytes": b"\xff\xfe\x00", "words": b"what is this\nfont.size: huge\nx: y\n"}
+
+
+def test_no_matplotlibrc_and_no_backend_stop_a_figure(trained: Path, tmp_path: Path) -> None:
+    """Of the working folder, of a notebook; nor are matplotlib's warnings shown."""
+    pixels = set[bytes]()
+    for kind, content in {"none": b"", **BROKEN}.items():
+        folder = tmp_path / kind
+        folder.mkdir()
+        (folder / "matplotlibrc").write_bytes(content)
+        command = [sys.executable, "-m", "sddcli", "plot", "double-descent", str(trained), "-o", "a.png"]
+        environment = os.environ | {"MPLBACKEND": "agg" if kind == "none" else "no backend"}
+        ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True)
+        assert ended.returncode == 0 and not ended.stderr, ended.stderr
+        pixels.add(pixels_of(folder / "a.png"))
+    assert len(pixels) == 1
+
+
+def pixels_of(path: Path) -> bytes:
+    with Image.open(path) as image:
+        return image.tobytes()
