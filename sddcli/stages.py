@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sddcli.core import engine, images, inits, masks, models, seeds
 from sddcli.core.allocation import ALLOCATIONS
+from sddcli.core.company import Company, company, separate
 from sddcli.core.criteria import criterion
 from sddcli.core.evaluate import chunk, evaluate
 from sddcli.core.images import AUGMENTATIONS, Augmentation
@@ -247,17 +248,31 @@ def beginning(run: Run, data: Data, start: Tensors) -> Begun:
     return Begun(start, {}, first, first, torch.empty(0, -(-n // 8), dtype=torch.uint8) if n < RECORDED else None)
 
 
+def company_of(runs: Sequence[Run], model: Model, data: Data) -> Company | None:
+    """How M runs side by side have the bits that each has alone, by a short trial; None on a GPU, which has no such."""
+    if data.train.y.device.type != "cpu":
+        return None
+    return company(_plan(runs, model, data, ()), model, data.train.x, data.classes, len(runs))
+
+
 def train(
-    runs: Sequence[Run], model: Model, data: Data, begun: Sequence[Begun], kept: Sequence[Tensors]
+    runs: Sequence[Run],
+    model: Model,
+    data: Data,
+    begun: Sequence[Begun],
+    kept: Sequence[Tensors],
+    one_by_one: bool = False,
 ) -> Iterator[Training]:
     """Trains M runs side by side from where they are, at one step, under their masks, each (*shape), to the end.
 
-    The runs agree in `Run.batch`. Evaluates after each `eval_every` epochs and after the last one.
+    The runs agree in `Run.batch`. Evaluates after each `eval_every` epochs and after the last one. one_by_one: each is
+    computed on its own; see `company_of`.
     """
     run, (noisy, held) = runs[0], _labels(runs, data)
     rates, _ = schedule(run, noisy.shape[1])
     state = _state(model, data, begun, kept)
-    for epoch, now in engine.train(state, shown(run, data), noisy, _plan(runs, model, data, rates)):
+    plan = _plan(runs, model, data, rates)
+    for epoch, now in engine.train(state, shown(run, data), noisy, separate(plan) if one_by_one else plan):
         if epoch % run.eval_every and epoch != run.epochs:
             yield Training(epoch, None, now)
             continue

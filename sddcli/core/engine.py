@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sddcli.core import capture
+from sddcli.core.alignment import aligned
 from sddcli.core.losses import Loss, cross_entropy
 from sddcli.core.optimizers import Rule, Step, sgd
 from sddcli.core.types import STATISTICS, Epoch, Forward, Slopes, State, Tensors, Write
@@ -33,7 +34,8 @@ class Plan:
     order(epoch) -> (M, N) int64, each model's own order of the N examples in epoch 0, 1, ...;
     lr: one learning rate for each step from 0 on, all epochs one after another. rule: the optimizer, and
     `memory` the names of what it keeps. draws(epoch) -> (M, N, K): what `augment` makes of each example in
-    that epoch. apart: models are computed one after the other. computing(): what passes are computed within.
+    that epoch. apart: models are computed one after the other. aligned: so each from copies, see core/alignment.
+    computing(): what passes are computed within.
     slopes: the gradient of `loss` written out, where that is faster than autograd through `forward`.
     cuda: what is fast there. Steps are CUDA graphs, models that are computed apart have a stream each, and the
     channels of convolutions' weights lie last.
@@ -51,6 +53,7 @@ class Plan:
     draws: Callable[[int], Tensor] | None = None
     augment: Augment | None = None
     apart: bool = False
+    aligned: bool = False
     computing: Callable[[], AbstractContextManager[None]] = nullcontext
     slopes: Slopes | None = None
     cuda: bool = False
@@ -122,7 +125,8 @@ def _pruned(masks: Tensors) -> bool:
 def _step(plan: Plan, buffers: _Buffers, x: Tensor, models: int) -> capture.Step:
     """(learning rate, number, examples (M, B), labels (M, B), draws (M, B, K) if any) -> None: trains one step."""
     together = [slice(m, m + 1) for m in range(models)] if plan.apart else [slice(models)]
-    writes = [_write(plan, _of(rows, buffers.named), _of(rows, buffers.gradients)) for rows in together]
+    slopes = aligned(partial(_write, plan)) if plan.aligned else partial(_write, plan)
+    writes = [slopes(_of(rows, buffers.named), _of(rows, buffers.gradients)) for rows in together]
     streams = [torch.cuda.Stream() for _ in together] if plan.cuda and len(together) > 1 else []
 
     def learn(rows: slice, write: Write, chosen: Tensor, labels: Tensor, draws: Sequence[Tensor]) -> None:

@@ -27,11 +27,12 @@ def logits(forward: Forward, weights: Tensors, x: Tensor) -> Tensor:
 def answers(forward: Forward, weights: Tensors, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """x: (N, *features) shared; y: (M, N) labels. Returns (M, N) predicted classes and (M,) mean loss per example.
 
-    One model after the other, in evaluation mode.
+    One model after the other, in evaluation mode, from copies: where a model's weights lie, and so perhaps its last
+    bits, would depend on how many lie before them.
     """
     predicted, losses = [], []
     for m in range(y.shape[0]):
-        said = logits(forward, {name: w[m : m + 1] for name, w in weights.items()}, x)
+        said = logits(forward, {name: w[m : m + 1].clone() for name, w in weights.items()}, x)
         predicted.append(said.max(1).indices)  # which takes half as long as argmax does
         # A softmax along rows of ten takes six times as long as one across them.
         across, labels = said.t().unsqueeze(0), y[m].unsqueeze(0)

@@ -23,7 +23,7 @@ from sddcli.core.types import Begun, Data, Tensors, Trained
 from sddcli.core.words import UsageError, unknown
 from sddcli.datasets.files import Tell
 from sddcli.datasets.load import load, outline, silent
-from sddcli.events import Advanced, Busy, Cost, Failed, Report, Saved
+from sddcli.events import Advanced, Busy, Cost, Failed, Noted, Report, Saved
 from sddcli.recipes import measuring, starting
 from sddcli.spec import Run
 from sddcli.store import Claim, Store, StoreError, reason_of
@@ -31,6 +31,14 @@ from sddcli.store import Claim, Store, StoreError, reason_of
 Row = dict[str, float | int | None]
 ALWAYS = ("learning-distance",)
 """The analyses that are made of every run at once, while its weights are at hand."""
+
+_CAUSE = "here the last bits of a matrix product depend on where its factors lie in memory, or on how threads share it"
+_ADVICE = "one thread a worker may help and, where MKL multiplies, MKL_CBWR=AUTO in the environment"
+NOTICES: dict[str | None, str] = {
+    "one by one": f"{_CAUSE}: models are computed one by one, which is slower; {_ADVICE}",
+    "not promised": f"{_CAUSE}: a run's last bits may depend on the runs trained beside it; {_ADVICE}",
+}
+"""What is told once where models side by side do not have the bits that each has alone: see core/company."""
 
 
 def check(runs: Sequence[Run], tell: Tell = silent) -> tuple[str, ...]:
@@ -235,11 +243,15 @@ def _train_together(
     pace: Pace,
 ) -> None:
     began = saved = time.perf_counter()
+    company = stages.company_of(list(ready), model, data)
+    if company in NOTICES:
+        report(Noted(NOTICES[company]))
     histories = {run: list(each.history) for run, each in ready.items()}
     # What an older sdd began has no record of its first evaluations, and gets none.
     records = {run: each.begun.fitted for run, each in ready.items() if each.begun.fitted is not None}
     runs, kept = list(ready), [each.net.masks for each in ready.values()]
-    for now in stages.train(runs, model, data, [each.begun for each in ready.values()], kept):
+    begun = [each.begun for each in ready.values()]
+    for now in stages.train(runs, model, data, begun, kept, company == "one by one"):
         for run, row in zip(runs, now.metrics or [], strict=False):
             histories[run].append({"epoch": now.epoch, **_finite(row)})
         for m, run in enumerate(runs if now.fitted is not None else ()):
@@ -252,8 +264,8 @@ def _train_together(
             saved = time.perf_counter()
             for m, (run, each) in enumerate(ready.items()):
                 said = {"data": facts["data"], "seconds": each.seconds + spent, "history": histories[run]}
-                begun = stages.paused(now.state, m)._replace(fitted=records.get(run))
-                store.save_checkpoint(run, begun, said)
+                there = stages.paused(now.state, m)._replace(fitted=records.get(run))
+                store.save_checkpoint(run, there, said)
             if stop:
                 return
     for m, (run, each) in enumerate(ready.items()):
@@ -261,7 +273,7 @@ def _train_together(
         if not all(w.isfinite().all() for w in final.values()):
             _fail(store, run, UsageError("diverged: its weights are no longer finite; try a smaller lr"), report)
             continue
-        timed = {"seconds": round(each.seconds + spent, 3), "side_by_side": len(runs)}
+        timed = {"seconds": round(each.seconds + spent, 3), "side_by_side": len(runs), "company": company}
         try:
             net, said = Trained(each.net.initial, final, each.net.masks), {**facts, **timed}
             _save(store, run, net, model, data, histories[run], records.get(run), said)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from sddcli.cli import progress
 from sddcli.cli.progress import Display, spoken_time
-from sddcli.events import Advanced, Failed, Reading, Saved
+from sddcli.events import Advanced, Failed, Noted, Reading, Saved
 from sddcli.resolve import runs
 from sddcli.spec import Run
 
@@ -87,3 +87,12 @@ def test_failures_are_kept_and_no_longer_awaited(pair: list[Run]) -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (99, "99 s"), (100, "2 min"), (9000, "2 h 30 min")])
 def test_time_as_people_say_it(seconds: float, said: str) -> None:
     assert spoken_time(seconds) == said
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_notice_is_told_once_however_many_workers_send_it(terminal: bool) -> None:
+    out = StringIO()
+    with Display(RUNS, Console(file=out, width=80, force_terminal=terminal)) as display:
+        for _ in range(3):
+            display(Noted("bits depend on the company here"))
+    assert out.getvalue().count("bits depend on the company here") == 1

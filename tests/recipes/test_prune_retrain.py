@@ -17,7 +17,7 @@ from sddcli.core import masks
 from sddcli.core.retraining import RETRAININGS
 from sddcli.core.types import Tensors
 from sddcli.datasets.load import load
-from sddcli.events import Advanced, Busy, Event, Failed, Saved
+from sddcli.events import Advanced, Busy, Event, Failed, Noted, Saved
 from sddcli.recipes import measuring, prune_retrain
 from sddcli.spec import Run, with_parents
 from sddcli.store import Store, StoreError
@@ -160,6 +160,28 @@ def tiny(**more: object) -> Run:
 
 
 PRUNED = {"criterion": "magnitude", "retraining": "lottery", "rate": 0.3, "level": 1}
+
+
+def test_where_products_depend_on_their_place_runs_are_as_alone_and_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A product whose last bit is another one where a model's weights do not lie at the start of a cache line."""
+    real = torch.bmm
+
+    def fussy(a: torch.Tensor, b: torch.Tensor, *, out: torch.Tensor) -> torch.Tensor:
+        astray = torch.tensor([bool(a[m].data_ptr() % 64 or b[m].data_ptr() % 64) for m in range(len(a))])
+        return out.copy_(real(a, b) * torch.where(astray, 1 + 2**-23, 1.0).view(-1, 1, 1))
+
+    monkeypatch.setattr(torch, "bmm", fussy)
+    runs = [tiny(model="lenet-31-17", seed=seed) for seed in range(3)]
+    together, apart, events = Store(tmp_path / "together"), Store(tmp_path / "apart"), list[Event]()
+    prune_retrain.work(together, runs, {}, "cpu", events.append)
+    assert [event.sentence for event in events if isinstance(event, Noted)] == [prune_retrain.NOTICES["one by one"]]
+    for run in runs:
+        prune_retrain.work(apart, [run], {}, "cpu", events.append)
+        assert same(together.weights(run)[0], apart.weights(run)[0])
+        manifests = [store.manifest(run) or {} for store in (together, apart)]
+        assert [manifest["company"] for manifest in manifests] == ["one by one", "together"]
 
 
 def files(store: Store, run: Run) -> dict[str, bytes]:

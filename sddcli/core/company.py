@@ -1,0 +1,71 @@
+"""Company: do models that are trained side by side have the bits that each has alone, and what gives them if not."""
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sddcli.core import engine, inits
+from sddcli.core.models import Model
+from sddcli.core.seeds import stream
+from sddcli.core.types import State
+
+Company = Literal["together", "one by one", "not promised"]
+"""How M models have the bits that each has alone: computed at once, or one by one, which is slower, or not at all."""
+
+BATCHES = 2
+"""Full batches of the trial; the last, short one of an epoch comes on top."""
+
+
+def company(plan: engine.Plan, model: Model, x: Tensor, classes: int, models: int) -> Company:
+    """How so many models trained by `plan` on inputs like x, (N, *features), have the bits of one that is alone.
+
+    A trial: the same network, data and order for each of them, random numbers, a few batches of the sizes that training
+    has, no weight decay, so that what the optimizer keeps is gradients. Whatever differs between them, and from one
+    alone, comes from where their numbers lie in memory and from what is computed beside them. No masks: zeros would
+    hide in which order sums are taken.
+    """
+    if models == 1:
+        return "together"
+    alone = _trial(plan, model, x, classes, 1)
+    if _same(_trial(plan, model, x, classes, models), alone):
+        return "together"
+    return "one by one" if _same(_trial(separate(plan), model, x, classes, models), alone) else "not promised"
+
+
+def separate(plan: engine.Plan) -> engine.Plan:
+    """The same training, each model computed on its own, where it lies as it does alone."""
+    return replace(plan, apart=True, aligned=True)
+
+
+def _trial(plan: engine.Plan, model: Model, x: Tensor, classes: int, models: int) -> list[Tensor]:
+    """All that so many copies of one network become, weights and what the optimizer keeps, each (M, *shape)."""
+    n = min(len(x), BATCHES * plan.batch_size + len(x) % plan.batch_size)
+    inputs, labels = _random(x, n), torch.from_numpy(stream(0, "company", "labels").integers(classes, size=(1, n)))
+    start = inits.fresh(model, "kaiming:bias=uniform", 0)
+    weights = {name: start[name].expand(models, *start[name].shape) for name in model.weights}
+    masks = {name: torch.ones_like(weights[name], dtype=torch.bool) for name in model.prunable}
+
+    def order(epoch: int) -> Tensor:
+        return torch.arange(n).expand(models, n)
+
+    steps = -(-n // plan.batch_size)
+    trial = replace(plan, order=order, lr=[0.1] * steps, weight_decay=0.0, draws=None, augment=None)
+    *_, last = engine.train(State(weights, masks, {}), inputs, labels.expand(models, n), trial)
+    memory = [w for kept in last.state.memory.values() for w in kept.values()]
+    return [*last.state.weights.values(), *memory]
+
+
+def _random(x: Tensor, n: int) -> Tensor:
+    """n inputs of the shape and type of those in x, (N, *features)."""
+    draw, shape = stream(0, "company", "inputs"), (n, *x.shape[1:])
+    if x.dtype == torch.uint8:
+        return torch.from_numpy(draw.integers(256, size=shape, dtype="uint8"))
+    return torch.from_numpy(draw.standard_normal(shape, dtype="float32"))
+
+
+def _same(together: list[Tensor], alone: list[Tensor]) -> bool:
+    """Whether each of M models has the bits of the one that was alone; numbers that are none equal each other."""
+    pairs = zip(together, alone, strict=True)
+    return all(torch.equal(w.view(torch.int32), one.expand_as(w).contiguous().view(torch.int32)) for w, one in pairs)
