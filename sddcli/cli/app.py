@@ -46,6 +46,7 @@ def sdd(
 
     A sweep trains networks on noisy labels, prunes them level by level, retrains and measures each level.
     """
+    machine.use_spare_cache()
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

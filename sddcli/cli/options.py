@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from sddcli.core.words import expanded
+from sddcli.launchers import machine
 from sddcli.resolve import PLURALS, assignment, parse
 from sddcli.spec import FIELDS, Value
 from sddcli.store import StoreError, Unwritable
@@ -131,6 +132,10 @@ def data_in(folder: Path | None) -> None:
     """Has data sets looked for in `folder`: by the environment, which workers inherit, as it is no part of a run."""
     if folder is not None:
         os.environ["SDD_DATA"] = str(Path(expanded(str(folder))).absolute())
+    elif not os.environ.get("SDD_DATA") and (spare := machine.spare_cache()):
+        os.environ["SDD_DATA"] = str(spare / "data")
+        kept = f"data sets are kept in {spare / 'data'}; --data-dir DIR keeps them elsewhere"
+        print(f"sdd: no home folder that can be written to: {kept}", file=sys.stderr)
 
 
 def where_of(words: list[str]) -> dict[str, list[Value]]:

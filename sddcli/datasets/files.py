@@ -29,7 +29,10 @@ CHECKED = 5000
 def folder() -> Path:
     """Where data sets are: SDD_DATA, or the user's cache."""
     given = os.environ.get("SDD_DATA")  # by a file or a container, where no shell has expanded ~
-    return Path(expanded(given)) if given else Path.home() / ".cache" / "sdd"
+    try:
+        return Path(expanded(given)) if given else Path.home() / ".cache" / "sdd"
+    except RuntimeError:
+        raise OSError("this user has no home folder to keep data in; name a folder by SDD_DATA") from None
 
 
 def fetch(addresses: Sequence[str], path: Path, md5: str, tell: Tell) -> None:

@@ -4,8 +4,11 @@ import ctypes
 import os
 import platform
 import subprocess
+from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import gettempdir, mkdtemp
 from typing import Any
 
 
@@ -31,6 +34,32 @@ MOST_SIDE_BY_SIDE = {"cpu": 6, "cuda": 64}
 def crew(device: str) -> int:
     """How many workers a sweep gets unless told: one a core, or one for a GPU, which they would only share."""
     return 1 if _kind(device) == "cuda" else cores()
+
+
+@cache
+def spare_cache() -> Path | None:
+    """A temporary folder for caches where this user has no home to keep them in; None where there is one.
+
+    Containers run as users without a name, or with a home that they may not write to.
+    """
+    with suppress(RuntimeError):  # what pathlib raises where there is neither HOME nor a user's name
+        usual = Path.home() / ".cache"
+        nearest = next(folder for folder in (usual, *usual.parents) if folder.exists())
+        if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+            return None
+    try:
+        spare = Path(gettempdir()) / f"sdd-{os.getuid()}"
+        spare.mkdir(mode=0o700, exist_ok=True)
+        return spare if spare.lstat().st_uid == os.getuid() else Path(mkdtemp(prefix="sdd-"))
+    except OSError:  # nowhere at all: caches are done without
+        return None
+
+
+def use_spare_cache() -> None:
+    """Has libraries keep their caches in the spare folder where there is no home for them."""
+    if spare := spare_cache():
+        os.environ.setdefault("MPLCONFIGDIR", str(spare / "matplotlib"))
+        os.environ.setdefault("XDG_CACHE_HOME", str(spare))  # torch's
 
 
 def use_safe_path() -> None:

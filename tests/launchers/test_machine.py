@@ -1,5 +1,6 @@
 """Machine: a core for each worker, one worker for a GPU, which takes more models at once."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +58,29 @@ def test_mkl_is_asked_for_reproducible_products_unless_the_user_asked_for_others
     code = f"import {start}; from sddcli.launchers import machine; print(machine.describe('sdd')['mkl_cbwr'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == wanted
+
+
+NAMELESS = "import pwd\ndef none(*_): raise KeyError('no such user')\npwd.getpwuid = pwd.getpwnam = none\n"
+HOMES = {"none": None, "not there": "/nonexistent/home", "a file": "FILE"}
+
+
+@pytest.mark.parametrize("home", HOMES)
+def test_caches_of_who_has_no_home_go_elsewhere_and_it_is_said(tmp_path: Path, home: str) -> None:
+    if home == "not there" and os.getuid() == 0:
+        pytest.skip("root may write anywhere")
+    (tmp_path / "sitecustomize.py").write_text(NAMELESS)
+    (tmp_path / "file").write_text("")
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path)}
+    for name in ("HOME", "SDD_DATA", "MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        environment.pop(name, None)
+    if (given := HOMES[home]) is not None:
+        environment["HOME"] = given.replace("FILE", str(tmp_path / "file"))
+    spare = tmp_path / f"sdd-{os.getuid()}"
+    tiny = "--model lenet-16-8 --epochs 1 --seeds 0 --levels 0-1 --workers 1 --rewind 0it --train-size 100"
+    said = {"sweep": f"sdd: no home folder that can be written to: data sets are kept in {spare}/data", "plot": ""}
+    for words in (f"sweep {tiny}", "plot double-descent"):
+        command = [sys.executable, "-m", "sddcli", *words.split()]
+        ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert ended.returncode == 0 and "Warning" not in ended.stderr, ended.stderr
+        assert ended.stderr.startswith(said[words.split()[0]])
+    assert ended.stderr == "" and (spare / "matplotlib").is_dir() and spare.stat().st_mode & 0o77 == 0
