@@ -16,8 +16,8 @@ from sddcli.core.noise import SIMILAR
 from sddcli.core.seeds import stream
 from sddcli.core.types import Data, Examples
 from sddcli.core.words import UsageError, pick, unknown
-from sddcli.datasets import cifar, image_folder, tiny_imagenet
-from sddcli.datasets.files import Arrays, Tell, digest, folder
+from sddcli.datasets import cifar, image_folder, mnist, tiny_imagenet
+from sddcli.datasets.files import Arrays, Tell, digest
 from sddcli.datasets.layout import Held
 
 
@@ -42,9 +42,9 @@ _outlined: dict[tuple[str, int, float], Data] = {}
 def load(name: str, train_size: int = 0, validation: float = 0.0, device: str = "cpu", tell: Tell = silent) -> Data:
     """The data set `name`, in the memory of a device; of its training examples all (0), or a fixed part.
 
-    Parts are balanced by class and nest: a smaller one lies within a larger one. validation: the share of them
-    that is held out, balanced too. What was loaded is kept. Raises UsageError for an unknown name or a part
-    larger than the whole, OSError for missing or damaged files.
+    In a part each class has its share of the whole, within an example, and parts nest: a smaller one lies within a
+    larger one. validation: the share of them that is held out, of each class alike. What was loaded is kept. Raises
+    UsageError for an unknown name or a part larger than the whole, OSError for missing or damaged files.
     """
     key = name, train_size, validation, device
     if key in _loaded:
@@ -96,12 +96,12 @@ def _called(word: str, what: str) -> Callable[..., Data]:
 
 
 def _part(data: Data, name: str, size: int, validation: float) -> Data:
-    """`size` balanced training examples of `data`, all for 0, of which the share `validation` is held out."""
+    """`size` training examples of `data`, all for 0, each class in its share; the share `validation` is held out."""
     n = len(data.train.y)
     if size > n:
         raise UsageError(f"train_size {size} is more than the {n} examples of {name}")
     # Named without parameters: where a folder lies or how large its images are shall not choose others.
-    order = _balanced(data.train.y.numpy(), stream(0, name.split(":")[0], "part"))[: size or n]
+    order = _proportional(data.train.y.numpy(), stream(0, name.split(":")[0], "part"))[: size or n]
     held = round(validation * len(order))
     if validation and not 0 < held < len(order):
         raise UsageError(f"validation {validation} of {len(order)} examples leaves none on one side")
@@ -114,7 +114,7 @@ def _part(data: Data, name: str, size: int, validation: float) -> Data:
     return data._replace(train=train, held=rest if held else None, large=large)
 
 
-def _balanced(labels: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
+def _proportional(labels: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
     """All indices in random order, such that every beginning has the classes in about their shares."""
     place = np.empty(len(labels))
     for label in np.unique(labels):
@@ -138,31 +138,13 @@ def digits(tell: Tell) -> Data:
     return _data(rows[:, :64].reshape(-1, 1, 8, 8), rows[:, 64], train, test, 4.884, 6.017, SIMILAR["digits"])
 
 
-def mnist(tell: Tell) -> Data:
-    """MNIST (LeCun et al. 1998), read and, on first use, downloaded by torchvision. x: (N, 1, 28, 28).
-
-    The folder is that of SDD_DATA, in torchvision's layout: MNIST/raw/train-images-idx3-ubyte and so on.
-    """
-    from torchvision.datasets import MNIST
-
-    root = folder()
-    raw = root / "MNIST" / "raw"
-    try:
-        splits = [MNIST(str(root), train=train, download=True) for train in (True, False)]
-        images = [split.data.numpy() for split in splits]
-        labels = [split.targets.numpy().astype(np.uint8) for split in splits]
-    except Exception as error:  # torchvision says AssertionError, RuntimeError, ValueError, URLError, ...
-        reason = " ".join(str(error).split()) or type(error).__name__
-        hint = "remove damaged files, or say --data-dir"
-        raise OSError(f"cannot read or download mnist in {raw} ({reason}); {hint}") from None
-    for x, y in zip(images, labels, strict=True):
-        if len(x) != len(y) or x.shape[1:] != (28, 28) or y.max(initial=0) > 9:
-            found = f"{len(x)} images of {x.shape[1:]}, {len(y)} labels up to {y.max(initial=0)}"
-            raise OSError(f"the files in {raw} are not MNIST's: {found}")
-    n = len(images[0])
-    whole = np.concatenate(images)[:, None]
-    train, test = np.arange(n), np.arange(n, len(whole))
-    return _data(whole, np.concatenate(labels), train, test, 255 * 0.1307, 255 * 0.3081, SIMILAR["mnist"])
+def handwritten(tell: Tell) -> Data:
+    """MNIST (LeCun et al. 1998): 70,000 handwritten digits, 10,000 to test on. x: (N, 1, 28, 28)."""
+    arrays = mnist.read(tell)
+    n = len(arrays["train.y"])
+    images, labels = (np.concatenate([arrays[f"{split}.{part}"] for split in ("train", "test")]) for part in "xy")
+    train, test = np.arange(n), np.arange(n, len(labels))
+    return _data(images[:, None], labels, train, test, 255 * 0.1307, 255 * 0.3081, SIMILAR["mnist"])
 
 
 def cifar10(tell: Tell) -> Data:
@@ -259,7 +241,7 @@ DEVIATION = (255 * 0.229, 255 * 0.224, 255 * 0.225)
 
 DATASETS: dict[str, DataSet] = {
     "digits": DataSet(digits, lambda: _shell(1297, (1, 8, 8), 10, SIMILAR["digits"])),
-    "mnist": DataSet(mnist, lambda: _shell(60_000, (1, 28, 28), 10, SIMILAR["mnist"])),
+    "mnist": DataSet(handwritten, lambda: _shell(60_000, (1, 28, 28), 10, SIMILAR["mnist"])),
     "cifar10": DataSet(cifar10, lambda: _shell(50_000, (3, 32, 32), 10, SIMILAR["cifar10"])),
     "cifar100": DataSet(cifar100, lambda: _shell(50_000, (3, 32, 32), 100, SIMILAR["cifar100"])),
     "tiny-imagenet": DataSet(tiny, lambda *, size=64: _shell(100_000, (3, size, size), 200)),

@@ -14,6 +14,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from sddcli.datasets import image_folder as folders
+from sddcli.datasets import mnist
 from sddcli.datasets.load import DATASETS, forget, load, outline
 from tests.datasets.small import SMALL, image_folder, mnist_files
 
@@ -49,16 +50,55 @@ def test_damaged_files_of_mnist_are_one_clear_error(raw: Path, name: str, damage
     content = (raw / name).read_bytes()
     other = mnist_files()[("t10k" if name.startswith("train") else "train") + name[name.index("-") :]]
     (raw / name).write_bytes({"cut": content[:-5], "empty": b"", "other": other}[damage])
-    with pytest.raises(OSError, match="MNIST") as error:
+    with pytest.raises(OSError, match=f"{name}.*MNIST|MNIST.*{name}") as error:
         load("mnist")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("where", ["MNIST/raw", "MNIST", "."])
+@pytest.mark.parametrize("how", ["{0}", "{0}.gz", "{1}", "{1}.gz", "{0}/{0}", "{0}/{1}"])
+def test_mnist_put_there_by_hand(root: Path, monkeypatch: pytest.MonkeyPatch, where: str, how: str) -> None:
+    """Its names or those of Kaggle's copy, train-images.idx3-ubyte; packed or not; in a folder of its own or not."""
+    monkeypatch.setattr(mnist, "ADDRESSES", [])
+    for name, content in mnist_files().items():
+        path = root / where / how.format(name, name.replace("-idx", ".idx"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    data = load("mnist")
+    assert data.train.x.shape == (40, 1, 28, 28) and data.test.y.tolist() == [k % 10 for k in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"no gzip", "is damaged"),
+        (gzip.compress(b"x" * 900)[:-9], "is damaged"),
+        (gzip.compress(b""), "is damaged or not MNIST"),
+    ],
+)
+def test_damaged_packed_files_of_mnist_are_named(raw: Path, content: bytes, words: str) -> None:
+    (raw / "t10k-labels-idx1-ubyte").unlink()
+    (raw / "t10k-labels-idx1-ubyte.gz").write_bytes(content)
+    with pytest.raises(OSError, match=f"t10k-labels-idx1-ubyte.gz {words}.*remove it to download it again"):
+        load("mnist")
+
+
+def test_labels_that_are_no_digits_are_not_mnists(raw: Path) -> None:
+    path = raw / "train-labels-idx1-ubyte"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x0a")
+    with pytest.raises(OSError, match="train-labels-idx1-ubyte is not MNIST's: it has the label 10"):
+        load("mnist")
+
+
+def test_what_torchvision_downloads_is_what_we_download() -> None:
+    from torchvision.datasets import MNIST
+
+    assert [(f"{name}.gz", md5) for name, md5 in mnist.FILES.values()] == MNIST.resources
 
 
 def test_mnist_is_downloaded_once_and_from_the_next_mirror_when_one_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from torchvision.datasets import MNIST
-
     served = tmp_path / "served"
     served.mkdir()
     files = {f"{name}.gz": gzip.compress(content) for name, content in mnist_files().items()}
@@ -76,18 +116,29 @@ def test_mnist_is_downloaded_once_and_from_the_next_mirror_when_one_fails(
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(MNIST, "mirrors", [f"{address}/gone/", f"{address}/"])
-    monkeypatch.setattr(MNIST, "resources", [(name, hashlib.md5(c).hexdigest()) for name, c in files.items()])
+    monkeypatch.delenv("SDD_MIRROR", raising=False)
+    monkeypatch.setattr(mnist, "ADDRESSES", [f"{address}/gone/", f"{address}/"])
+    hashes = {key: (name, hashlib.md5(files[f"{name}.gz"]).hexdigest()) for key, (name, _) in mnist.FILES.items()}
+    monkeypatch.setattr(mnist, "FILES", hashes)
     monkeypatch.setenv("SDD_DATA", str(tmp_path / "data"))
     forget()
     assert len(load("mnist").train.y) == 40
     first = len(asked)
     forget()
     assert len(load("mnist").train.y) == 40 and len(asked) == first >= 8
-    monkeypatch.setattr(MNIST, "resources", [(name, "0" * 32) for name in files])
+    (served / "mirror").mkdir()
+    for name in files:
+        (served / name).rename(served / "mirror" / name)
+    for mirror in (f"{address}/mirror", f"{address}/mirror/"):
+        monkeypatch.setenv("SDD_MIRROR", mirror)
+        monkeypatch.setenv("SDD_DATA", str(tmp_path / f"mirrored {len(mirror)}"))
+        asked.clear()
+        forget()
+        assert len(load("mnist").train.y) == 40 and asked == [f"/mirror/{name}" for name in files]
+    monkeypatch.setattr(mnist, "FILES", {key: (name, "0" * 32) for key, (name, _) in hashes.items()})
     monkeypatch.setenv("SDD_DATA", str(tmp_path / "again"))
     forget()
-    with pytest.raises(OSError, match="cannot read or download mnist"):  # the hash is wrong
+    with pytest.raises(OSError, match="cannot download train-images-idx3-ubyte.gz .*its hash is not 000"):
         load("mnist")
     server.shutdown()
     forget()
@@ -124,7 +175,7 @@ def test_every_data_set_is_complete_and_what_its_outline_says(root: Path, name: 
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_examples_held_out_are_a_balanced_rest(root: Path, name: str) -> None:
+def test_examples_held_out_are_a_rest_of_each_class_alike(root: Path, name: str) -> None:
     word = SMALL[name](root)
     whole, part = load(word), load(word, 0, 0.2)
     assert whole.held is None and part.held is not None and part.test is whole.test
@@ -175,7 +226,7 @@ def test_a_folder_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(calls) == 2
 
 
-def test_parts_are_balanced_and_nest() -> None:
+def test_parts_have_each_class_in_its_share_and_nest() -> None:
     whole, parts = load("digits"), [load("digits", n) for n in (100, 300, 1297)]
     rows = [{tuple(x.flatten().tolist()) for x in part.train.x} for part in parts]
     assert [len(part.train.x) for part in parts] == [100, 300, 1297] and rows[0] < rows[1] < rows[2]
