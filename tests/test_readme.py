@@ -9,6 +9,7 @@ import typer.main
 
 from sddcli.cli.app import app
 from sddcli.cli.options import names_in
+from sddcli.cli.seeing import MEASURES
 from sddcli.core.criteria import CRITERIA
 from sddcli.core.models import MODELS
 from sddcli.core.noise import NOISES
@@ -37,6 +38,19 @@ def test_every_member_of_every_table_stands_in_its_options_help() -> None:
     }
     for field, table in tables.items():
         assert names_in(FIELDS[field].metadata["table"]) == tuple(table)
+
+
+def test_the_readme_leads_with_a_command_and_its_picture_and_says_what_the_command_trains() -> None:
+    first, second = README.index("uv run sdd sweep"), README.index("](docs/double-descent.png)")
+    assert README[:first].count("\n") < 10 and first < second < 1200
+    asked = runs({})
+    seeds, levels = (len({getattr(run, name) for run in asked}) for name in ("seed", "level"))
+    assert f"trains {seeds} seeds x {levels} sparsity levels" in README and len(asked) == seeds * levels
+
+
+def test_every_analysis_has_its_line_in_the_readme() -> None:
+    table = README.split("## The analyses")[1].split("##")[0]
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", table, flags=re.MULTILINE)) == set(MEASURES)
 
 
 def test_every_option_of_the_readme_is_one() -> None:
