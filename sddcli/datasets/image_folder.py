@@ -79,7 +79,9 @@ def _check(arrays: Arrays, plan: Layout, unread: Sequence[Sequence[str]]) -> Non
             f"the class {lost} has no training image that can be read; the first of those left out: {why['train']}"
         )
     if not len(arrays["test.y"]):
-        raise OSError(f"{plan.root} has no test image that can be read; the first of those left out: {why['test']}")
+        raise OSError(
+            f"{written(plan.root)} has no test image that can be read; the first of those left out: {why['test']}"
+        )
     if arrays["train.x"].shape[1:] != arrays["test.x"].shape[1:]:
         raise OSError(f"{written(plan.root)}: train and test images differ in size; size=N brings all to NxN")
 

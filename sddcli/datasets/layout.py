@@ -83,7 +83,8 @@ def layout(path: str, held: Held) -> Layout:
     known = {parts: label[parts[len(train)]] for parts in _below(tree.images, train) if len(parts) > len(train) + 1}
     tests = _tests(tree.images, test, train, root, label) if test else _held_out(known, held)
     trained = {parts: number for parts, number in known.items() if parts not in tests}
-    if untested := [name for name in classes if label[name] not in set(tests.values())]:
+    tested = set(tests.values())
+    if untested := [name for name in classes if label[name] not in tested]:
         remarks = (*remarks, f"no image to test on of {_some(untested)}")
     rest = [parts for parts in tree.images if parts not in trained and parts not in tests]
     return Layout(
@@ -173,15 +174,18 @@ def _home(images: list[Parts], root: Path, held: Held) -> Parts:
     Or, where a share of images is to be held out, the classes.
     """
 
-    def whole(at: Parts) -> bool:
-        roles = _roles_of(_children(images, at))
-        trains = [name for name in roles.get("train", []) if _children(images, (*at, name))]
+    def whole(some: list[Parts], at: Parts) -> bool:
+        roles = _roles_of(_children(some, at))
+        trains = [name for name in roles.get("train", []) if _children(some, (*at, name))]
         return bool(trains) and (len(roles) > 1 or held.share > 0)
 
-    if whole(()):
+    if whole(images, ()):
         return ()
-    around = _children(images, ())
-    inner = [name for name in around if whole((name,))]
+    around: dict[str, list[Parts]] = {}
+    for parts in images:
+        if len(parts) > 1:
+            around.setdefault(parts[0], []).append(parts)
+    inner = [name for name, some in around.items() if whole(some, (name,))]
     if len(inner) > 1:
         words = " or ".join(f"folder:{written(root / name)}" for name in inner[:SHOWN])
         raise OSError(f"{written(root)} holds {len(inner)} data sets: say {words}")
@@ -210,6 +214,8 @@ def _places(tree: Tree, home: Parts, root: Path, held: Held) -> tuple[Parts, Par
     if held.share and classes and known:
         raise OSError(f"{written(root)} has images to test on in {'/'.join(known[0])}: leave out test={held.share:g}")
     if not known and not held.share:
+        raise FileNotFoundError(_unclear(tree, root, home))
+    if held.share and not classes and (roles or not _children(tree.images, home)):  # nobody calls a class test
         raise FileNotFoundError(_unclear(tree, root, home))
     return (train, ()) if held.share and classes else (home, ()) if held.share else (train, known[0])
 
@@ -287,9 +293,12 @@ def _tests(images: list[Parts], test: Parts, train: Parts, root: Path, label: Ma
 
 def _held_out(known: Mapping[Parts, int], held: Held) -> dict[Parts, int]:
     """A share of the images of each class, of one with two images or more at least one and never all."""
-    chosen = {}
-    for label in sorted(set(known.values())):
-        members = sorted((parts for parts in known if known[parts] == label), key=_order)
+    chosen: dict[Parts, int] = {}
+    of_class: dict[int, list[Parts]] = {}
+    for parts, label in known.items():
+        of_class.setdefault(label, []).append(parts)
+    for label, members in of_class.items():
+        members.sort(key=_order)
         count = min(max(int(held.share * len(members) + 0.5), 1), len(members) - 1)
         order = stream(held.seed, "folder", "test", label).permutation(len(members))
         chosen.update(dict.fromkeys((members[k] for k in order[:count]), label))

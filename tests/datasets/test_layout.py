@@ -170,6 +170,12 @@ NOT_CLEAR: dict[str, tuple[tuple[str, ...], Held, str]] = {
     "twice": ((*USUAL, "Test/cat"), Held(), "has Test and test: keep one of them"),
     "a share though there are tests": (USUAL, Held(0.2), "has images to test on in test: leave out test=0.2"),
     "one class": (("train/cat", "test/cat"), Held(), "train has one class only, cat: two are needed"),
+    "flat, and a share": ((".",), Held(0.2), "it has 3 images in no folder; the label of an image"),
+    "a test folder beside classes": (
+        ("cat", "dog", "val"),
+        Held(0.2),
+        "cat with 3 images, dog with 3 images, val with",
+    ),
     "one class at the top": (("cat",), Held(0.2), "a has one class only, cat: two are needed"),
     "a folder between": (
         ("train/animals/cat", "train/animals/dog", "test/animals/cat"),
