@@ -156,10 +156,34 @@ class Run:
         return self.seed if own is None else own
 
 
+SLUG = ("model", "noise", "noise_kind", "criterion", "retraining", "seed")
+"""The fields that a slug tells whole; of a folder of images it has the last name alone."""
 FIELDS: dict[str, Field[Any]] = {f.name: f for f in fields(Run)}
 BRANCH = tuple(name for name, f in FIELDS.items() if f.metadata["of"] == "chain")
 """The fields that only pruned runs have: what a chain adds to the dense run it grows from."""
 KINDS = {name: {"str": str, "int": int, "float": float}[str(f.type).split(" ")[0]] for name, f in FIELDS.items()}
+
+
+def differing(runs: Iterable[Run]) -> tuple[str, ...]:
+    """The fields, other than level, in which `runs` differ; those of chains only where pruned runs do."""
+    values: dict[str, set[Value]] = {name: set() for name in FIELDS if name != "level"}
+    for run in runs:
+        for name, seen in values.items():
+            if run.level or name not in BRANCH:
+                seen.add(getattr(run, name))
+    return tuple(name for name, seen in values.items() if len(seen) > 1)
+
+
+def setting(run: Run, names: Iterable[str]) -> str:
+    """The fields `names` of `run` in words, "lr 0.1, seed 2", those that it has."""
+    told = {name: getattr(run, name) for name in names if run.level or name not in BRANCH}
+    return ", ".join(f"{name} {value}" for name, value in told.items() if value not in (None, ""))
+
+
+def named(run: Run, names: Iterable[str]) -> str:
+    """`run` in a line for people: its slug, its level, and its fields `names` as far as the slug does not tell them."""
+    more = setting(run, [name for name in names if name not in SLUG])
+    return f"{run.slug} level {run.level}" + (f" ({more})" if more else "")
 
 
 def checked(f: Field[Any], value: Any) -> Value:

@@ -393,14 +393,15 @@ class Store:
         write(self.folder(run) / "failed.json", (json.dumps(said, indent=1) + "\n").encode())
 
     def failure(self, run: Run) -> dict[str, Any] | None:
-        """What was recorded when `run` failed: reason, trace, when; None where it did not, or was finished since."""
+        """The record of its failure: run, reason, trace, when; None where it did not fail, or was finished since."""
         return self.failure_in(self.folder(run))
 
     def failure_in(self, folder: Path) -> dict[str, Any] | None:
         """The same by a run's folder."""
         try:
             said = json.loads((folder / "failed.json").read_text(encoding="utf-8"))
-            return {"reason": str(said["reason"]), "trace": str(said["trace"]), "when": float(said["when"])}
+            words = {"reason": str(said["reason"]), "trace": str(said["trace"]), "when": float(said["when"])}
+            return words | {"run": from_dict(said["run"])}
         except (OSError, ValueError, TypeError, KeyError):
             return None
 

@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sddcli.spec import FIELDS, Run, from_dict, last_level, to_dict, unfold, with_parents
+from sddcli.spec import (
+    FIELDS,
+    KINDS,
+    Run,
+    differing,
+    from_dict,
+    last_level,
+    named,
+    setting,
+    to_dict,
+    unfold,
+    with_parents,
+)
 
 DENSE = Run("digits", "lenet-300-100", noise=0.4, epochs=60, batch_size=64, momentum=0.9, milestones="0.5/0.75", seed=3)
 PRUNED = replace(DENSE, criterion="magnitude", retraining="lottery", rate=0.2, level=7)
@@ -39,6 +51,33 @@ def test_ids_are_pinned() -> None:
 def test_a_run_survives_its_manifest(run: Run) -> None:
     assert from_dict(to_dict(run)) == run and from_dict(to_dict(run)).id == run.id
     assert all(character.isascii() and character not in "/: " for character in run.slug)
+
+
+def test_runs_are_named_by_what_tells_them_apart() -> None:
+    tables = {"dataset": "digits", "model": "lenet-8", "lr": [0.1, 0.2], "seed": [0, 1], "level": [0, 1]}
+    found = with_parents(unfold(tables | {"criterion": "random", "retraining": "lottery", "rate": [0.2, 0.5]}))
+    names = differing(found)
+    assert names == ("rate", "lr", "seed")
+    assert len({named(run, names) for run in found}) == len(found), "each has a name of its own"
+    dense = next(run for run in found if run.lr == 0.2 and run.seed == 1 and not run.level)
+    assert named(dense, names) == f"{dense.slug} level 0 (lr 0.2)" and setting(dense, names) == "lr 0.2, seed 1"
+    assert differing(run for run in found if not run.level) == ("lr", "seed")
+    assert differing(found[:1]) == () and named(dense, ()) == f"{dense.slug} level 0"
+
+
+OTHERS: dict[str, Any] = {
+    "model": "lenet-9", "noise_kind": "flip", "augment": "x", "init": "glorot", "criterion": "magnitude",
+    "scope": "layer", "count": "all", "pruning": "one-shot", "retraining": "finetune", "rewind": "1it",
+    "loss": "mse", "optimizer": "adam", "milestones": "2", "precision": "bf16",
+    **{name: 0.5 if kind is float else 7 for name, kind in KINDS.items() if kind is not str and name != "level"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_whatever_field_differs_is_named(name: str) -> None:
+    base = Run("digits", "lenet-8", 0.4, criterion="random", retraining="lottery", rate=0.2, level=1, milestones="1")
+    pair = (base, replace(base, **{name: OTHERS[name]}))
+    assert name in differing(pair) and len({named(run, differing(pair)) for run in pair}) == 2
 
 
 @given(RUNS, RUNS)

@@ -15,7 +15,7 @@ from sddcli.cli import screen
 from sddcli.cli.options import DEFAULT_RUNS, DataDir, Debug, Folder, Json, Reads, Where, data_in, leaving_out, where_of
 from sddcli.cli.progress import spoken_time
 from sddcli.core.words import unknown
-from sddcli.spec import Run, with_parents
+from sddcli.spec import FIELDS, Run, Value, setting, with_parents
 from sddcli.store import KEEPS, Damaged, Store, StoreError
 
 WATCH_SECONDS = 2.0
@@ -135,6 +135,7 @@ def logs(
         for name in ("command", "machine", "processor", "mkl_cbwr", "device", "commit", "seconds", "side_by_side"):
             if manifest.get(name) is not None:
                 print(f"{name}: {manifest[name]}")
+        print(_settings(store, run))
         if manifest["stage"] == "trained":
             screen.history(store.history(run))
     store = Store(folder.parent)
@@ -142,8 +143,22 @@ def logs(
     if saved is not None:
         print(f"in training: saved at step {saved}")
     if failure:
+        if not record:
+            print(_settings(Store(folder.parents[failure["run"].level > 0]), failure["run"]))
         print(f"failed {datetime.fromtimestamp(failure['when']):%Y-%m-%d %H:%M:%S}: {failure['reason']}")
         print(failure["trace"])
+
+
+def _settings(store: Store, run: Run) -> str:
+    """Two lines: in which settings `run` differs from others that sweeps of its folder asked for, and all others."""
+    values: dict[str, set[Value]] = {}
+    for plan in store.plans([]):
+        for name, axis in ((name, axis) for table in plan["tables"] for name, axis in table.items()):
+            values.setdefault(name, set()).update(axis)
+    varied = [name for name in FIELDS if name != "level" and len(values.get(name, ())) > 1]
+    others = [name for name, f in FIELDS.items() if name not in (*varied, "level") and getattr(run, name) != f.default]
+    lines = {"differs in": setting(run, varied), "settings": setting(run, others)}
+    return "\n".join(f"{title}: {line}" for title, line in lines.items() if line)
 
 
 def _record(folder: Path) -> tuple[Store, Run, dict[str, Any]] | None:

@@ -102,7 +102,7 @@ def sweep(
         with leaving_out() as damaged:
             _estimate(store, most, crew(todo), as_json, chosen, damaged)
         return
-    display = Display(todo, screen.errors())
+    display = Display(todo, screen.errors(), family=family)
     _look_over(store, set(family).difference(todo), display)
     meanwhile = "all" if chosen else keep
     policy = local.Policy(checkpoint_every, retry_failed, fail_fast, skip_busy, (_command(), plan), meanwhile)
@@ -165,7 +165,7 @@ def train_dense(
     asked = resolve.runs({"seed": "0"} | fields | {"level": "0"}, sets, None, protocol)
     store = Store(runs)
     todo = [run for run in asked if not store.finished(run)]
-    display = Display(todo, screen.errors())
+    display = Display(todo, screen.errors(), family=asked)
     policy = local.Policy(checkpoint_every, retry_failed)
     _make(store, todo, display, min(workers or machine.crew(device), agenda.width(todo)), threads, device, policy)
     _complain(display, debug)
@@ -269,7 +269,7 @@ def _terminated(*_: Any) -> None:
 
 def _complain(display: Display, debug: bool) -> None:
     for failure in display.failures:
-        print(f"sdd: {failure.run.slug} level {failure.run.level} failed: {failure.reason}", file=sys.stderr)
+        print(f"sdd: {display.named(failure.run)} failed: {failure.reason}", file=sys.stderr)
         if debug and failure.trace:
             print(failure.trace, file=sys.stderr)
 

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from sddcli.events import Advanced, Busy, Event, Failed, Noted, Reading, Saved, Stopping
-from sddcli.spec import FIELDS, Run
+from sddcli.spec import Run, differing, named
 
 if TYPE_CHECKING:  # a help text shall not wait for what draws bars
     from rich.console import Console, Group
@@ -17,11 +17,15 @@ PLAIN_SECONDS = 5.0
 
 @dataclass
 class Display:
-    """Follows the events of a sweep of `runs`, the unfinished ones. A context manager; call it with events."""
+    """Follows the events of a sweep of `runs`, the unfinished ones. A context manager; call it with events.
+
+    family: all runs of the sweep, finished ones too: a run is named by what tells it from them.
+    """
 
     runs: Sequence[Run]
     console: "Console"
     failures: list[Failed] = field(default_factory=list)
+    family: Sequence[Run] = ()
 
     def __post_init__(self) -> None:
         from rich.live import Live
@@ -33,7 +37,7 @@ class Display:
         self._metrics: dict[Run, Mapping[str, float]] = {}
         self._reading = "starting workers ..."
         self._notes: set[str] = set()
-        self._told = [name for name in FIELDS if name != "level" and "," in _values(self.runs, name)]
+        self._differing = differing([*self.family, *self.runs])
         self._alive = self.console.is_terminal and not self.console.is_dumb_terminal
         self._live = Live(console=self.console, get_renderable=self._view, refresh_per_second=8, transient=True)
 
@@ -41,7 +45,11 @@ class Display:
         """So many more runs are to be made."""
         self.runs = [*self.runs, *runs]
         self._total += sum(run.epochs for run in runs)
-        self._told = [name for name in FIELDS if name != "level" and "," in _values(self.runs, name)]
+        self._differing = differing([*self.family, *self.runs])
+
+    def named(self, run: Run) -> str:
+        """A run in words, with what tells it from the others of its sweep."""
+        return named(run, self._differing)
 
     def __enter__(self) -> "Display":
         if self._alive:
@@ -90,7 +98,7 @@ class Display:
         if due and not self._alive:
             self._spoken = now
             done = f"{self._saved}/{len(self.runs)} runs, {spoken_time(now - self._began)}, {self._left()} left"
-            self.console.print(f"{done}; {run.slug} level {run.level}: {self._accuracy([run])}", soft_wrap=True)
+            self.console.print(f"{done}; {self.named(run)}: {self._accuracy([run])}", soft_wrap=True)
 
     def _left(self) -> str:
         if not self._epochs:
@@ -99,7 +107,7 @@ class Display:
 
     def _chains(self, runs: Sequence[Run]) -> str:
         """The chains of a batch, by the fields that tell the sweep's chains apart, e.g. "noise 0.2,0.4 seed 0"."""
-        return " ".join(f"{name} {_values(runs, name)}" for name in self._told) or runs[0].slug
+        return " ".join(f"{name} {_values(runs, name)}" for name in self._differing) or runs[0].slug
 
     def _accuracy(self, runs: Sequence[Run]) -> str:
         # One look-up each: the display refreshes from a thread of its own.

@@ -16,7 +16,7 @@ from sddcli.cli.page import Html, Section, tag
 from sddcli.cli.progress import spoken_time
 from sddcli.cli.seeing import drawn, module_of, summarized
 from sddcli.core.words import UsageError
-from sddcli.spec import Run, with_parents
+from sddcli.spec import Run, differing, named, with_parents
 from sddcli.store import Store, StoreError
 
 if TYPE_CHECKING:
@@ -212,8 +212,9 @@ def _plan(
     else:
         yield tag("p", f"No sweep is recorded; {len(manifests)} runs were made one by one.")
     if failures:
+        names = differing([*manifests, *failures])
         yield tag("p", "Failed:")
-        yield page.bullets(f"{run.slug} level {run.level}: {reason}" for run, reason in failures.items())
+        yield page.bullets(f"{named(run, names)}: {reason}" for run, reason in failures.items())
 
 
 def _origin(manifests: Sequence[Mapping[str, Any]]) -> Iterator[Html]:

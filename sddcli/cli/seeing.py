@@ -30,7 +30,7 @@ from sddcli.cli.options import (
 from sddcli.core.words import UsageError, unknown
 from sddcli.events import Failed
 from sddcli.pairs import Pair, natural
-from sddcli.spec import FIELDS, Run
+from sddcli.spec import FIELDS, Run, differing, named
 from sddcli.store import Store, StoreError, Unwritable, stem_of, write
 
 if TYPE_CHECKING:
@@ -168,8 +168,9 @@ def _look(
             lambda done, total: progress.update(task, completed=done, total=total),
             unsaved,
         )
+    names = differing(run for each in subjects for run in (each if isinstance(each, Pair) else (each,)))
     for failure in failures:
-        print(f"sdd: {failure.run.slug} level {failure.run.level}: {failure.reason}", file=sys.stderr)
+        print(f"sdd: {named(failure.run, names)}: {failure.reason}", file=sys.stderr)
     return failures
 
 

@@ -222,9 +222,14 @@ def _settle(event: Event, agenda: Agenda, report: Report) -> None:
         report(event)
         return
     for run in agenda.drop(event.run):
-        report(
-            event if run == event.run else Failed(run, f"needs {event.run.slug} level {event.run.level}, which failed")
-        )
+        report(event if run == event.run else Failed(run, f"needs {_relative(run, event.run)}, which failed"))
+
+
+def _relative(run: Run, above: Run) -> str:
+    """The run `above`, which `run` grows from, by what tells it from `run`: most of its settings are the same."""
+    if not above.level:
+        return "the dense network"
+    return f"level {above.level}" + (f" of {above.retraining}" if above.retraining != run.retraining else "")
 
 
 def _serve(

@@ -40,16 +40,20 @@ def test_status_of_a_sweep_at_work_and_of_one_that_was_killed(sdd: Sdd, tmp_path
 def test_status_and_logs_of_failures(sdd: Sdd, tmp_path: Path) -> None:
     root = tmp_path / "runs"
     words = ["--levels", "0-2", "--seeds", "0", "--epochs", "2", "--lr", "0.1,1e30", "--runs", root]
-    assert sdd("sweep", *words).code == 3
+    swept = sdd("sweep", *words)
+    assert swept.code == 3 and swept.err.count("level 0 (lr 1e+30) failed: diverged") == 1
+    assert "level 1 (lr 1e+30) failed: needs the dense network, which failed" in swept.err
     said = sdd("status", root)
     assert "6 runs: 3 done, 0 running, 0 waiting" in said.out and "diverged" in said.out
     assert "2 runs need one of them" in said.out and all(len(line) < 200 for line in said.out.splitlines())
     failed = next(root.rglob("failed.json")).parent
     told = sdd("logs", failed)
     assert told.code == 0 and "diverged" in told.out and "UsageError" in told.out
+    assert "differs in: lr 1e+30\nsettings: dataset digits, model lenet-300-100, noise 0.4, epochs 2" in told.out
     assert sdd("sweep", *words, "--retry-failed").err.count("diverged") == 1
     assert "--retry-failed" in sdd("sweep", *words).err
     whole = sdd("logs", next(root.rglob("level-02")))
+    assert "differs in: lr 0.1\n" in whole.out and "rate 0.2" in whole.out
     assert "trained" in whole.out and "train loss" in whole.out and "command: sdd sweep" in whole.out
 
 

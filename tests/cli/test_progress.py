@@ -57,6 +57,14 @@ def test_elsewhere_a_plain_line_now_and_then(pair: list[Run], monkeypatch: pytes
     assert "train 70.0%  test 85.0%" in out.getvalue()
 
 
+def test_a_line_names_what_differs_in_the_sweep_finished_runs_included(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", 0)
+    out, family = StringIO(), runs({"level": "0", "seed": "0", "epochs": "4", "lr": "0.1,0.2"})
+    display = Display(family[1:], Console(file=out, width=80), family=family)
+    display(Saved(family[1]))
+    assert "seed0 level 0 (lr 0.2): " in out.getvalue() and display.named(family[0]).endswith("level 0 (lr 0.1)")
+
+
 def test_reading_data_is_told_on_a_terminal_and_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=StringIO(), force_terminal=True, width=80)
     with Display(RUNS, console) as display, console.capture() as seen:
