@@ -82,10 +82,13 @@ def ends(run: Run, device: str, captured: bool, seeds: int) -> tuple[dict[str, t
     model = stages.model_of(run, data)
     runs = [replace(run, seed=seed) for seed in range(seeds)]
     starts = [stages.fresh(each, model) for each in runs]
-    begun = [stages.beginning(each, data, start) for each, start in zip(runs, starts, strict=True)]
+    begun = [
+        stages.beginning(each, model, data, start, stages.full_masks(model, start))
+        for each, start in zip(runs, starts, strict=True)
+    ]
     first, found = {}, []
-    for now in stages.train(runs, model, data, begun, [stages.full_masks(model, start) for start in starts]):
-        first = first or {name: w.cpu().clone() for name, w in now.state.weights.items()}
+    for now in stages.train(runs, model, data, begun, starts):
+        first = first or {name: w.cpu().clone() for name, w in stages.network(runs, now.state).items()}
         found = now.metrics or []
     capture.replayed = replayed
     return first, [row["test_accuracy"] for row in found]

@@ -50,9 +50,11 @@ def seconds(axis: str, value: int) -> float:
         scores = [{name: start[name].abs() for name in model.prunable} for start in starts]
         left = masks.kept(model.size, 0.2, value)
         kept = [masks.keep(score, full, left) for score, full in zip(scores, kept, strict=True)]
-    begun = [stages.beginning(each, data, start) for each, start in zip(runs, starts, strict=True)]
+    begun = [
+        stages.beginning(each, model, data, start, mask) for each, start, mask in zip(runs, starts, kept, strict=True)
+    ]
     marks = [time.perf_counter()]
-    for _ in stages.train(runs, model, data, begun, kept):
+    for _ in stages.train(runs, model, data, begun, starts):
         marks.append(time.perf_counter())
     # The last epoch is evaluated, and the first one warms up: what lies between is the middle one.
     return min(later - earlier for earlier, later in list(pairwise(marks))[1:-1]) / len(runs)

@@ -36,7 +36,8 @@ import floor
 import reference
 
 from sddcli import stages
-from sddcli.core import engine
+from sddcli.core.models import Model
+from sddcli.core.types import Lesson
 from sddcli.datasets.load import load
 from sddcli.launchers.machine import describe
 from sddcli.spec import Run
@@ -49,24 +50,23 @@ def engine_seconds(
     run: Run, models: int, device: str, compiled: bool, meet: Meet
 ) -> tuple[list[float], list[float], int]:
     """Seconds of each epoch of `models` models side by side, not evaluated and evaluated; the most bytes used."""
-    plain, write = stages.forward_of, engine._write
+    plain, lesson = stages.forward_of, stages.lesson_of
     if compiled:  # the network alone: within it nothing may come from the CPU
         faster = cache(torch.compile)
         stages.forward_of = lambda model, data: plain(replace(model, forward=faster(model.forward)), data)
-        engine._write = lambda plan, *words: compiled_slopes(plan, write(plan, *words))
+        stages.lesson_of = lambda run, model, data: compiled_slopes(model, lesson(run, model, data))
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
     trained = each_epoch(replace(run, eval_every=run.epochs + 1), models, device, meet)
     evaluated = each_epoch(replace(run, eval_every=1), models, device, meet)
-    stages.forward_of, engine._write = plain, write
+    stages.forward_of, stages.lesson_of = plain, lesson
     peak = torch.cuda.max_memory_allocated() if device != "cpu" else 0
     return trained, evaluated, peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def compiled_slopes(plan: engine.Plan, write: engine.Write) -> engine.Write:
-    """A gradient that is written out, compiled."""
-    found: engine.Write = torch.compile(write) if plan.slopes else write
-    return found
+def compiled_slopes(model: Model, lesson: Lesson) -> Lesson:
+    """A lesson whose gradient is written out, compiled."""
+    return (lambda *tensors: torch.compile(lesson(*tensors))) if model.slopes else lesson
 
 
 def each_epoch(run: Run, models: int, device: str, meet: Meet) -> list[float]:
@@ -75,8 +75,11 @@ def each_epoch(run: Run, models: int, device: str, meet: Meet) -> list[float]:
     model = stages.model_of(run, data)
     runs = [replace(run, seed=seed) for seed in range(models)]
     starts = [stages.fresh(each, model) for each in runs]
-    begun = [stages.beginning(each, data, start) for each, start in zip(runs, starts, strict=True)]
-    epochs = stages.train(runs, model, data, begun, [stages.full_masks(model, start) for start in starts])
+    begun = [
+        stages.beginning(each, model, data, start, stages.full_masks(model, start))
+        for each, start in zip(runs, starts, strict=True)
+    ]
+    epochs = stages.train(runs, model, data, begun, starts)
     seconds = []
     for _ in range(run.epochs - 1):
         meet()

@@ -14,7 +14,7 @@ from typing import Any
 
 from sddcli.core import retraining
 from sddcli.core.allocation import ALLOCATIONS
-from sddcli.core.retraining import PRUNINGS, RETRAININGS, origin, rewind_point
+from sddcli.core.retraining import PRUNINGS, RETRAININGS, Retraining, origin, rewind_point
 from sddcli.core.schedules import milestones
 from sddcli.core.words import UsageError, pick, unknown
 
@@ -101,16 +101,23 @@ class Run:
             canonical["gamma"] = Run.gamma
         if self.level == 0:
             canonical |= {name: getattr(Run, name) for name in BRANCH}
-        elif not (self.criterion and self.retraining and self.rate):
+        elif not (self.retraining and self.rate and (self.criterion or not self._kind.ranks)):
             raise UsageError(f"level {self.level} needs a criterion, a retraining and a rate above 0")
         else:
             point, unit = rewind_point(self.rewind)
-            rewinds = pick("retraining", self.retraining, RETRAININGS).rewinds
-            canonical["rewind"] = f"{point}{unit}" if point and rewinds else Run.rewind
+            canonical["rewind"] = f"{point}{unit}" if point and self._kind.rewinds else Run.rewind
             if not by_total:
                 canonical["count"] = Run.count
+            if not self._kind.ranks:
+                canonical |= {"criterion": "", "scope": Run.scope, "count": Run.count}
+            if not self._kind.chained:
+                canonical["pruning"] = Run.pruning
         for name, usual in canonical.items():
             object.__setattr__(self, name, usual)
+
+    @property
+    def _kind(self) -> Retraining:
+        return pick("retraining", self.retraining, RETRAININGS)
 
     @cached_property
     def id(self) -> str:
@@ -138,17 +145,22 @@ class Run:
         """Its folder's name for people, without hash and level: dataset, model, noise, pruning, seed."""
         noise = f"{self.noise_kind}{self.noise:g}" if self.noise else "clean"
         data = re.sub(r":.*/(?=.)", ":", self.dataset)  # of a folder's path its name
-        words = (data, self.model, noise, self.criterion or "dense", self.retraining, f"seed{self.seed}")
+        pruned = (self.criterion, self.retraining) if self.level else ("dense",)
+        words = (data, self.model, noise, *pruned, f"seed{self.seed}")
         return re.sub(r"[^a-zA-Z0-9.=_-]+", "_", "-".join(filter(None, words)))[:100]
 
     @cached_property
     def batch(self) -> tuple[Run, str]:
         """The same for all runs that can be trained side by side: their plain dense run and their schedule."""
         plain = replace(self, noise=0, level=0, seed=0, init_seed=None, order_seed=None, noise_seed=None)
-        found = origin(self) if self.level else None
-        if found is None or found.schedule == "full" or (found.schedule == "rewound" and self.rewind == Run.rewind):
+        descent = origin(self) if self.level else None
+        if descent and descent.moves:
+            return plain, self.retraining
+        if descent is None or descent.schedule == "full":
             return plain, "full"
-        return plain, f"last {found.lr}" if found.schedule == "last" else f"from {self.rewind}"
+        if descent.schedule == "last":
+            return plain, f"last {descent.lr}"
+        return plain, "full" if self.rewind == Run.rewind else f"from {self.rewind}"
 
     def seed_of(self, what: str) -> int:
         """The seed of "init", "order" or "noise": its own, or `seed`."""

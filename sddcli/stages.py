@@ -3,27 +3,30 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from statistics import mean
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sddcli.core import engine, images, inits, masks, models, seeds
+from sddcli.core import engine, images, inits, lessons, masks, models, seeds
 from sddcli.core.allocation import ALLOCATIONS
 from sddcli.core.company import Company, company, separate
 from sddcli.core.criteria import criterion
-from sddcli.core.evaluate import chunk, evaluate
+from sddcli.core.evaluate import answers, chunk, evaluate
 from sddcli.core.images import AUGMENTATIONS, Augmentation
 from sddcli.core.inits import INITS
+from sddcli.core.lessons import LESSONS, Teaching
 from sddcli.core.losses import LOSSES, cross_entropy
 from sddcli.core.models import Model
 from sddcli.core.noise import NOISES, Classes
 from sddcli.core.optimizers import MEMORY, OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
-from sddcli.core.retraining import origin, rewind_steps, rounds
+from sddcli.core.retraining import RETRAININGS, origin, rewind_steps, rounds
 from sddcli.core.schedules import piecewise
-from sddcli.core.types import Begun, Data, Examples, Forward, Net, Slopes, State, Tensors, Trained, Write
+from sddcli.core.timetables import TIMETABLES, Context, Event
+from sddcli.core.types import Begun, Data, Examples, Forward, Lesson, Net, State, Tensors, Trained, Write
 from sddcli.core.words import UsageError, pick
 from sddcli.spec import Run
 
@@ -37,20 +40,32 @@ WORDS: dict[str, Mapping[str, Callable[..., Any]]] = {
 """The fields that every run has a word in, and the tables that know them."""
 
 
+Draw = Callable[..., np.random.Generator]
+"""(*names) -> the random generator for what `names` names."""
 RECORDED = 100_000
 """The number of training examples from which on it is not recorded which of them are fitted at each evaluation."""
+
+
+class Happened(NamedTuple):
+    """An event between two segments: before which step, and of each run density and test accuracy before and after."""
+
+    step: int
+    density: Sequence[tuple[float, float]]
+    test_accuracy: Sequence[tuple[float, float]]
 
 
 class Training(NamedTuple):
     """After an epoch: its number, the metrics of each run where it was evaluated, and the state: see Epoch.
 
-    fitted: (M, ceil(N / 8)) uint8, there too, which training labels each run fits, a bit each.
+    fitted: (M, ceil(N / 8)) uint8, there too, which training labels each run fits, a bit each. events: those since the
+    epoch before.
     """
 
     epoch: int
     metrics: list[dict[str, float]] | None
     state: State
     fitted: Tensor | None = None
+    events: Sequence[Happened] = ()
 
 
 def model_of(run: Run, data: Data) -> Model:
@@ -69,8 +84,12 @@ def check(run: Run, data: Data) -> None:
     _check_batches(run, model, len(data.train.y))
     noisy_labels(run, data)
     if run.level:
-        criterion(run.criterion)
+        if pick("retraining", run.retraining, RETRAININGS).ranks:
+            criterion(run.criterion)
+
         schedule(run, len(data.train.y))
+        timetable(run, len(data.train.y))
+
         if empty := _emptied(run, model):
             last = next(k for k in range(run.level) if _emptied(replace(run, level=k + 1), model))
             raise UsageError(f"level {run.level} leaves none of {empty}; the last possible is {last}")
@@ -133,19 +152,31 @@ def forward_of(model: Model, data: Data) -> Forward:
     return lambda weights, x, training: model.forward(weights, normalize(x), training)
 
 
-def slopes_of(run: Run, model: Model, data: Data) -> Slopes | None:
-    """The gradient written out where the network has it: that of plain cross-entropy, in single precision."""
-    if pick("loss", run.loss, LOSSES) is not cross_entropy or run.precision == "bf16":
-        return None
-    if not model.slopes or not data.mean:
-        return model.slopes
+def teaching_of(run: Run) -> Teaching:
+    """What `run` learns, and how that makes a network."""
+    return pick("lesson", origin(run).lesson if run.level else "supervised", LESSONS)
+
+
+def moves(run: Run) -> bool:
+    """Whether the masks of `run` are others at the end of its training than at its start."""
+    return run.level > 0 and origin(run).moves
+
+
+def lesson_of(run: Run, model: Model, data: Data) -> Lesson:
+    """What a step of `run` teaches: written out where the network has the gradient of its loss, else by autograd."""
+    teaching, loss = teaching_of(run), pick("loss", run.loss, LOSSES)
+    plain = teaching.lesson is lessons.supervised and loss is cross_entropy and run.precision != "bf16"
+    if not plain or not model.slopes:
+        return teaching.lesson(forward_of(model, data), loss)
+    if not data.mean:
+        return lessons.written_out(model.slopes)
     slopes, normalize = model.slopes, images.normalizing(data.mean, data.deviation)
 
     def normalizing(weights: Tensors, into: Tensors) -> Write:
         write = slopes(weights, into)
         return lambda x, y: write(normalize(x), y)
 
-    return normalizing
+    return lessons.written_out(normalizing)
 
 
 def fresh(run: Run, model: Model) -> Tensors:
@@ -161,30 +192,37 @@ def full_masks(model: Model, weights: Tensors) -> Tensors:
 def counts(run: Run, model: Model) -> dict[str, int]:
     """How many weights `run` keeps in each group that is ranked together: in all, "", or layer by layer."""
     spared = model.spared if run.count == "all" else 0
+    return _allocated(run, model, lambda size: masks.kept(size, run.rate, run.level, spared))
+
+
+def _allocated(run: Run, model: Model, kept: Callable[[int], int]) -> dict[str, int]:
     shapes = {name: model.shapes[name] for name in model.prunable}
-    allocation = pick("scope", run.scope, ALLOCATIONS)
-    return allocation.counts(shapes, lambda size: masks.kept(size, run.rate, run.level, spared))
+    return pick("scope", run.scope, ALLOCATIONS).counts(shapes, kept)
 
 
-def prune(run: Run, model: Model, ranked: Trained, data: Data) -> Tensors:
-    """The masks of `run`, (*shape): the weights within those of `ranked` that its criterion keeps.
+def prune(run: Run, model: Model, net: Trained, data: Data) -> Tensors:
+    """The masks of `run`, (*shape): the weights within those of `net` that its criterion keeps.
 
     Raises UsageError where a score is no number.
     """
     draw = partial(seeds.stream, run.seed, "criterion", run.level)
-    net = Net(
-        initial={name: ranked.initial[name] for name in model.prunable},
-        final={name: ranked.final[name] for name in model.prunable},
-        masks={name: ranked.masks[name] for name in model.prunable},
+    return _ranked(run, model, net, data, counts(run, model), draw)
+
+
+def _ranked(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str, int], draw: Draw) -> Tensors:
+    """The masks (*shape) of so many weights of each group, ranked by the criterion of `run`."""
+    seen = Net(
+        initial={name: net.initial[name] for name in model.prunable},
+        final={name: net.final[name] for name in model.prunable},
+        masks={name: net.masks[name] for name in model.prunable},
         stream=draw,
-        gradients=lambda batches: _gradients(run, model, ranked.final, data, batches, draw),
+        gradients=lambda batches: _gradients(run, model, net.final, data, batches, draw),
     )
     rule = criterion(run.criterion)
-    scores = rule.score(net)
     ties = None
     if rule.ties == "random":
-        ties = {name: torch.from_numpy(draw("ties", name).random(tuple(w.shape))) for name, w in net.final.items()}
-    return masks.allocated(scores, net.masks, counts(run, model), ties)
+        ties = {name: torch.from_numpy(draw("ties", name).random(tuple(w.shape))) for name, w in seen.final.items()}
+    return masks.allocated(rule.score(seen), seen.masks, counts, ties)
 
 
 def prune_untrained(run: Run, model: Model, initial: Tensors, ranked: Tensors, data: Data) -> Tensors:
@@ -204,7 +242,7 @@ def _gradients(
     weights: Tensors,
     data: Data,
     batches: int | None,
-    draw: Callable[..., np.random.Generator],
+    draw: Draw,
 ) -> Tensors:
     """The gradient of the mean training loss, (*shape), on random batches or, for None, on all examples."""
     labels, forward, loss = noisy_labels(run, data), forward_of(model, data), pick("loss", run.loss, LOSSES)
@@ -229,30 +267,41 @@ def schedule(run: Run, n: int) -> tuple[list[float], int]:
     Raises UsageError where the run would be rewound to its end or beyond.
     """
     steps = -(-n // run.batch_size)
-    rates = piecewise(run.lr, run.milestones, run.gamma, run.epochs, steps)
-    if run.level == 0:
+    descent = origin(run) if run.level else None
+    first = descent.lr if descent and descent.lr and descent.schedule == "full" else run.lr
+    rates = piecewise(first, run.milestones, run.gamma, run.epochs, steps)
+    if descent is None:
         return rates, 0
-    kind = origin(run).schedule
-    if kind == "last":
-        return [origin(run).lr or rates[-1]] * len(rates), 0
-    first = rewind_steps(run.rewind, steps)
-    if first >= len(rates):
+    if descent.schedule == "last":
+        return [descent.lr or rates[-1]] * len(rates), 0
+    rewound = rewind_steps(run.rewind, steps)
+    if rewound >= len(rates):
         raise UsageError(f"rewind {run.rewind} is not before the end of training, step {len(rates)}")
-    return rates, first if kind == "rewound" else 0
+    return rates, rewound if descent.schedule == "rewound" else 0
 
 
-def beginning(run: Run, data: Data, start: Tensors) -> Begun:
-    """`run` before its first step, from start weights (*shape)."""
+def timetable(run: Run, n: int) -> Mapping[int, Event]:
+    """What happens in the training of `run` on n examples, before which step. Raises UsageError where it cannot."""
+    word = origin(run).timetable if run.level else ""
+    return pick("timetable", word, TIMETABLES)(len(schedule(run, n)[0])) if word else {}
+
+
+def beginning(run: Run, model: Model, data: Data, start: Tensors, kept: Tensors) -> Begun:
+    """`run` before its first step, from start weights and under masks (*shape)."""
     n = len(data.train.y)
     first = schedule(run, n)[1]
-    return Begun(start, {}, first, first, torch.empty(0, -(-n // 8), dtype=torch.uint8) if n < RECORDED else None)
+    density = sum(counts(run, model).values()) / model.size
+    learned, fixed = teaching_of(run).split(start, model.prunable, density)
+    fitted = torch.empty(0, -(-n // 8), dtype=torch.uint8) if n < RECORDED else None
+    return Begun(learned, fixed, kept, {}, first, first, fitted)
 
 
 def company_of(runs: Sequence[Run], model: Model, data: Data) -> Company | None:
     """How M runs side by side have the bits that each has alone, by a short trial; None on a GPU, which has no such."""
     if data.train.y.device.type != "cpu":
         return None
-    return company(_plan(runs, model, data, ()), model, data.train.x, data.classes, len(runs))
+    split = teaching_of(runs[0]).split
+    return company(_plan(runs, model, data, ()), model, data.train.x, data.classes, len(runs), split)
 
 
 def train(
@@ -260,50 +309,108 @@ def train(
     model: Model,
     data: Data,
     begun: Sequence[Begun],
-    kept: Sequence[Tensors],
+    initial: Sequence[Tensors],
     one_by_one: bool = False,
 ) -> Iterator[Training]:
-    """Trains M runs side by side from where they are, at one step, under their masks, each (*shape), to the end.
+    """Trains M runs side by side from where they are, at one step, to the end.
 
-    The runs agree in `Run.batch`. Evaluates after each `eval_every` epochs and after the last one. one_by_one: each is
-    computed on its own; see `company_of`.
+    The runs agree in `Run.batch`. initial: the dense initialization of each, (*shape), which criteria may look at.
+    Between the segments of a training happens what its timetable says, always before the step that it names: a run
+    that was saved at that step is saved without it. Evaluates after each `eval_every` epochs and after the last one.
+    one_by_one: each is computed on its own; see `company_of`.
     """
     run, (noisy, held) = runs[0], _labels(runs, data)
-    rates, _ = schedule(run, noisy.shape[1])
-    state = _state(model, data, begun, kept)
-    plan = _plan(runs, model, data, rates)
-    for epoch, now in engine.train(state, shown(run, data), noisy, separate(plan) if one_by_one else plan):
-        if epoch % run.eval_every and epoch != run.epochs:
-            yield Training(epoch, None, now)
-            continue
-        found, fitted = _evaluated(run, model, now.weights, data, noisy, held)
-        yield Training(epoch, found, now, torch.from_numpy(np.packbits(fitted.cpu().numpy(), axis=1)))
+    steps, (rates, _) = -(-noisy.shape[1] // run.batch_size), schedule(run, noisy.shape[1])
+    events, context = timetable(run, noisy.shape[1]), _context(runs, model, data, initial)
+    state, happened = _state(model, data, begun), list[Happened]()
+    while state.step < len(rates):
+        if state.step in events:
+            state, what = _happen(events[state.step], state, context, runs, model, data)
+            happened.append(what)
+        end = min((step for step in events if step > state.step), default=len(rates))
+        plan = _plan(runs, model, data, rates[:end])
+        for epoch, now in engine.train(state, shown(run, data), noisy, separate(plan) if one_by_one else plan):
+            state = now
+            if now.step % steps and now.step < len(rates):  # a segment that ends within an epoch
+                continue
+            seen, happened = happened, []
+            if epoch % run.eval_every and epoch != run.epochs:
+                yield Training(epoch, None, now, events=seen)
+                continue
+            found, fitted = _averaged(runs, model, now, data, noisy, held)
+            yield Training(epoch, found, now, torch.from_numpy(np.packbits(fitted.cpu().numpy(), axis=1)), seen)
+
+
+def _context(runs: Sequence[Run], model: Model, data: Data, initial: Sequence[Tensors]) -> Context:
+    """What events look at; initial: the dense initialization of each run, (*shape)."""
+
+    def pruned(state: State, counts: Sequence[Mapping[str, int]]) -> Tensors:
+        kept = []
+        for m, run in enumerate(runs):
+            net = Trained(initial[m], single(state.learned | state.fixed, m), single(state.masks, m))
+            draw = partial(seeds.stream, run.seed, "criterion", run.level, "step", state.step)
+            kept.append(_ranked(run, model, net, data, counts[m], draw))
+        return stacked(kept, model.prunable)
+
+    sizes = _allocated(runs[0], model, lambda size: size) if runs[0].level else {}
+    return Context(sizes, [counts(run, model) for run in runs], pruned)
+
+
+def _happen(
+    event: Event, state: State, context: Context, runs: Sequence[Run], model: Model, data: Data
+) -> tuple[State, Happened]:
+    after = event(state, context)
+    after = replace(after, learned=masks.apply(after.masks, after.learned))
+    density = [[masks.density(single(each.masks, m)) for m in range(len(runs))] for each in (state, after)]
+    truth = data.test.y.expand(len(runs), -1)
+    accuracy = []
+    for each in (state, after):
+        predicted, _ = answers(forward_of(model, data), network(runs, each), data.test.x, truth)
+        accuracy.append((predicted == truth).double().mean(1).tolist())
+    return after, Happened(state.step, list(zip(*density, strict=True)), list(zip(*accuracy, strict=True)))
+
+
+def network(runs: Sequence[Run], state: State, chance: Tensor | None = None) -> Tensors:
+    """The weights in effect of M runs in training, (M, *shape), pruned ones 0; of a lesson that draws, by `chance`,
+    (M, K), or the most probable ones."""
+    return teaching_of(runs[0]).network(state.learned, state.fixed, chance)
+
+
+def result(runs: Sequence[Run], model: Model, state: State, m: int) -> tuple[Tensors, Tensors]:
+    """The weights in effect of model m, pruned ones 0, and its masks, as copies (*shape)."""
+    weights = single(network(runs, state), m)
+    if teaching_of(runs[0]).chances:  # which weights are in effect is what was learned
+        return weights, {name: gate[m].bool() for name, gate in lessons.gates(state.learned, None).items()}
+    return weights, single(state.masks, m)
 
 
 def replay(run: Run, step: int, model: Model, data: Data, start: Tensors) -> Tensors:
     """The weights, (*shape), of a dense run at one step of its training, trained there again."""
     rates, _ = schedule(run, len(data.train.y))
-    state = _state(model, data, [Begun(start, {}, 0, 0)], [full_masks(model, start)])
+    state = _state(model, data, [beginning(run, model, data, start, full_masks(model, start))])
     labels = noisy_labels(run, data).unsqueeze(0)
     for now in engine.train(state, shown(run, data), labels, _plan([run], model, data, rates[:step])):
         state = now.state
-    return single(state.weights, 0)
+    return single(network([run], state), 0)
 
 
-def _state(model: Model, data: Data, begun: Sequence[Begun], kept: Sequence[Tensors]) -> State:
-    device = data.train.y.device
-    weights = moved(stacked([each.weights for each in begun], model.weights), device)
-    memory = {
-        name: moved(stacked([each.memory[name] for each in begun], tuple(model.shapes)), device)
-        for name in begun[0].memory
-    }
-    return State(weights, moved(stacked(kept, model.prunable), device), memory, begun[0].step, begun[0].since)
+def _state(model: Model, data: Data, begun: Sequence[Begun]) -> State:
+    first, order = begun[0], {name: i for i, name in enumerate(model.weights)}
+
+    def together(parts: Sequence[Tensors]) -> Tensors:
+        return moved(stacked(parts, sorted(parts[0], key=order.__getitem__)), data.train.y.device)
+
+    memory = {name: together([each.memory[name] for each in begun]) for name in first.memory}
+    learned = together([each.learned for each in begun])
+    fixed, kept = together([each.fixed for each in begun]), together([each.masks for each in begun])
+    return State(learned, fixed, kept, memory, first.step, first.since)
 
 
 def paused(state: State, m: int) -> Begun:
     """Where model m of `state` is, as copies (*shape)."""
     memory = {name: single(kept, m) for name, kept in state.memory.items()}
-    return Begun(single(state.weights, m), memory, state.step, state.since)
+    learned, fixed, kept = (single(each, m) for each in (state.learned, state.fixed, state.masks))
+    return Begun(learned, fixed, kept, memory, state.step, state.since)
 
 
 def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float]) -> engine.Plan:
@@ -318,10 +425,13 @@ def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float])
         streams = [seeds.stream(run.seed_of("order"), "augment", epoch) for run in runs]
         return torch.stack([torch.from_numpy(augment.draw(n, given, stream)) for stream in streams]).to(device)
 
+    def chance(step: int) -> Tensor:
+        return _chance(runs, model, "step", step).to(device)
+
     run, augment = runs[0], augmentation(runs[0], data)
     given, taken = ((x.shape[-2], x.shape[-1]) for x in (shown(run, data), data.train.x))
     return engine.Plan(
-        forward_of(model, data),
+        lesson_of(run, model, data),
         order,
         run.batch_size,
         rates,
@@ -329,14 +439,19 @@ def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float])
         run.weight_decay,
         rule=pick("optimizer", run.optimizer, OPTIMIZERS),
         memory=MEMORY[run.optimizer.split(":")[0]],
-        loss=pick("loss", run.loss, LOSSES),
         draws=draws if augment else None,
         augment=(lambda x, draws: augment.apply(x, draws, taken)) if augment else None,
         apart=model.apart,
         computing=partial(PRECISIONS[run.precision], device.type),
-        slopes=slopes_of(run, model, data),
+        chance=chance if teaching_of(run).chances else None,
         cuda=device.type == "cuda",
     )
+
+
+def _chance(runs: Sequence[Run], model: Model, *names: str | int) -> Tensor:
+    """(M, K) uniform numbers, one for each prunable weight, of each run its own."""
+    streams = [seeds.stream(run.seed_of("order"), "gates", run.level, *names) for run in runs]
+    return torch.stack([torch.from_numpy(stream.random(model.size, dtype=np.float32)) for stream in streams])
 
 
 def metrics(runs: Sequence[Run], model: Model, weights: Tensors, data: Data) -> list[dict[str, float]]:
@@ -348,6 +463,23 @@ def _labels(runs: Sequence[Run], data: Data) -> tuple[Tensor, Tensor | None]:
     """(M, N) the labels that M runs are trained on, and (M, H) those of the examples held out."""
     held = [labels for run in runs if (labels := held_labels(run, data)) is not None]
     return torch.stack([noisy_labels(run, data) for run in runs]), torch.stack(held) if held else None
+
+
+def _averaged(
+    runs: Sequence[Run], model: Model, state: State, data: Data, noisy: Tensor, held: Tensor | None
+) -> tuple[list[dict[str, float]], Tensor]:
+    """The metrics of M runs in training; of a lesson that draws, their means over several networks drawn.
+
+    Which labels are fitted is then that of the most probable network.
+    """
+    likely, fitted = _evaluated(runs[0], model, network(runs, state), data, noisy, held)
+    if not teaching_of(runs[0]).chances:
+        return likely, fitted
+    drawn = []
+    for k in range(lessons.GATES):
+        chance = _chance(runs, model, "evaluation", k).to(noisy.device)
+        drawn.append(_evaluated(runs[0], model, network(runs, state, chance), data, noisy, held)[0])
+    return [{name: mean(each[m][name] for each in drawn) for name in row} for m, row in enumerate(likely)], fitted
 
 
 def _evaluated(

@@ -323,7 +323,8 @@ class Store:
 
     def save_checkpoint(self, run: Run, begun: "Begun", facts: Mapping[str, Any]) -> None:
         """Writes where `run` is in its training; `facts` are words and numbers to go on with."""
-        arrays = {f"weights/{name}": w for name, w in begun.weights.items()}
+        parts = {"learned": begun.learned, "fixed": begun.fixed, "masks": begun.masks}
+        arrays = {f"{part}/{name}": w for part, tensors in parts.items() for name, w in tensors.items()}
         for kept, tensors in begun.memory.items():
             arrays |= {f"memory/{kept}/{name}": w for name, w in tensors.items()}
         if begun.fitted is not None:
@@ -338,8 +339,11 @@ class Store:
                 path.unlink(missing_ok=True)
 
     def checkpoint(self, run: Run) -> "tuple[Begun, dict[str, Any]] | None":
-        """Where `run` was last saved, and its facts; None where it was not, or where that is damaged."""
-        from sddcli.core.types import Begun
+        """Where `run` was last saved, and its facts; None where it was not, or where that is damaged.
+
+        Its masks are {} where an older sdd saved it, which trained under the masks it started with.
+        """
+        from sddcli.core.types import STATISTICS, Begun
 
         try:
             said = json.loads((self.folder(run) / "checkpoint.json").read_text(encoding="utf-8"))
@@ -347,18 +351,20 @@ class Store:
             whole = hashlib.sha256(content).hexdigest() == said["sha256"] and said["schema"] == SCHEMA
             if not whole or to_dict(from_dict(said["run"])) != to_dict(run):
                 return None
-            weights: Tensors = {}
+            parts: dict[str, Tensors] = {"learned": {}, "fixed": {}, "masks": {}}
             memory: dict[str, Tensors] = {}
             arrays = unpack(content)[0]
             fitted = arrays.pop("fitted", None)  # an older sdd did not record it
             for name, tensor in arrays.items():
                 kind, _, rest = name.partition("/")
-                if kind == "weights":
-                    weights[rest] = tensor
-                else:
+                if kind == "weights":  # so an older sdd called both
+                    kind = "fixed" if rest.endswith(STATISTICS) else "learned"
+                if kind == "memory":
                     kept, _, rest = rest.partition("/")
                     memory.setdefault(kept, {})[rest] = tensor
-            return Begun(weights, memory, said["step"], said["since"], fitted), said
+                else:
+                    parts[kind][rest] = tensor
+            return Begun(**parts, memory=memory, step=said["step"], since=said["since"], fitted=fitted), said
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 

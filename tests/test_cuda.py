@@ -16,11 +16,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sddcli import stages
-from sddcli.core import capture, engine, models
+from sddcli.core import capture, engine, lessons, models
 from sddcli.core.evaluate import evaluate
-from sddcli.core.losses import LOSSES
+from sddcli.core.losses import LOSSES, cross_entropy
 from sddcli.core.optimizers import OPTIMIZERS
-from sddcli.core.types import Data, Examples
+from sddcli.core.types import Data, Examples, Lesson
 from sddcli.spec import Run
 
 CUDA = torch.device("cuda", 0)
@@ -88,13 +88,14 @@ def trained(run: Run, features: tuple[int, ...]) -> None:
     with FakeTensorMode():
         data = data_of(features, 40)
         start = {name: torch.zeros(shape) for name, shape in {**model.shapes, **model.statistics}.items()}
-        begun = [stages.beginning(run, data, start)] * 2
-        state = stages._state(model, data, begun, [stages.full_masks(model, start)] * 2)
+        begun = [stages.beginning(run, model, data, start, stages.full_masks(model, start))] * 2
+        state = stages._state(model, data, begun)
         noisy, rates = torch.stack([data.train.y] * 2), stages.schedule(run, 40)[0]
         (now,) = engine.train(state, stages.shown(run, data), noisy, stages._plan([run, run], model, data, rates))
         kept = [each for memory in now.state.memory.values() for each in memory.values()]
-        assert all(w.device == CUDA for w in [*now.state.weights.values(), *kept])
-        found, fitted = evaluate(stages.forward_of(model, data), now.state.weights, data, noisy, noisy)
+        assert all(w.device == CUDA for w in [*now.state.learned.values(), *now.state.fixed.values(), *kept])
+        network = stages.network([run, run], now.state)
+        found, fitted = evaluate(stages.forward_of(model, data), network, data, noisy, noisy)
         assert all(each.device == CUDA for each in (*found.values(), fitted))
 
 
@@ -120,13 +121,20 @@ def test_losses_and_optimizers(model: str, optimizer: str, loss: str, pretended:
     assert len(pretended) == 3
 
 
+@pytest.mark.parametrize("model", ["lenet-31", "convnet:width=4"])
+def test_a_lesson_that_draws(model: str, pretended: list[tuple[int, ...]]) -> None:
+    run = Run("digits", model, level=1, rate=0.2, retraining="supermask", epochs=1, batch_size=16)
+    trained(run, (3, 32, 32))
+    assert len(pretended) == 3
+
+
 def test_what_a_graph_could_not_hold_is_found(
     pretended: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mean that is brought to the GPU within a step, and a loss that is looked at."""
     run = Run("digits", "lenet-300-100", epochs=1, batch_size=16)
     with monkeypatch.context() as patched:
-        patched.setattr(stages, "slopes_of", lambda *_: None)
+        patched.setattr(stages, "lesson_of", by_autograd)
         patched.setattr(stages, "forward_of", lambda model, data: lambda w, x, t: model.forward(w, moved(x), t))
         with pytest.raises(AssertionError, match="cpu"):
             trained(run, (64,))
@@ -135,6 +143,10 @@ def test_what_a_graph_could_not_hold_is_found(
         )
         with pytest.raises(Exception, match="_local_scalar_dense"):
             trained(run, (64,))
+
+
+def by_autograd(run: Run, model: models.Model, data: Data) -> Lesson:
+    return lessons.supervised(stages.forward_of(model, data), cross_entropy)
 
 
 def moved(x: Tensor) -> Tensor:

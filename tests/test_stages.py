@@ -1,6 +1,7 @@
 """Stages: chains of masks, labels and metrics of real digits."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from sddcli import stages
 from sddcli.core import masks
 from sddcli.core.criteria import CRITERIA
 from sddcli.core.images import normalizing
+from sddcli.core.models import Model
 from sddcli.core.seeds import stream
-from sddcli.core.types import Data, Examples, Tensors, Trained
+from sddcli.core.types import Begun, Data, Examples, Tensors, Trained
 from sddcli.core.words import UsageError
 from sddcli.datasets.load import load
 from sddcli.spec import Run
@@ -112,8 +114,9 @@ def test_schedules(retraining: str, rewind: str, rates: list[float], first: int)
 
 def test_replay_is_where_training_was() -> None:
     start, kept = dense()
-    for now in stages.train([replace(DENSE, epochs=1)], MODEL, DATA, [stages.beginning(DENSE, DATA, start)], [kept]):
-        after = stages.single(now.state.weights, 0)
+    begun = stages.beginning(DENSE, MODEL, DATA, start, kept)
+    for now in stages.train([replace(DENSE, epochs=1)], MODEL, DATA, [begun], [start]):
+        after = stages.single(now.state.learned, 0)
     again = stages.replay(DENSE, 21, MODEL, DATA, start)
     assert all(torch.equal(after[name], again[name]) for name in after)
     part = stages.replay(DENSE, 5, MODEL, DATA, start)
@@ -127,8 +130,8 @@ def test_a_rewound_run_is_the_dense_one_from_that_step_on() -> None:
     run = replace(plain, criterion="magnitude", retraining="lottery", rate=0.2, level=1, rewind="30it")
     ends = []
     for each, weights in ((plain, start), (run, stages.replay(plain, 30, MODEL, DATA, start))):
-        *_, last = stages.train([each], MODEL, DATA, [stages.beginning(each, DATA, weights)], [kept])
-        ends.append(stages.single(last.state.weights, 0))
+        *_, last = stages.train([each], MODEL, DATA, [stages.beginning(each, MODEL, DATA, weights, kept)], [weights])
+        ends.append(stages.single(last.state.learned, 0))
     assert all(torch.equal(ends[0][name], ends[1][name]) for name in start)
 
 
@@ -160,9 +163,24 @@ def test_models_take_images_as_they_are() -> None:
     "change", [{"precision": "bf16"}, {"loss": "mse"}, {"loss": "cross-entropy:smoothing=0.1"}, {"model": "convnet"}]
 )
 def test_gradients_are_written_out_for_mlps_plain_cross_entropy_and_single_precision(change: dict[str, str]) -> None:
-    assert stages.slopes_of(DENSE, MODEL, DATA) is MODEL.slopes is not None
+    written: list[str] = []
+
+    def spied(layers: object, *tensors: Tensors) -> object:
+        written.append("once")
+        return lambda x, y: None
+
+    dense = replace(MODEL, slopes=partial(spied, ()))
     other = replace(DENSE, **change)  # type: ignore[arg-type]
-    assert stages.slopes_of(other, stages.model_of(other, DATA), DATA) is None
+    model = dense if change.get("model") is None else stages.model_of(other, DATA)
+    for run, network, times in ((DENSE, dense, 1), (other, model, 1)):
+        state = stages._state(network, DATA, [beginning_of(run, network)])
+        stages.lesson_of(run, network, DATA)(state.learned, state.fixed, dict(state.learned))
+        assert len(written) == times
+
+
+def beginning_of(run: Run, model: Model) -> Begun:
+    start = stages.fresh(run, model)
+    return stages.beginning(run, model, DATA, start, stages.full_masks(model, start))
 
 
 @pytest.mark.parametrize("change", [{}, {"precision": "bf16"}, {"loss": "mse"}])
@@ -178,9 +196,9 @@ def test_an_mlp_learns_images_in_bytes_normalized(change: dict[str, str]) -> Non
         data = Data(part, part, 10, "", (), *more)
         model = stages.model_of(run, data)
         start = stages.fresh(run, model)
-        begun, kept = stages.beginning(run, data, start), stages.full_masks(model, start)
-        *_, last = stages.train([run], model, data, [begun], [kept])
-        ends.append(last.state.weights)
+        begun = stages.beginning(run, model, data, start, stages.full_masks(model, start))
+        *_, last = stages.train([run], model, data, [begun], [start])
+        ends.append(last.state.learned)
     for name, w in ends[0].items():
         assert torch.equal(w, ends[1][name]) and not torch.equal(w[0], start[name])
 
@@ -198,7 +216,7 @@ def test_noise_is_that_of_the_seed_and_leaves_the_data_alone() -> None:
 def test_training_evaluates_when_due_and_at_the_end() -> None:
     run = replace(DENSE, epochs=5, eval_every=2)
     start, kept = dense()
-    seen = list(stages.train([run], MODEL, DATA, [stages.beginning(run, DATA, start)], [kept]))
+    seen = list(stages.train([run], MODEL, DATA, [stages.beginning(run, MODEL, DATA, start, kept)], [start]))
     assert [now.epoch for now in seen] == [1, 2, 3, 4, 5]
     assert [now.epoch for now in seen if now.metrics] == [2, 4, 5]
 
@@ -206,7 +224,7 @@ def test_training_evaluates_when_due_and_at_the_end() -> None:
 def test_it_learns_clean_digits() -> None:
     run = replace(DENSE, noise=0, epochs=5)
     start, kept = dense()
-    for now in stages.train([run], MODEL, DATA, [stages.beginning(run, DATA, start)], [kept]):
+    for now in stages.train([run], MODEL, DATA, [stages.beginning(run, MODEL, DATA, start, kept)], [start]):
         last = now
     assert last.metrics is not None
     assert last.metrics[0]["test_accuracy"] > 0.93 and np.isnan(last.metrics[0]["memorized"])
@@ -284,9 +302,9 @@ def test_a_batch_of_one_is_refused_exactly_where_the_network_cannot_train_on_it(
     except UsageError:  # images too small for it
         return
     start = stages.fresh(run, network)
-    begun = stages.beginning(run, data, start)
+    begun = stages.beginning(run, network, data, start, stages.full_masks(network, start))
     try:
-        list(stages.train([run], network, data, [begun], [stages.full_masks(network, start)]))
+        list(stages.train([run], network, data, [begun], [start]))
         possible = True
     except ValueError:
         possible = False

@@ -3,33 +3,38 @@
 import torch
 from torch import Tensor
 
-from sddcli.core.types import Slopes, Tensors, Write
+from sddcli.core.types import STATISTICS, Lesson, Tensors, Write
 
 
-def aligned(slopes: Slopes) -> Slopes:
+def aligned(lesson: Lesson) -> Lesson:
     """The same gradients, with the bits of a model that is alone where those of products depend on their place.
 
-    For one model at a time, weights (1, *shape): of several, only the first would lie as it does alone. It costs a copy
+    For one model at a time, tensors (1, *shape): of several, only the first would lie as it does alone. It costs a copy
     of weights and gradients for each batch.
     """
 
-    def of(weights: Tensors, into: Tensors) -> Write:
-        copies = {name: torch.empty_like(w) for name, w in weights.items()}
-        gradients = {name: torch.empty_like(w) for name, w in into.items()}
-        measured = [name for name in weights if name not in into]  # BatchNorm statistics: a pass writes to them
-        compute = slopes(copies, gradients)
+    def of(learned: Tensors, fixed: Tensors, gradients: Tensors) -> Write:
+        copies, beside, slopes = map(_rooms, (learned, fixed, gradients))
+        compute = lesson(copies, beside, slopes)
 
-        def write(x: Tensor, y: Tensor) -> None:
+        def write(x: Tensor, y: Tensor, *chance: Tensor) -> None:
             with torch.no_grad():
-                for name, copy in copies.items():
-                    copy.copy_(weights[name])
-            compute(x, y)
+                for part, source in ((copies, learned), (beside, fixed)):
+                    for name, copy in part.items():
+                        copy.copy_(source[name])
+            compute(x, y, *chance)
             with torch.no_grad():
-                for name, gradient in gradients.items():
-                    into[name].copy_(gradient)
-                for name in measured:
-                    weights[name].copy_(copies[name])
+                for name, slope in slopes.items():
+                    gradients[name].copy_(slope)
+                for name in fixed:
+                    if name.endswith(STATISTICS):  # which a pass writes to
+                        fixed[name].copy_(beside[name])
 
         return write
 
     return of
+
+
+def _rooms(tensors: Tensors) -> Tensors:
+    """Memory of their own for tensors of these shapes."""
+    return {name: torch.empty_like(tensor) for name, tensor in tensors.items()}

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sddcli.core import engine, inits
+from sddcli.core.lessons import Split, parameters
 from sddcli.core.models import Model
 from sddcli.core.seeds import stream
 from sddcli.core.types import State
@@ -18,20 +19,22 @@ BATCHES = 2
 """Full batches of the trial; the last, short one of an epoch comes on top."""
 
 
-def company(plan: engine.Plan, model: Model, x: Tensor, classes: int, models: int) -> Company:
+def company(
+    plan: engine.Plan, model: Model, x: Tensor, classes: int, models: int, split: Split = parameters
+) -> Company:
     """How so many models trained by `plan` on inputs like x, (N, *features), have the bits of one that is alone.
 
     A trial: the same network, data and order for each of them, random numbers, a few batches of the sizes that training
     has, no weight decay, so that what the optimizer keeps is gradients. Whatever differs between them, and from one
     alone, comes from where their numbers lie in memory and from what is computed beside them. No masks: zeros would
-    hide in which order sums are taken.
+    hide in which order sums are taken. split: what of the weights the plan's lesson learns, and what is fixed.
     """
     if models == 1:
         return "together"
-    alone = _trial(plan, model, x, classes, 1)
-    if _same(_trial(plan, model, x, classes, models), alone):
+    alone = _trial(plan, model, x, classes, 1, split)
+    if _same(_trial(plan, model, x, classes, models, split), alone):
         return "together"
-    return "one by one" if _same(_trial(separate(plan), model, x, classes, models), alone) else "not promised"
+    return "one by one" if _same(_trial(separate(plan), model, x, classes, models, split), alone) else "not promised"
 
 
 def separate(plan: engine.Plan) -> engine.Plan:
@@ -39,22 +42,30 @@ def separate(plan: engine.Plan) -> engine.Plan:
     return replace(plan, apart=True, aligned=True)
 
 
-def _trial(plan: engine.Plan, model: Model, x: Tensor, classes: int, models: int) -> list[Tensor]:
+def _trial(plan: engine.Plan, model: Model, x: Tensor, classes: int, models: int, split: Split) -> list[Tensor]:
     """All that so many copies of one network become, weights and what the optimizer keeps, each (M, *shape)."""
     n = min(len(x), BATCHES * plan.batch_size + len(x) % plan.batch_size)
     inputs, labels = _random(x, n), torch.from_numpy(stream(0, "company", "labels").integers(classes, size=(1, n)))
     start = inits.fresh(model, "kaiming:bias=uniform", 0)
-    weights = {name: start[name].expand(models, *start[name].shape) for name in model.weights}
-    masks = {name: torch.ones_like(weights[name], dtype=torch.bool) for name in model.prunable}
+    learned, fixed = (
+        {name: w.expand(models, *w.shape) for name, w in part.items()}
+        for part in split({name: start[name] for name in model.weights}, model.prunable, 0.5)
+    )
+    masks = {name: torch.ones_like(learned[name], dtype=torch.bool) for name in model.prunable}
 
     def order(epoch: int) -> Tensor:
         return torch.arange(n).expand(models, n)
 
+    def chance(step: int) -> Tensor:
+        numbers = stream(0, "company", "chance", step).random(model.size, dtype="float32")
+        return torch.from_numpy(numbers).expand(models, model.size)
+
     steps = -(-n // plan.batch_size)
     trial = replace(plan, order=order, lr=[0.1] * steps, weight_decay=0.0, draws=None, augment=None)
-    *_, last = engine.train(State(weights, masks, {}), inputs, labels.expand(models, n), trial)
+    trial = replace(trial, chance=chance if plan.chance else None)
+    *_, last = engine.train(State(learned, fixed, masks, {}), inputs, labels.expand(models, n), trial)
     memory = [w for kept in last.state.memory.values() for w in kept.values()]
-    return [*last.state.weights.values(), *memory]
+    return [*last.state.learned.values(), *last.state.fixed.values(), *memory]
 
 
 def _random(x: Tensor, n: int) -> Tensor:

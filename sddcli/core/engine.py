@@ -18,9 +18,8 @@ from torch import Tensor
 
 from sddcli.core import capture
 from sddcli.core.alignment import aligned
-from sddcli.core.losses import Loss, cross_entropy
 from sddcli.core.optimizers import Rule, Step, sgd
-from sddcli.core.types import STATISTICS, Epoch, Forward, Slopes, State, Tensors, Write
+from sddcli.core.types import Epoch, Lesson, State, Tensors, Write
 
 ALIGNMENT = 16  # floats in a 64-byte cache line
 Augment = Callable[[Tensor, Tensor], Tensor]
@@ -31,17 +30,18 @@ Augment = Callable[[Tensor, Tensor], Tensor]
 class Plan:
     """How to train: pure functions and numbers, the same for all M models.
 
+    lesson: what writes the gradients of a batch, of models that are computed together.
     order(epoch) -> (M, N) int64, each model's own order of the N examples in epoch 0, 1, ...;
     lr: one learning rate for each step from 0 on, all epochs one after another. rule: the optimizer, and
     `memory` the names of what it keeps. draws(epoch) -> (M, N, K): what `augment` makes of each example in
-    that epoch. apart: models are computed one after the other. aligned: so each from copies, see core/alignment.
-    computing(): what passes are computed within.
-    slopes: the gradient of `loss` written out, where that is faster than autograd through `forward`.
+    that epoch. apart: models are computed one after the other. aligned: so each from copies, see
+    core/alignment. computing(): what passes are computed within.
+    chance(step) -> (M, K): the uniform numbers that the lesson takes at that step, of a lesson that draws.
     cuda: what is fast there. Steps are CUDA graphs, models that are computed apart have a stream each, and the
     channels of convolutions' weights lie last.
     """
 
-    forward: Forward
+    lesson: Lesson
     order: Callable[[int], Tensor]
     batch_size: int
     lr: Sequence[float]
@@ -49,13 +49,12 @@ class Plan:
     weight_decay: float = 0.0
     rule: Rule = sgd
     memory: Sequence[str] = ("velocity",)
-    loss: Loss = cross_entropy
     draws: Callable[[int], Tensor] | None = None
     augment: Augment | None = None
     apart: bool = False
     aligned: bool = False
     computing: Callable[[], AbstractContextManager[None]] = nullcontext
-    slopes: Slopes | None = None
+    chance: Callable[[int], Tensor] | None = None
     cuda: bool = False
 
 
@@ -70,7 +69,7 @@ def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
     steps = -(-y.shape[1] // plan.batch_size)
     buffers = _buffers(state, plan)
     since = state.since if state.memory else state.step
-    now = State(buffers.named, state.masks, buffers.kept, state.step, since)
+    now = State(buffers.learned, buffers.fixed, state.masks, buffers.kept, state.step, since)
     step = _step(plan, buffers, x, y.shape[0])
     take = capture.replayed(step) if plan.cuda else step
     ahead: list[Sequence[Tensor]] = []
@@ -78,7 +77,8 @@ def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
         epoch, first = divmod(now.step, steps)
         batches = ahead or _batches(plan, y, epoch)
         for batch in batches[first : first + len(plan.lr) - now.step]:
-            take(plan.lr[now.step], now.step - since + 1, *batch)
+            chance = [plan.chance(now.step)] if plan.chance else []
+            take(plan.lr[now.step], now.step - since + 1, *batch, *chance)
             now.step += 1
         if plan.cuda and now.step < len(plan.lr):  # now, while the GPU is still at this epoch
             ahead = _batches(plan, y, epoch + 1)
@@ -86,9 +86,9 @@ def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
 
 
 class _Buffers(NamedTuple):
-    """What training writes to. Flat: weights, slopes, keep (1 or 0; None of models that nothing is pruned of), memory,
-    scratch. Named, views of them: gradients, kept, what the optimizer keeps, and named, all weights, BatchNorm
-    statistics among them.
+    """What training writes to. Flat: weights (what is learned), slopes, keep (1 or 0; None of models that nothing is
+    pruned of), memory, scratch. Named, views of them: learned, gradients, and kept, what the optimizer keeps. fixed:
+    copies, since BatchNorm statistics are written to.
     """
 
     weights: Tensor
@@ -96,14 +96,14 @@ class _Buffers(NamedTuple):
     keep: Tensor | None
     memory: dict[str, Tensor]
     scratch: Tensor
+    learned: Tensors
     gradients: Tensors
     kept: dict[str, Tensors]
-    named: Tensors
+    fixed: Tensors
 
 
 def _buffers(state: State, plan: Plan) -> _Buffers:
-    parameters = {name: w for name, w in state.weights.items() if not name.endswith(STATISTICS)}
-    weights, views = _stack(parameters, plan.cuda)
+    weights, views = _stack(state.learned, plan.cuda)
     slopes, gradients = _stack({name: torch.zeros_like(w) for name, w in views.items()}, plan.cuda)
     stacks = {name: _stack(state.memory.get(name) or gradients, plan.cuda) for name in plan.memory}
     memory = {name: flat for name, (flat, _) in stacks.items()}
@@ -112,10 +112,9 @@ def _buffers(state: State, plan: Plan) -> _Buffers:
         keep, _ = _stack({name: state.masks.get(name, torch.ones_like(w)) for name, w in views.items()}, plan.cuda)
         for buffer in (weights, *memory.values()):
             buffer.mul_(keep)
-    statistics = {name: w.clone() for name, w in state.weights.items() if name.endswith(STATISTICS)}
-    named = {name: (views | statistics)[name] for name in state.weights}
+    fixed = {name: w.clone() for name, w in state.fixed.items()}
     kept = {name: blocks for name, (_, blocks) in stacks.items()}
-    return _Buffers(weights, slopes, keep, memory, torch.empty_like(weights), gradients, kept, named)
+    return _Buffers(weights, slopes, keep, memory, torch.empty_like(weights), views, gradients, kept, fixed)
 
 
 def _pruned(masks: Tensors) -> bool:
@@ -123,25 +122,28 @@ def _pruned(masks: Tensors) -> bool:
 
 
 def _step(plan: Plan, buffers: _Buffers, x: Tensor, models: int) -> capture.Step:
-    """(learning rate, number, examples (M, B), labels (M, B), draws (M, B, K) if any) -> None: trains one step."""
+    """(learning rate, number, examples (M, B), labels (M, B), draws (M, B, K) and chance (M, K) if any) -> None:
+    trains one step.
+    """
     together = [slice(m, m + 1) for m in range(models)] if plan.apart else [slice(models)]
-    slopes = aligned(partial(_write, plan)) if plan.aligned else partial(_write, plan)
-    writes = [slopes(_of(rows, buffers.named), _of(rows, buffers.gradients)) for rows in together]
+    lesson = aligned(plan.lesson) if plan.aligned else plan.lesson
+    writes = [
+        lesson(*(_of(rows, tensors) for tensors in (buffers.learned, buffers.fixed, buffers.gradients)))
+        for rows in together
+    ]
     streams = [torch.cuda.Stream() for _ in together] if plan.cuda and len(together) > 1 else []
 
-    def learn(rows: slice, write: Write, chosen: Tensor, labels: Tensor, draws: Sequence[Tensor]) -> None:
+    def learn(rows: slice, write: Write, chosen: Tensor, labels: Tensor, more: Sequence[Tensor]) -> None:
         mine = chosen[rows]  # (models of the group, B)
         inputs = x.index_select(0, mine.reshape(-1))
-        for each in draws:
-            assert plan.augment is not None
-            inputs = plan.augment(inputs, each[rows].flatten(0, 1))
+        if plan.draws and plan.augment:
+            inputs = plan.augment(inputs, more[0][rows].flatten(0, 1))
+        chance = [more[-1][rows]] if plan.chance else []
         with plan.computing():
-            write(inputs.view(*mine.shape, *inputs.shape[1:]), labels[rows])
+            write(inputs.view(*mine.shape, *inputs.shape[1:]), labels[rows], *chance)
 
-    def step(lr: float | Tensor, number: float | Tensor, chosen: Tensor, labels: Tensor, *draws: Tensor) -> None:
-        jobs = [
-            partial(learn, rows, write, chosen, labels, draws) for rows, write in zip(together, writes, strict=True)
-        ]
+    def step(lr: float | Tensor, number: float | Tensor, chosen: Tensor, labels: Tensor, *more: Tensor) -> None:
+        jobs = [partial(learn, rows, write, chosen, labels, more) for rows, write in zip(together, writes, strict=True)]
         capture.at_once(jobs, streams)
         with torch.no_grad():
             if buffers.keep is not None:
@@ -164,22 +166,6 @@ def _batches(plan: Plan, y: Tensor, epoch: int) -> list[Sequence[Tensor]]:
 
 def _of(rows: slice, tensors: Tensors) -> Tensors:
     return {name: tensor[rows] for name, tensor in tensors.items()}
-
-
-def _write(plan: Plan, weights: Tensors, gradients: Tensors) -> Write:
-    """What writes the gradients of the models that are computed together: the plan's own slopes, or autograd's."""
-    if plan.slopes:
-        return plan.slopes(weights, gradients)
-    leaves = {name: weights[name].detach().requires_grad_() for name in gradients}
-
-    def write(inputs: Tensor, labels: Tensor) -> None:
-        logits = plan.forward(weights | leaves, inputs, True)
-        loss = plan.loss(logits.float(), labels, leaves)
-        found = torch.autograd.grad(loss, list(leaves.values()))
-        with torch.no_grad():
-            torch._foreach_copy_(list(gradients.values()), found)
-
-    return write
 
 
 def _stack(tensors: Tensors, last: bool) -> tuple[Tensor, Tensors]:

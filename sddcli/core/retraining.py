@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sddcli.core.criteria import criterion
@@ -45,21 +46,35 @@ class Origin(NamedTuple):
     """All that a retraining decides.
 
     Schedule "rewound" is the run's own from its rewind step on, "full" from 0, and "last" holds one learning rate for
-    the full length: `lr`, or for 0 the last one of the full schedule.
+    the full length. lr: that rate or, of "full", the first one; for 0 the last one of the full schedule, or the run's
+    own first. lesson: what a step teaches, a word of lessons.LESSONS; timetable: what happens in between, a word of
+    timetables.TIMETABLES.
     """
 
     masks: Masks
     start: Start
     schedule: Literal["full", "rewound", "last"]
     lr: float = 0.0
+    lesson: str = "supervised"
+    timetable: str = ""
+
+    @property
+    def moves(self) -> bool:
+        """Whether masks are others at the end of training than at its start."""
+        return self.lesson != "supervised" or bool(self.timetable)
 
 
 class Retraining(NamedTuple):
-    """origin(run, *, parameters): what it decides for a run. rewinds: the rewind step matters to it, if only through
-    the lottery chain that it grows from."""
+    """origin(run, *, parameters): what it decides for a run.
+
+    rewinds: the rewind step matters to it, if only through the lottery chain that it grows from. ranks: its masks are
+    ranked by a criterion. chained: a level grows from another one, so that it matters from which.
+    """
 
     origin: Callable[..., Origin]
     rewinds: bool = False
+    ranks: bool = True
+    chained: bool = True
 
 
 def previous(run: Run) -> Run:
@@ -134,6 +149,36 @@ def redense(run: Run, *, lr: float = 0.0) -> Origin:
     return Origin(Masks(ticket(run), "open"), Start(ticket(run), "final"), "last", lr)
 
 
+def gradual(run: Run, *, start: float = 0.0, end: float = 0.5, events: int = 20) -> Origin:
+    """One training from the initialization, in which masks are pruned along a cubic ramp down to the level's density.
+
+    start, end: shares of the training; events: so many prunings between them (Zhu & Gupta 2017).
+    """
+    if not 0 <= start < end < 1:
+        raise UsageError(
+            f"retraining gradual takes 0 <= start < end < 1, shares of training, got {start:g} and {end:g}"
+        )
+    if events < 1:
+        raise UsageError(f"retraining gradual takes 1 event or more, got {events}")
+    return untrained(run)._replace(timetable=f"gradual:start={start!r}:end={end!r}:events={events}")
+
+
+def supermask(run: Run, *, lr: float = 10.0) -> Origin:
+    """Initial weights stay as they are; which of them count is learned (Zhou et al. 2019, section 4).
+
+    The level sets the share of gates that are open at first; how many are in the end, training decides. lr: the first
+    learning rate of the scores, in place of the run's own: their gradients are far smaller than those of weights.
+    """
+    if not 0 < lr < inf:
+        raise UsageError(f"retraining supermask takes a learning rate above 0, got {lr:g}")
+    return untrained(run)._replace(lr=lr, lesson="supermask")
+
+
+def untrained(run: Run) -> Origin:
+    """All of the dense network at its initialization, for a training that makes its masks itself."""
+    return Origin(Masks(dense(run), "open", "initial"), Start(dense(run), "initial"), "full")
+
+
 RETRAININGS: dict[str, Retraining] = {
     "lottery": Retraining(lottery, rewinds=True),
     "finetune": Retraining(finetune),
@@ -142,6 +187,8 @@ RETRAININGS: dict[str, Retraining] = {
     "reinit": Retraining(reinit, rewinds=True),
     "shuffle": Retraining(shuffle, rewinds=True),
     "redense": Retraining(redense, rewinds=True),
+    "gradual": Retraining(gradual, chained=False),
+    "supermask": Retraining(supermask, ranks=False, chained=False),
 }
 
 

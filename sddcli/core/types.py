@@ -16,14 +16,20 @@ Forward = Callable[[Tensors, Tensor, bool], Tensor]
 Weights are parameters and, of a network with BatchNorm, its running statistics: those are used in evaluation,
 and written to in training.
 """
-Write = Callable[[Tensor, Tensor], None]
-"""(inputs (M, B, *features), labels (M, B)) -> None: writes the gradients of M models where they belong."""
+Write = Callable[..., None]
+"""(inputs (M, B, *features), labels (M, B)) -> None: writes the gradients of M models where they belong.
+
+A lesson that draws takes uniform numbers, (M, K) in [0, 1), as a third argument.
+"""
 
 Slopes = Callable[[Tensors, Tensors], Write]
 """(weights of M models, tensors for their gradients) -> what writes those of each model's mean cross-entropy.
 
 Weights are looked at anew with each batch: both are views of what training goes on with.
 """
+
+Lesson = Callable[[Tensors, Tensors, Tensors], Write]
+"""(what M models learn, what is fixed, tensors for the gradients of the first) -> what writes them. As Slopes."""
 STATISTICS = ("running_mean", "running_var")
 """How the names of such statistics end: weights that training measures instead of learning them."""
 
@@ -122,11 +128,13 @@ class Found(NamedTuple):
 class State:
     """M models in training, every tensor (M, *shape); masks are bool, for prunable weights only.
 
-    weights: parameters and BatchNorm statistics; memory: what the optimizer keeps, by its own names, {} at
-    its start, which was before step `since`.
+    learned: what gradients change; fixed: what a lesson computes with beside it: BatchNorm statistics, which training
+    measures, and weights that it leaves as they are. memory: what the optimizer keeps, by its own names, {} at its
+    start, which was before step `since`.
     """
 
-    weights: Tensors
+    learned: Tensors
+    fixed: Tensors
     masks: Tensors
     memory: dict[str, Tensors]
     step: int = 0
@@ -140,7 +148,9 @@ class Begun(NamedTuple):
     not recorded.
     """
 
-    weights: Tensors
+    learned: Tensors
+    fixed: Tensors
+    masks: Tensors
     memory: dict[str, Tensors]
     step: int
     since: int

@@ -38,7 +38,9 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
     def parent() -> Trained | None:
         if run.level == 0:
             return None
-        source, _, moment = masks_of(run)
+        source, how, moment = masks_of(run)
+        if moment != "final" and how != "prune":  # by its own training
+            return None
         if moment != "final":  # pruned from untrained weights, those that its own training started from
             untrained = net.initial if moment == "initial" else here(start(store, run, model, data))
             return Trained(net.initial, untrained, stages.full_masks(model, net.initial))

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from math import isfinite, prod
+from math import isfinite, nan, prod
 from statistics import mean
 from typing import Any, NamedTuple
 
@@ -19,16 +19,17 @@ from sddcli.core import masks, seeds
 from sddcli.core.maskings import MASKINGS
 from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of
-from sddcli.core.types import Begun, Data, Tensors, Trained
+from sddcli.core.types import Begun, Data, Found, Tensors, Trained
 from sddcli.core.words import UsageError, unknown
 from sddcli.datasets.files import Tell
 from sddcli.datasets.load import load, outline, silent
-from sddcli.events import Advanced, Busy, Cost, Failed, Noted, Report, Saved
+from sddcli.events import Advanced, Busy, Cost, Event, Failed, Noted, Report, Saved
 from sddcli.recipes import measuring, starting
 from sddcli.spec import Run
 from sddcli.store import Claim, Store, StoreError, reason_of
 
 Row = dict[str, float | int | None]
+SIDES = ("before", "after")
 ALWAYS = ("learning-distance",)
 """The analyses that are made of every run at once, while its weights are at hand."""
 
@@ -120,11 +121,13 @@ class Prepared(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """A run that can be trained: how its training started, where it is, its evaluations so far, and their seconds."""
+    """A run that can be trained: how its training started, where it is, and what was recorded of it so far: its
+    evaluations, the events between its segments, its seconds."""
 
-    net: Prepared
+    prepared: Prepared
     begun: Begun
     history: list[Row]
+    events: list[Row]
     seconds: float
 
 
@@ -136,6 +139,38 @@ class Pace(NamedTuple):
 
 
 USUAL = Pace()
+
+
+class Bench(NamedTuple):
+    """What runs that are made together share: where they are kept, the network, its data, what manifests record
+    beside the numbers, who hears of them and when they are saved."""
+
+    store: Store
+    model: Model
+    data: Data
+    facts: Mapping[str, Any]
+    report: Report
+    pace: Pace = USUAL
+
+
+def unheard(event: Event) -> None:
+    """For whoever waits for the result alone."""
+
+
+def bench(
+    store: Store,
+    run: Run,
+    facts: Mapping[str, Any],
+    device: str,
+    report: Report = unheard,
+    pace: Pace = USUAL,
+) -> Bench:
+    """The bench for runs of the data and network of `run` on a device: "cpu", "cuda" or one of several."""
+    data = load(run.dataset, run.train_size, run.validation, device)
+    name = torch.cuda.get_device_name(device) if device != "cpu" else "cpu"
+    notes = {"notes": list(data.notes)} if data.notes else {}
+    facts = {**facts, "device": name, "data": {"name": run.dataset, "sha256": data.sha256, **notes}}
+    return Bench(store, stages.model_of(run, data), data, facts, report, pace)
 
 
 def work(
@@ -152,9 +187,7 @@ def work(
     cannot be pruned, that diverges or finds no memory is recorded and reported as failed; one that another
     process works on is reported as busy; the others go on.
     """
-    data = load(runs[0].dataset, runs[0].train_size, runs[0].validation, device)
-    model = stages.model_of(runs[0], data)
-    facts = _facts(facts, runs[0], data, device)
+    at = bench(store, runs[0], facts, device, report, pace)
     claims: dict[Run, Claim] = {}
     ready: dict[Run, Ready] = {}
     try:
@@ -169,14 +202,14 @@ def work(
                     store.tidy(run)
                     report(Saved(run))
                 else:
-                    ready[run] = _ready(store, run, model, data, facts)
+                    ready[run] = _ready(at, run)
             except Exception as error:
                 _fail(store, run, error, report)
         # Runs that were saved at different steps are not trained side by side.
         for step in dict.fromkeys(each.begun.step for each in ready.values()):
             together = {run: each for run, each in ready.items() if each.begun.step == step}
             if not pace.stopping():
-                _train(store, together, model, data, facts, report, pace)
+                _train(at, together)
     finally:
         for run, claim in claims.items():
             claim.release(store.finished(run))
@@ -190,113 +223,105 @@ def _fail(store: Store, run: Run, error: Exception, report: Report) -> None:
     report(Failed(run, reason, isinstance(error, StoreError), trace))
 
 
-def _ready(store: Store, run: Run, model: Model, data: Data, facts: Mapping[str, Any]) -> Ready:
-    net = _prepared(store, run, model, data, facts)
-    found = store.checkpoint(run)
-    if found and found[1].get("data", {}).get("sha256") == data.sha256:
-        return Ready(net, found[0], list(found[1]["history"]), found[1]["seconds"])
-    return Ready(net, stages.beginning(run, data, net.start), [], 0.0)
+def _ready(bench: Bench, run: Run) -> Ready:
+    prepared, saved = _prepared(bench, run), bench.store.checkpoint(run)
+    if saved and saved[1].get("data", {}).get("sha256") == bench.data.sha256:
+        begun, records = saved
+        begun = begun if begun.masks else begun._replace(masks=prepared.masks)
+        return Ready(prepared, begun, list(records["history"]), list(records.get("events", ())), records["seconds"])
+    begun = stages.beginning(run, bench.model, bench.data, prepared.start, prepared.masks)
+    return Ready(prepared, begun, [], [], 0.0)
 
 
-def _train(
-    store: Store,
-    ready: Mapping[Run, Ready],
-    model: Model,
-    data: Data,
-    facts: Mapping[str, Any],
-    report: Report,
-    pace: Pace,
-) -> None:
+def _train(bench: Bench, ready: Mapping[Run, Ready]) -> None:
     """Trains runs that are at one step side by side; where that fails, in halves, down to the one that cannot be."""
     try:
-        _train_together(store, ready, model, data, facts, report, pace)
+        _train_together(bench, ready)
         return
     except Exception as error:
-        left = {run: each for run, each in ready.items() if not store.finished(run)}
+        left = {run: each for run, each in ready.items() if not bench.store.finished(run)}
         if isinstance(error, StoreError):
             for run in left:
-                _fail(store, run, error, report)
+                _fail(bench.store, run, error, bench.report)
             return
         if len(left) <= 1:
             for run in left:
-                _fail(store, run, MemoryError("out of memory") if _out_of_memory(error) else error, report)
+                reason = MemoryError("out of memory") if _out_of_memory(error) else error
+                _fail(bench.store, run, reason, bench.report)
             return
     gc.collect()  # only here, where the error no longer holds what the training had
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     halves = list(left.items())
     for half in (halves[: len(halves) // 2], halves[len(halves) // 2 :]):
-        _train(store, dict(half), model, data, facts, report, pace)
+        _train(bench, dict(half))
 
 
 def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
-def _train_together(
-    store: Store,
-    ready: Mapping[Run, Ready],
-    model: Model,
-    data: Data,
-    facts: Mapping[str, Any],
-    report: Report,
-    pace: Pace,
-) -> None:
+def _train_together(bench: Bench, ready: Mapping[Run, Ready]) -> None:
     began = saved = time.perf_counter()
-    company = stages.company_of(list(ready), model, data)
+    runs, store, pace = list(ready), bench.store, bench.pace
+    company = stages.company_of(runs, bench.model, bench.data)
     if company in NOTICES:
-        report(Noted(NOTICES[company]))
+        bench.report(Noted(NOTICES[company]))
     histories = {run: list(each.history) for run, each in ready.items()}
+    events = {run: list(each.events) for run, each in ready.items()}
     # What an older sdd began has no record of its first evaluations, and gets none.
     records = {run: each.begun.fitted for run, each in ready.items() if each.begun.fitted is not None}
-    runs, kept = list(ready), [each.net.masks for each in ready.values()]
-    begun = [each.begun for each in ready.values()]
-    for now in stages.train(runs, model, data, begun, kept, company == "one by one"):
-        for run, row in zip(runs, now.metrics or [], strict=False):
-            histories[run].append({"epoch": now.epoch, **_finite(row)})
-        for m, run in enumerate(runs if now.fitted is not None else ()):
+    begun, initial = [each.begun for each in ready.values()], [each.prepared.initial for each in ready.values()]
+    for now in stages.train(runs, bench.model, bench.data, begun, initial, company == "one by one"):
+        for m, run in enumerate(runs):
+            events[run] += [_row(event, m) for event in now.events]
+            if now.metrics is not None:
+                histories[run].append({"epoch": now.epoch, **_finite(now.metrics[m])})
             if now.fitted is not None and run in records:
                 records[run] = torch.cat([records[run], now.fitted[m : m + 1]])
-        report(Advanced(tuple(runs), now.epoch, now.metrics))
+        bench.report(Advanced(tuple(runs), now.epoch, now.metrics))
         spent = (time.perf_counter() - began) / len(runs)
         stop = pace.stopping()
         if now.epoch < runs[0].epochs and (stop or time.perf_counter() - saved >= pace.seconds):
             saved = time.perf_counter()
             for m, (run, each) in enumerate(ready.items()):
-                said = {"data": facts["data"], "seconds": each.seconds + spent, "history": histories[run]}
-                there = stages.paused(now.state, m)._replace(fitted=records.get(run))
-                store.save_checkpoint(run, there, said)
+                record = {"history": histories[run], "events": events[run], "seconds": each.seconds + spent}
+                paused = stages.paused(now.state, m)._replace(fitted=records.get(run))
+                store.save_checkpoint(run, paused, {"data": bench.facts["data"], **record})
             if stop:
                 return
     for m, (run, each) in enumerate(ready.items()):
-        final = stages.single(now.state.weights, m)
-        if not all(w.isfinite().all() for w in final.values()):
-            _fail(store, run, UsageError("diverged: its weights are no longer finite; try a smaller lr"), report)
+        final, kept = stages.result(runs, bench.model, now.state, m)
+        values = [*final.values(), *stages.single(now.state.learned, m).values()]
+        if not all(w.isfinite().all() for w in values):
+            error = UsageError("diverged: its weights are no longer finite; try a smaller lr")
+            _fail(store, run, error, bench.report)
             continue
         timed = {"seconds": round(each.seconds + spent, 3), "side_by_side": len(runs), "company": company}
+        net = Trained(each.prepared.initial, final, kept)
         try:
-            net, said = Trained(each.net.initial, final, each.net.masks), {**facts, **timed}
-            _save(store, run, net, model, data, histories[run], records.get(run), said)
+            _save(bench, run, net, histories[run], events[run], records.get(run), timed)
         except StoreError as error:
-            _fail(store, run, error, report)
+            _fail(store, run, error, bench.report)
             continue
-        report(Saved(run))
+        bench.report(Saved(run))
+
+
+def _row(event: stages.Happened, m: int) -> Row:
+    """An event as a row of details of run m."""
+    pairs = {"density": event.density[m], "test_accuracy": event.test_accuracy[m]}
+    sides = {f"{name}_{side}": value for name, both in pairs.items() for side, value in zip(SIDES, both, strict=True)}
+    return {"step": event.step, **sides}
 
 
 def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None:
     """Writes one run as pruned, ready to be retrained. Raises StoreError, UsageError."""
-    data = load(run.dataset, run.train_size, run.validation, device)
-    _prepared(store, run, stages.model_of(run, data), data, _facts(facts, run, data, device))
+    _prepared(bench(store, run, facts, device), run)
 
 
-def _facts(facts: Mapping[str, Any], run: Run, data: Data, device: str) -> dict[str, Any]:
-    name = torch.cuda.get_device_name(device) if device != "cpu" else "cpu"
-    notes = {"notes": list(data.notes)} if data.notes else {}
-    return {**facts, "device": name, "data": {"name": run.dataset, "sha256": data.sha256, **notes}}
-
-
-def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[str, Any]) -> Prepared:
+def _prepared(bench: Bench, run: Run) -> Prepared:
     """`run` as its training starts: pruned now, or before an interruption. Raises StoreError, UsageError."""
+    store, model, data = bench.store, bench.model, bench.data
     for relative in (run, *run.parents, run.root):
         known = store.manifest(relative)
         if known and known["data"]["sha256"] != data.sha256:
@@ -310,14 +335,15 @@ def _prepared(store: Store, run: Run, model: Model, data: Data, facts: Mapping[s
         return Prepared(initial, stages.full_masks(model, initial), initial)
     if (saved := store.pruned(run)) is not None:
         return Prepared(here(saved[0]), here(saved[1]), initial)
-    kept, metrics = _masks(store, run, model, data, initial)
-    begin = masks.apply(kept, here(starting.start(store, run, model, data)))
-    store.save_pruned(run, begin, kept, {**facts, "metrics": metrics})
-    return Prepared(begin, kept, initial)
+    kept, metrics = _masks(bench, run, initial)
+    start = masks.apply(kept, here(starting.start(store, run, model, data)))
+    store.save_pruned(run, start, kept, {**bench.facts, "metrics": metrics})
+    return Prepared(start, kept, initial)
 
 
-def _masks(store: Store, run: Run, model: Model, data: Data, initial: Tensors) -> tuple[Tensors, Row]:
+def _masks(bench: Bench, run: Run, initial: Tensors) -> tuple[Tensors, Row]:
     """The masks of `run`, (*shape), and what they and the network just pruned by them are measured to be."""
+    store, model, data = bench.store, bench.model, bench.data
     source, how, moment = masks_of(run)
     device = data.train.y.device
     ranked: Tensors = {}  # the weights that are pruned, where any are
@@ -344,32 +370,45 @@ def _masks(store: Store, run: Run, model: Model, data: Data, initial: Tensors) -
 
 
 def _save(
-    store: Store,
+    bench: Bench,
     run: Run,
     net: Trained,
-    model: Model,
-    data: Data,
     history: list[Row],
+    events: list[Row],
     fitted: Tensor | None,
-    facts: Mapping[str, Any],
+    timed: Mapping[str, Any],
 ) -> None:
     """Measures a finished training and hands it to the store."""
+    store, model, data = bench.store, bench.model, bench.data
     accuracies = [row["test_accuracy"] for row in history if row["test_accuracy"] is not None]
     last = {name: value for name, value in history[-1].items() if name != "epoch"}
-    pruned = store.manifest(run) if run.level else None
+    moves, pruned = stages.moves(run), store.manifest(run) if run.level else None
     metrics = {
-        **(pruned["metrics"] if pruned else _size(net.masks, data)),
+        **(pruned["metrics"] if pruned else {}),
+        **(_size(net.masks, data) if moves or not pruned else {}),
         **last,
         "best_test_accuracy": max(accuracies),
         **_chosen(history),
     }
+    if stages.teaching_of(run).chances:  # metrics are means over networks drawn; these, of the one that is kept
+        kept = stages.metrics([run], model, stages.stacked([net.final], model.weights), data)[0]
+        metrics |= {f"stored_{name}": kept[name] for name in ("train_accuracy", "test_accuracy")}
     seen = measuring.subject(store, run, net, model, data)
-    measures = {}
+    measures = {"events": _costs(events)} if events else {}
     for word in ALWAYS:
         with suppress(StoreError):  # a lost file that only a measure asks for costs no training
             measures[word] = measuring.found(word, seen)
     initial = net.initial if run.level == 0 else None
-    store.save_trained(run, net.final, net.masks, history, measures, {**facts, "metrics": metrics}, initial, fitted)
+    facts = {**bench.facts, **timed, "metrics": metrics}
+    store.save_trained(run, net.final, net.masks, history, measures, facts, initial, fitted)
+
+
+def _costs(events: Sequence[Row]) -> Found:
+    """What the events of a training did, a row each, and `event_instability`, the mean of (t_pre - t_post) / t_pre,
+    test accuracy just before and after each (Bartoldson et al. 2020)."""
+    pairs = [tuple(float(row[f"test_accuracy_{side}"] or 0) for side in SIDES) for row in events]
+    lost = [(before - after) / before for before, after in pairs if before]
+    return Found({"events": len(events), "event_instability": mean(lost) if lost else nan}, events)
 
 
 def _chosen(history: Sequence[Row]) -> Row:

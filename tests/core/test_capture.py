@@ -17,11 +17,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sddcli.core import capture, engine
+from sddcli.core import capture, engine, lessons
+from sddcli.core.losses import cross_entropy
 from sddcli.core.optimizers import OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
-from sddcli.core.types import Tensors
-from tests.core.test_engine import CASES, Y, plan_of, state_of
+from sddcli.core.seeds import stream
+from sddcli.core.types import State, Tensors
+from tests.core.test_engine import CASES, Y, plan_of, state_of, weights_of
 
 
 class Recorder(TorchDispatchMode):
@@ -105,8 +107,8 @@ def ends(name: str, steps: int, optimizer: str = "sgd", cuda: bool = True, preci
     plan = plan_of(name, (4, 1), 20, epochs=5, optimizer=optimizer, cuda=cuda, computing=computing)
     plan = replace(plan, lr=plan.lr[:steps])
     *_, last = engine.train(state_of(name, (4, 1)), CASES[name].x, Y[[4, 1]], plan)
-    assert all(not last.state.weights[key][~mask].any() for key, mask in last.state.masks.items())
-    return {key: w.clone() for key, w in last.state.weights.items()}
+    assert all(not weights_of(last.state)[key][~mask].any() for key, mask in last.state.masks.items())
+    return {key: w.clone() for key, w in weights_of(last.state).items()}
 
 
 @pytest.mark.parametrize(
@@ -152,3 +154,46 @@ def test_streams_come_back_from_a_job_that_fails(played: None) -> None:
     with pytest.raises(MemoryError):
         capture.at_once([lambda: done.append(1), fail], [torch.cuda.Stream(), torch.cuda.Stream()])
     assert done == [1] and Stream.waits == 4
+
+
+def ends_of_segments(name: str, cuda: bool) -> tuple[Tensors, Tensors]:
+    """The weights after 12 steps, after the 6th of which half of what was left in the first layer is pruned."""
+    state, plan = state_of(name, (4, 1)), plan_of(name, (4, 1), 20, epochs=5, cuda=cuda)
+    for end in (6, 12):
+        *_, last = engine.train(state, CASES[name].x, Y[[4, 1]], replace(plan, lr=plan.lr[:end]))
+        first = next(iter(last.state.masks))
+        kept = dict(last.state.masks)
+        kept[first] = kept[first] & (torch.arange(kept[first].numel()).view_as(kept[first]) % 2 == 0)
+        state, after = replace(last.state, masks=kept), last.state
+    return {key: w.clone() for key, w in weights_of(after).items()}, after.masks
+
+
+@pytest.mark.parametrize("name", ["mlp", "convnet"])
+def test_where_masks_change_steps_are_captured_again(name: str, played: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    captured, kept = ends_of_segments(name, cuda=True)
+    assert Graph.played > 0 and all(not captured[key][~mask].any() for key, mask in kept.items())
+    monkeypatch.setattr(capture, "replayed", lambda step: step)
+    for key, w in ends_of_segments(name, cuda=True)[0].items():
+        assert torch.equal(captured[key], w), key
+
+
+@pytest.mark.parametrize("name", ["mlp", "convnet"])
+def test_a_lesson_that_draws_is_captured_with_the_numbers_of_each_step(
+    name: str, played: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, plan = CASES[name], plan_of(name, (4, 1), 20, epochs=5, cuda=True)
+    teaching = lessons.LESSONS["supermask"]
+
+    def chance(step: int) -> Tensor:
+        return torch.from_numpy(stream(1, step).random((2, case.model.size), dtype="float32"))
+
+    plan = replace(plan, lesson=teaching.lesson(case.model.forward, cross_entropy), chance=chance)
+    weights = weights_of(state_of(name, (4, 1)))
+    state = State(*teaching.split(weights, case.model.prunable, 0.7), {}, {})
+    ends = []
+    for replayed in (capture.replayed, lambda step: step):
+        monkeypatch.setattr(capture, "replayed", replayed)
+        *_, last = engine.train(state, case.x, Y[[4, 1]], plan)
+        ends.append({key: w.clone() for key, w in last.state.learned.items()})
+    assert Graph.played > 10
+    assert all(torch.equal(ends[0][key], w) and not torch.equal(w, state.learned[key]) for key, w in ends[1].items())

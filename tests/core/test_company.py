@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from sddcli.core import engine
+from sddcli.core import engine, lessons
 from sddcli.core.alignment import aligned
 from sddcli.core.company import company, separate
+from sddcli.core.losses import cross_entropy
 from sddcli.core.models import Model, architecture, mlp
 from sddcli.core.seeds import stream
-from sddcli.core.types import Slopes, State, Tensors, Write
+from sddcli.core.types import State, Tensors
 
 CLASSES, MODELS = 7, 3
 LINE = 64  # bytes of a cache line
@@ -34,9 +35,9 @@ def plan_of(model: Model, batch_size: int = 20) -> engine.Plan:
     def order(epoch: int) -> Tensor:
         return torch.stack([torch.from_numpy(stream(m, "order", epoch).permutation(97)) for m in range(MODELS)])
 
-    return engine.Plan(
-        model.forward, order, batch_size, [0.1] * 6, momentum=0.9, apart=model.apart, slopes=model.slopes
-    )
+    slopes = model.slopes
+    lesson = lessons.written_out(slopes) if slopes else lessons.supervised(model.forward, cross_entropy)
+    return engine.Plan(lesson, order, batch_size, [0.1] * 6, momentum=0.9, apart=model.apart)
 
 
 @pytest.fixture(autouse=True)
@@ -109,9 +110,10 @@ def trained(name: str, chosen: slice, one_by_one: bool) -> Tensors:
     start = {key: w.abs() if key.endswith("running_var") else w for key, w in start.items()}
     masks = {key: start[key] > -0.1 for key in model.prunable}
     y = torch.from_numpy(stream(0, "y").integers(CLASSES, size=(MODELS, 97)))[chosen]
-    for now in engine.train(State(start, masks, {}), x, y, separate(plan) if one_by_one else plan):
+    state = State(*lessons.parameters(start, model.prunable, 1.0), masks, {})
+    for now in engine.train(state, x, y, separate(plan) if one_by_one else plan):
         state = now.state
-    return {key: w.clone() for key, w in state.weights.items()}
+    return {key: w.clone() for key, w in (state.learned | state.fixed).items()}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -133,20 +135,16 @@ def test_aligned_gradients_are_the_same(name: str) -> None:
     model, x = CASES[name]
     y = torch.from_numpy(stream(0, "y").integers(CLASSES, size=(1, 97)))
     ends = []
-    for way in (lambda slopes: slopes, aligned):
+    for way in (lambda lesson: lesson, aligned):
         weights = {
             key: torch.from_numpy(stream(0, key).random((1, *shape), dtype="float32"))
             for key, shape in {**model.shapes, **model.statistics}.items()
         }
         gradients = {key: torch.empty_like(weights[key]) for key in model.shapes}
-        way(slopes_of(model))(weights, gradients)(x.unsqueeze(0), y)
+        learned, fixed = lessons.parameters(weights, model.prunable, 1.0)
+        way(plan_of(model).lesson)(learned, fixed, gradients)(x.unsqueeze(0), y)
         ends.append([*weights.values(), *gradients.values()])
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
-
-
-def slopes_of(model: Model) -> Slopes:
-    """The gradient as the engine takes it: written out, or autograd's."""
-    return lambda weights, into: engine._write(plan_of(model), weights, into)
 
 
 def laid(tensor: Tensor, offset: int) -> Tensor:
@@ -184,7 +182,7 @@ def test_gradients_do_not_depend_on_where_matrices_lie(size: int, name: str) -> 
     def gradients(of_weights: int, of_inputs: int, of_gradients: int) -> list[Tensor]:
         weights = {key: laid(w, of_weights) for key, w in start.items()}
         into = {key: laid(torch.zeros(1, *shape), of_gradients) for key, shape in model.shapes.items()}
-        write: Write = slopes_of(model)(weights, into)
+        write = plan_of(model).lesson(*lessons.parameters(weights, model.prunable, 1.0), into)
         write(laid(x, of_inputs), y)
         return list(into.values())
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sddcli.core import engine, images, masks
+from sddcli.core import engine, images, lessons, masks
 from sddcli.core.inits import fresh
 from sddcli.core.losses import LOSSES, cross_entropy
 from sddcli.core.models import Model, ResNet, architecture, mlp
 from sddcli.core.optimizers import MEMORY, OPTIMIZERS
 from sddcli.core.seeds import stream
-from sddcli.core.types import State, Tensors, learned
+from sddcli.core.types import STATISTICS, State, Tensors, learned
 
 N, CLASSES, MODELS = 97, 7, 16
 Y = torch.from_numpy(stream(0, "y").integers(CLASSES, size=(MODELS, N)))
@@ -59,7 +59,16 @@ def state_of(name: str, chosen: tuple[int, ...]) -> State:
     begun, model = [beginning(name, m) for m in chosen], CASES[name].model
     weights = {key: torch.stack([start[key] for start, _ in begun]) for key in model.weights}
     kept = {key: torch.stack([mask[key] for _, mask in begun]) for key in model.prunable}
-    return State(weights, kept, {})
+    return state_with(weights, kept)
+
+
+def state_with(weights: Tensors, kept: Tensors, **more: Any) -> State:
+    fixed = {name: w for name, w in weights.items() if name.endswith(STATISTICS)}
+    return State(learned(weights), fixed, kept, **{"memory": {}, **more})
+
+
+def weights_of(state: State) -> Tensors:
+    return state.learned | state.fixed
 
 
 def plan_of(
@@ -71,8 +80,10 @@ def plan_of(
     steps, model = -(-N // batch_size), CASES[name].model
     rates = [(0.1 if optimizer == "sgd" else 0.01) * 0.5 ** (step // steps) for step in range(epochs * steps)]
     rule = {"rule": OPTIMIZERS[optimizer], "memory": MEMORY[optimizer]}
-    plan = engine.Plan(model.forward, order, batch_size, rates, momentum=0.9, weight_decay=1e-3, apart=model.apart)
-    plan = replace(plan, slopes=model.slopes if more.get("loss", cross_entropy) is cross_entropy else None)
+    loss: Any = more.pop("loss", cross_entropy)
+    slopes: Any = more.pop("slopes", model.slopes if loss is cross_entropy else None)
+    lesson = lessons.written_out(slopes) if slopes else lessons.supervised(model.forward, loss)
+    plan = engine.Plan(lesson, order, batch_size, rates, momentum=0.9, weight_decay=1e-3, apart=model.apart)
     return replace(plan, **rule, **more)  # type: ignore[arg-type]
 
 
@@ -80,7 +91,7 @@ def trained(name: str, chosen: tuple[int, ...], batch_size: int, epochs: int = 3
     plan = plan_of(name, chosen, batch_size, epochs, optimizer)
     for now in engine.train(state_of(name, chosen), CASES[name].x, Y[list(chosen)], plan):
         state = now.state
-    return {key: w.clone() for key, w in state.weights.items()}
+    return {key: w.clone() for key, w in weights_of(state).items()}
 
 
 @pytest.fixture(autouse=True)
@@ -131,8 +142,9 @@ def test_an_epoch_of_a_resnet_is_plain_torchs_batch_statistics_included(augmente
     crop = images.crop_flip()
     draws = torch.from_numpy(crop.draw(n, (16, 16), stream(seed, "augment", 0)))
     order = torch.from_numpy(stream(seed, "order", 0).permutation(n))
+    normalize = images.normalizing(mean, deviation)
     plan = engine.Plan(
-        lambda w, images_, training: model.forward(w, images.normalizing(mean, deviation)(images_), training),
+        lessons.supervised(lambda w, shown, training: model.forward(w, normalize(shown), training), cross_entropy),
         lambda epoch: order.unsqueeze(0),
         batch_size,
         [0.1] * 4,
@@ -142,7 +154,7 @@ def test_an_epoch_of_a_resnet_is_plain_torchs_batch_statistics_included(augmente
         augment=partial(crop.apply, size=(16, 16)) if augmented else None,
         apart=True,
     )
-    state = State({k: w.unsqueeze(0) for k, w in start.items()}, {k: m.unsqueeze(0) for k, m in kept.items()}, {})
+    state = state_with({k: w.unsqueeze(0) for k, w in start.items()}, {k: m.unsqueeze(0) for k, m in kept.items()})
     (last,) = engine.train(state, x, y, plan)
 
     plain = ResNet("basic", (2, 2, 2, 2), 8, 3, CLASSES)
@@ -159,11 +171,11 @@ def test_an_epoch_of_a_resnet_is_plain_torchs_batch_statistics_included(augmente
             named[key].grad.mul_(mask)  # type: ignore[union-attr]
         torchs.step()
     theirs = plain.state_dict()
-    for key, w in last.state.weights.items():
+    for key, w in weights_of(last.state).items():
         torch.testing.assert_close(w[0], theirs[key], rtol=2e-3, atol=2e-5, msg=key)
         assert key.endswith(("running_mean", "running_var")) or not torch.equal(w[0], start[key])
-    assert not torch.equal(last.state.weights["bn1.running_var"][0], start["bn1.running_var"])
-    seen = model.forward(last.state.weights, images.normalizing(mean, deviation)(x).unsqueeze(0), False)[0]
+    assert not torch.equal(weights_of(last.state)["bn1.running_var"][0], start["bn1.running_var"])
+    seen = model.forward(weights_of(last.state), images.normalizing(mean, deviation)(x).unsqueeze(0), False)[0]
     again = functional_call(plain.eval(), {}, (images.normalizing(mean, deviation)(x),))
     torch.testing.assert_close(seen, again, rtol=1e-3, atol=1e-3)
 
@@ -189,14 +201,14 @@ def test_a_dense_model_beside_pruned_ones_has_the_bits_that_it_has_alone() -> No
     for chosen in ((3,), (3, 0)):
         state = state_of("lenet", chosen)
         dense = fresh(model, "kaiming", 3)
-        for key, w in state.weights.items():
+        for key, w in weights_of(state).items():
             w[0] = dense[key]
         for mask in state.masks.values():
             mask[0] = True
         *_, last = engine.train(state, CASES["lenet"].x, Y[list(chosen)], plan_of("lenet", chosen, 48))
         ends.append(last.state)
-    assert all(torch.equal(w[0], ends[1].weights[key][0]) for key, w in ends[0].weights.items())
-    assert not any(ends[1].weights[key][1][~mask[1]].any() for key, mask in ends[1].masks.items())
+    assert all(torch.equal(w[0], weights_of(ends[1])[key][0]) for key, w in weights_of(ends[0]).items())
+    assert not any(weights_of(ends[1])[key][1][~mask[1]].any() for key, mask in ends[1].masks.items())
 
 
 def as_alone(name: str, chosen: tuple[int, ...], batch_size: int, epochs: int) -> None:
@@ -216,14 +228,14 @@ def test_bits_do_not_depend_on_interruption(chosen: tuple[int, ...], name: str, 
     for now in engine.train(state_of(name, chosen), x, labels, plan):
         if now.number == 1:
             break
-    copied = {key: w.clone() for key, w in now.state.weights.items()}
+    copied = {key: w.clone() for key, w in weights_of(now.state).items()}
     memory = {key: {k: w.clone() for k, w in kept.items()} for key, kept in now.state.memory.items()}
-    resumed = State(copied, now.state.masks, memory, now.state.step, now.state.since)
+    resumed = state_with(copied, now.state.masks, memory=memory, step=now.state.step, since=now.state.since)
     for later in engine.train(resumed, x, labels, plan):
         state = later.state
     assert later.number == 3
     for key, w in trained(name, chosen, 48, optimizer=optimizer).items():
-        assert torch.equal(w, state.weights[key])
+        assert torch.equal(w, weights_of(state)[key])
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -236,9 +248,9 @@ def test_pruned_weights_and_what_the_optimizer_keeps_of_them_are_zero(name: str,
     for now in engine.train(state, CASES[name].x, Y[list(chosen)], plan):
         steps += 1
         for key, mask in state.masks.items():
-            assert not now.state.weights[key][~mask].any()
+            assert not weights_of(now.state)[key][~mask].any()
             assert not any(kept[key][~mask].any() for kept in now.state.memory.values())
-            assert now.state.weights[key][mask].all()
+            assert weights_of(now.state)[key][mask].all()
     assert steps == 5
 
 
@@ -249,28 +261,26 @@ def test_slopes_written_out_train_as_autograd_does(name: str) -> None:
     for slopes in (CASES[name].model.slopes, None):
         plan = plan_of(name, (0, 5), 17, slopes=slopes)
         *_, last = engine.train(state_of(name, (0, 5)), CASES[name].x, Y[:2], plan)
-        ends.append(last.state.weights)
+        ends.append(weights_of(last.state))
     for key, w in ends[0].items():
         torch.testing.assert_close(w, ends[1][key], rtol=1e-3, atol=1e-5)
 
 
 def test_stale_values_under_the_mask_do_not_count() -> None:
     state = state_of("mlp", (0,))
-    dirty = {
-        name: torch.where(state.masks[name], w, 7.0) if name in state.masks else w for name, w in state.weights.items()
-    }
-    for now in engine.train(State(dirty, state.masks, {}), MLP.x, Y[:1], plan_of("mlp", (0,), 48)):
+    dirty = weights_of(state) | {name: torch.where(m, state.learned[name], 7.0) for name, m in state.masks.items()}
+    for now in engine.train(state_with(dirty, state.masks), MLP.x, Y[:1], plan_of("mlp", (0,), 48)):
         last = now.state
     for name, w in trained("mlp", (0,), 48).items():
-        assert torch.equal(w, last.weights[name])
+        assert torch.equal(w, weights_of(last)[name])
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_given_state_is_not_written_to(name: str) -> None:
     state = state_of(name, (0, 1))
-    before = {key: w.clone() for key, w in state.weights.items()}
+    before = {key: w.clone() for key, w in weights_of(state).items()}
     list(engine.train(state, CASES[name].x, Y[:2], plan_of(name, (0, 1), 48)))
-    assert all(torch.equal(w, before[key]) for key, w in state.weights.items()) and state.memory == {}
+    assert all(torch.equal(w, before[key]) for key, w in weights_of(state).items()) and state.memory == {}
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -278,6 +288,6 @@ def test_every_loss_gets_smaller(loss: str) -> None:
     plan = plan_of("mlp", (0,), 48, epochs=6, loss=LOSSES[loss])
     ends = []
     for now in engine.train(state_of("mlp", (0,)), MLP.x, Y[:1], plan):
-        logits = MLP.model.forward(now.state.weights, MLP.x.unsqueeze(0), False)
-        ends.append(float(LOSSES[loss](logits, Y[:1], learned(now.state.weights))))
+        logits = MLP.model.forward(weights_of(now.state), MLP.x.unsqueeze(0), False)
+        ends.append(float(LOSSES[loss](logits, Y[:1], learned(weights_of(now.state)))))
     assert ends[-1] < ends[0]

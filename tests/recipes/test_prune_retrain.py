@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from sddcli.core.retraining import RETRAININGS
 from sddcli.core.types import Tensors
 from sddcli.datasets.load import load
 from sddcli.events import Advanced, Busy, Event, Failed, Noted, Saved
-from sddcli.recipes import measuring, prune_retrain
+from sddcli.recipes import measuring, prune_retrain, verifying
 from sddcli.spec import Run, with_parents
 from sddcli.store import Store, StoreError
 
@@ -38,7 +39,7 @@ def made(root: Path, run: Run) -> Store:
         if not store.finished(each):
             prune_retrain.work(store, [each], {}, "cpu", events.append)
     assert not [event for event in events if isinstance(event, Failed)]
-    prune_retrain._prepared(store, run, MODEL, DATA, {"data": {"sha256": DATA.sha256}, "seconds": 0})
+    prune_retrain.prune(store, run, {"seconds": 0}, "cpu")
     return store
 
 
@@ -56,8 +57,11 @@ def same(a: Tensors, b: Tensors) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
+CHAINED = [name for name, entry in RETRAININGS.items() if entry.chained]
+
+
 @pytest.mark.parametrize("pruning", ["iterative", "one-shot"])
-@pytest.mark.parametrize("name", RETRAININGS)
+@pytest.mark.parametrize("name", CHAINED)
 def test_start_weights_and_masks_are_those_of_the_definition(root: Path, name: str, pruning: str) -> None:
     run = replace(RUN, retraining=name, pruning=pruning, rewind="9it")
     store = made(root, run)
@@ -142,7 +146,7 @@ def test_a_lost_initialization_fails_its_run_alone_though_it_was_pruned_before(r
     assert [event.run for event in events if isinstance(event, Failed)] == [bad] and store.finished(good)
 
 
-@pytest.mark.parametrize("name", RETRAININGS)
+@pytest.mark.parametrize("name", CHAINED)
 def test_every_retraining_trains(root: Path, name: str) -> None:
     run = replace(RUN, retraining=name, rewind="9it", level=1)
     store, events = made(root, run), list[Event]()
@@ -459,3 +463,130 @@ def test_a_chain_on_every_device_at_hand(tmp_path: Path, device: str, model: str
         found[where] = (store.manifest(run) or {})["metrics"]
     assert found[device]["weights"] == found["cpu"]["weights"]
     assert found[device]["test_accuracy"] == pytest.approx(found["cpu"]["test_accuracy"], abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["gradual", "supermask"])
+def test_a_training_that_makes_its_masks_starts_from_all_initial_weights(root: Path, name: str) -> None:
+    run = replace(RUN, retraining=name, seed=11)
+    store, initial = made(root, run), stages.fresh(run.root, MODEL)
+    start, kept = store.pruned(run) or ({}, {})
+    assert same(start, initial) and all(mask.all() for mask in kept.values())
+    assert not store.finished(run.root), "no dense network is trained for it"
+
+
+def ending(store: Store, run: Run, stop_at: list[int] | None = None) -> tuple[Tensors, Tensors]:
+    """What becomes of a run; stopped at each of these epochs and begun again."""
+    events: list[Event] = []
+    for epoch in stop_at or []:
+
+        def stopping(epoch: int = epoch) -> bool:
+            return any(isinstance(event, Advanced) and event.epoch >= epoch for event in events)
+
+        prune_retrain.work(store, [run], {}, "cpu", events.append, prune_retrain.Pace(0.0, stopping))
+        assert store.checkpoint(run) and not store.finished(run)
+    prune_retrain.work(store, [run], {}, "cpu", events.append)
+    assert not [event for event in events if isinstance(event, Failed)] and store.finished(run)
+    return store.weights(run)
+
+
+@pytest.mark.parametrize(
+    "word", ["gradual:start=0.1:end=0.7:events=7", "gradual:start=0:end=0.5:events=2", "supermask"]
+)
+def test_one_that_moves_its_masks_goes_on_to_the_same_bits_from_wherever_it_was_stopped(
+    tmp_path: Path, word: str
+) -> None:
+    """In each of its epochs, so in each segment; the second ramp has an event just at the end of an epoch."""
+    run = replace(RUN, retraining=word, epochs=4, seed=3)
+    whole, parts = Store(tmp_path / "whole"), Store(tmp_path / "parts")
+    weights, kept = ending(whole, run)
+    again, masks_again = ending(parts, run, [1, 2, 3])
+    assert same(weights, again) and same(kept, masks_again)
+    assert files(whole, run) == files(parts, run)
+    assert whole.details(run, "events") == parts.details(run, "events")
+    if word.startswith("gradual"):
+        assert sum(int(mask.sum()) for mask in kept.values()) == 12_300
+        assert all(not weights[name][~mask].any() for name, mask in kept.items())
+
+
+def test_events_are_recorded_with_the_accuracy_before_and_after(tmp_path: Path) -> None:
+    run, store = replace(RUN, retraining="gradual:start=0.2:end=0.6:events=4", epochs=5), Store(tmp_path)
+    ending(store, run)
+    rows = store.details(run, "events")
+    assert [int(row["step"]) for row in rows] == [10, 14, 18, 21]  # of 35 steps, from 7 to 21
+    densities = [float(row["density_after"]) for row in rows]
+    assert densities == pytest.approx([0.25 + 0.75 * (1 - k / 4) ** 3 for k in (1, 2, 3, 4)], abs=1e-4)
+    assert [float(row["density_before"]) for row in rows[1:]] == densities[:-1]
+    measure = store.measures(run)["events"]
+    lost = [1 - float(row["test_accuracy_after"]) / float(row["test_accuracy_before"]) for row in rows]
+    assert measure["events"] == 4 and measure["event_instability"] == pytest.approx(sum(lost) / 4)
+    manifest = store.manifest(run)
+    assert manifest and manifest["metrics"]["density"] == 0.25 and manifest["metrics"]["weights"] == 12_300
+    assert list(verifying.verified(store, evaluate=True)) == [(store.folder(run), [])]
+
+
+def test_a_supermask_leaves_weights_as_they_were_and_records_means_over_gates(tmp_path: Path) -> None:
+    run, store = replace(RUN, retraining="supermask", epochs=6, noise=0, level=1), Store(tmp_path)
+    weights, kept = ending(store, run)
+    initial = stages.fresh(run.root, MODEL)
+    for name, w in weights.items():
+        assert torch.equal(w, torch.where(kept[name], initial[name], 0.0) if name in kept else initial[name])
+    manifest = store.manifest(run)
+    assert manifest
+    metrics = manifest["metrics"]
+    density = masks.density(kept)
+    assert metrics["density"] == density and 0.2 < density < 0.8 and metrics["test_accuracy"] > 0.3
+    stacked = stages.stacked([weights], MODEL.weights)
+    assert metrics["stored_test_accuracy"] == stages.metrics([run], MODEL, stacked, DATA)[0]["test_accuracy"]
+    assert metrics["stored_test_accuracy"] != metrics["test_accuracy"]
+    assert list(verifying.verified(store, evaluate=True)) == [(store.folder(run), [])]
+
+
+def test_one_that_is_killed_in_an_event_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = replace(RUN, retraining="gradual:start=0.1:end=0.7:events=5", epochs=4, seed=4)
+    whole, parts = Store(tmp_path / "whole"), Store(tmp_path / "parts")
+    ending(whole, run)
+    happen, count = stages._happen, 0
+
+    def killed(*words: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise SystemExit(137)
+        return happen(*words)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stages, "_happen", killed)
+        with pytest.raises(SystemExit):
+            prune_retrain.work(parts, [run], {}, "cpu", lambda event: None, prune_retrain.Pace(0.0))
+    assert parts.checkpoint(run) and not parts.finished(run)
+    ending(parts, run)
+    assert files(whole, run) == files(parts, run) and whole.details(run, "events") == parts.details(run, "events")
+
+
+@pytest.mark.parametrize("word", ["gradual:events=5", "supermask"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_trainings_that_move_masks_have_the_bits_side_by_side_that_each_has_alone(
+    tmp_path: Path, word: str, count: int
+) -> None:
+    runs = [replace(RUN, retraining=word, seed=seed, level=1 + seed) for seed in range(count)]
+    together, alone = Store(tmp_path / "together"), Store(tmp_path / "alone")
+    prune_retrain.work(together, runs, {}, "cpu", lambda event: None)
+    for run in runs:
+        prune_retrain.work(alone, [run], {}, "cpu", lambda event: None)
+        assert files(together, run) == files(alone, run)
+        assert together.details(run, "events") == alone.details(run, "events")
+
+
+def test_pruned_weights_are_0_after_every_step_of_every_segment() -> None:
+    run = replace(RUN, retraining="gradual:start=0.1:end=0.8:events=6", epochs=20, batch_size=1297)  # a step an epoch
+    start = stages.fresh(run.root, MODEL)
+    begun = stages.beginning(run, MODEL, DATA, start, stages.full_masks(MODEL, start))
+    left, steps = [], 0
+    for now in stages.train([run], MODEL, DATA, [begun], [start]):
+        steps += 1
+        for name, mask in now.state.masks.items():
+            assert not now.state.learned[name][~mask].any() and not now.state.memory["velocity"][name][~mask].any()
+        left.append(sum(int(mask.sum()) for mask in now.state.masks.values()))
+    assert steps == 20 and left == sorted(left, reverse=True) and len(set(left)) == 7 and left[-1] == 12_300
