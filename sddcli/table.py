@@ -164,7 +164,7 @@ def select(frame: pd.DataFrame, where: Mapping[str, Sequence[Value]]) -> pd.Data
         known = sorted(frame[name].unique())
         frame = frame[frame[name].isin(list(values))]
         if frame.empty:
-            raise UsageError(f"no run has {name} {_listed(values)}; there is {_listed(known)}")
+            raise UsageError(f"no run has {name} {_listed(values)}; known: {_listed(known)}")
     return frame
 
 

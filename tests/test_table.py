@@ -108,7 +108,7 @@ def test_a_damaged_csv_is_named(trained: Path, tmp_path: Path, damage: tuple[str
 
 
 def test_errors(tmp_path: Path, trained: Path) -> None:
-    with pytest.raises(ValueError, match="no run has noise 0.7; there is 0.4"):
+    with pytest.raises(ValueError, match="no run has noise 0.7; known: 0.4"):
         table.select(table.results(Store(trained)), {"noise": [0.7]})
     (tmp_path / "results.csv").write_text("a,b\n1,2\n")
     with pytest.raises(StoreError, match="is not a results.csv of this version: it lacks dataset"):

@@ -115,7 +115,8 @@ def _say(found: dict[str, Any], runs: Path) -> None:
     for each in found["failed"]:
         print(f"failed   {each['run']}: {each['reason']}")
     if found["failed"]:
-        print(f"{found['cut off']} runs need one of them. Why: sdd logs {runs}/RUN. Again: --retry-failed")
+        print(f"{found['cut off']} runs depend on failed ones. To see why: sdd logs {runs}/RUN")
+        print("To try again: the command of the sweep with --retry-failed")
 
 
 def logs(

@@ -295,8 +295,8 @@ def _show(store: Store, asked: Sequence[Run], as_json: bool, damaged: list[Store
         return
     columns = ("test_accuracy", "train_accuracy", "learning_distance")
     screen.curves(table.summary(frame), table.varied(frame), table.title(frame), columns)
-    print(f"\n{store.root / 'results.csv'} holds every run.", end=" ")
-    print(f"See it: sdd plot double-descent {shlex.quote(str(store.root))}")
+    print(f"\nAll runs of this folder: {store.root / 'results.csv'}", end="; ")
+    print(f"to plot them: sdd plot double-descent {shlex.quote(str(store.root))}")
 
 
 def _say_places(found: Sequence["Finding"]) -> None:
@@ -335,8 +335,12 @@ def _estimate(
     when = "unknown until runs of this kind are timed here" if seconds is None else f"about {spoken_time(seconds)}"
     print(f"time on {workers} worker{'s' if workers > 1 else ''}: {when}")
     dip, seeds, basis = _power(store, asked)
-    found = "unknown until two seeds of this kind are here" if dip is None else f"a dip of {100 * dip:.1f} points"
-    print(f"{seeds} seeds detect, in 4 of 5 such sweeps: {found}{basis}")
+    found = (
+        "a dip of unknown size, until two seeds of this kind are here"
+        if dip is None
+        else f"a dip of {100 * dip:.1f} points"
+    )
+    print(f"with {seeds} seed{'s' * (seeds != 1)}, 4 of 5 such sweeps detect {found}{basis}")
 
 
 KIN, CLOSER = ("dataset", "model"), ("noise", "train_size")  # whose scatter a sweep's is taken to be

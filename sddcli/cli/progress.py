@@ -80,7 +80,7 @@ class Display:
         elif isinstance(event, Busy):
             self._reading = "waiting for another process"
         elif isinstance(event, Stopping):
-            self.console.print("saving runs where they are; Ctrl-C once more leaves at once", soft_wrap=True)
+            self.console.print("saving unfinished runs; press Ctrl-C again to quit at once", soft_wrap=True)
         elif isinstance(event, Saved):
             self._saved += 1
             self._epochs += event.run.epochs - self._trained.pop(event.run, 0)  # what it was rewound by

@@ -85,9 +85,9 @@ def _page(
         Section("verdict", "Is there double descent?", list(_verdicts(frame))),
         Section("figures", "Figures", list(_figures(store.root, frame, summary))),
         Section("results", "Results by level", list(_tables(frame, summary))),
-        *([Section("correlations", "What goes with test accuracy", related)] if related else []),
-        Section("plan", "What was asked for", list(_plan(store, plans, manifests))),
-        Section("origin", "Where it was made", list(_origin([m for run, m in manifests.items() if run.id in ids]))),
+        *([Section("correlations", "Correlation with test accuracy", related)] if related else []),
+        Section("plan", "Sweeps", list(_plan(store, plans, manifests))),
+        Section("origin", "Machines and versions", list(_origin([m for run, m in manifests.items() if run.id in ids]))),
         Section("files", "Files", list(_files(store.root, to.parent))),
     ]
     return page.page(f"Sparse double descent: {table.title(frame)}", lead, sections, "Made by sdd report.")
@@ -157,7 +157,7 @@ def _tables(frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iterator[Html]:
         if label:
             yield tag("h3", label)
         for part, (kind, names) in enumerate(kinds):
-            about = "Accuracies in %, losses" if kind == "results" else "What analyses found"
+            about = "Accuracies in %, losses" if kind == "results" else "Analyses"
             caption = f"{about}: mean ± standard deviation over n seeds"
             yield page.table(f"table-{place}-{part}", f"{label}. {caption}" if label else caption, *_rows(curve, names))
 
@@ -206,7 +206,7 @@ def _plan(
         counts = len(asked), len(asked) - len(left), len(failed), len(left) - len(failed)
         rows.append([tag("code", plan["command"]), *map(str, counts)])
         failures |= failed
-    columns = ["sweep", "runs with those they grow from", "done", "failed", "to do"]
+    columns = ["sweep", "runs, with those they are pruned from", "done", "failed", "to do"]
     if rows:
         yield tag("div", page.table("sweeps", "Sweeps of this folder", columns, rows), class_="words")
     else:

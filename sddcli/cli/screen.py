@@ -126,8 +126,8 @@ def history(rows: Sequence[dict[str, str]]) -> None:
 
 
 BRACKETS = (
-    "In brackets: 95% intervals over seeds. Places are those of the smoothed mean curve; sizes are measured on the "
-    "same curves, so they lean to the large side."
+    "In brackets: 95% confidence intervals over seeds. Levels are read from the smoothed mean curve; differences are "
+    "measured on the same curve, which makes them too large on average."
 )
 
 

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 FOLDERS = ("analyses", "verdicts", "analyses/pairs", "verdicts/sizes")
 MEASURES = {name: folder for folder in FOLDERS for name in members(folder)}
 """Each analysis, and the folder that says what it looks at: a run, whole curves, a pair of runs, or several sizes."""
+MADE_BY = {"learning-order": "memorization"}
+"""The analysis whose numbers a figure shows, where that has another name."""
 PAIR_KINDS = names_in("pairs.PAIRS")
 ENDS = ("other", "other_level", "kind")  # what tells pairs apart, of which run and level are one end
 X_AXES = names_in("plots.style.X_AXES")
@@ -112,7 +114,9 @@ def analyze(
         shown = {word: _found(store, frame, word, compared, kept) for word in words}
         shown = {word: values for word, values in shown.items() if not values.empty}
         if of["verdicts/sizes"] == words and not shown:
-            raise UsageError(f"{words[0]} takes runs that differ in train_size: sdd sweep --train-size 400,800,0")
+            raise UsageError(
+                f"{words[0]} needs runs that differ in train_size; first: sdd sweep --train-size 400,800,0"
+            )
         if as_json:
             found = {word: json.loads(values.to_json(orient="records")) for word, values in shown.items()}
             print(json.dumps(found if len(words) > 1 else found.get(words[0], []), indent=1))
@@ -243,7 +247,7 @@ def _show(store: Store, frame: "pd.DataFrame", word: str, values: "pd.DataFrame"
     if folder == "analyses":
         screen.correlations(table.correlations(frame, values))
     see = shlex.join(["sdd", "plot", word, str(store.root)])
-    print(f"\n{store.root / 'measures' / stem_of(word)}.csv. See it: {see}")
+    print(f"\n{store.root / 'measures' / stem_of(word)}.csv; to plot it: {see}")
 
 
 def plot(
@@ -307,9 +311,10 @@ def drawn(runs: Path, frame: "pd.DataFrame", summary: "pd.DataFrame", figure: st
     module = module_of(figure)
     missing = [name for name in module.NEEDS if name not in summary]
     if missing and figure.split(":")[0] in members("verdicts/sizes"):
-        raise UsageError(f"{runs} cannot be drawn so: it takes runs that differ in train_size")
+        raise UsageError(f"{figure} cannot be drawn: {runs} has no runs that differ in train_size")
     if missing:
-        raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {figure} {runs}")
+        analysis = MADE_BY.get(figure.split(":")[0], figure)
+        raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {analysis} {runs}")
     rows = (table.details(runs, figure, frame, module.KEYS),) if hasattr(module, "KEYS") else ()
     summary = table.counted(summary, frame, [name for name in module.NEEDS if name in frame])
     picture: Figure = module.draw(summary, table.varied(frame), table.title(frame), x, *rows)

@@ -45,7 +45,7 @@ def test_status_and_logs_of_failures(sdd: Sdd, tmp_path: Path) -> None:
     assert "level 1 (lr 1e+30) failed: needs the dense network, which failed" in swept.err
     said = sdd("status", root)
     assert "6 runs: 3 done, 0 running, 0 waiting" in said.out and "diverged" in said.out
-    assert "2 runs need one of them" in said.out and all(len(line) < 200 for line in said.out.splitlines())
+    assert "2 runs depend on failed ones" in said.out and all(len(line) < 200 for line in said.out.splitlines())
     failed = next(root.rglob("failed.json")).parent
     told = sdd("logs", failed)
     assert told.code == 0 and "diverged" in told.out and "UsageError" in told.out

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 
 from sddcli.cli.options import members, names_in
+from sddcli.cli.seeing import MADE_BY, MEASURES, module_of
+from sddcli.index import METRICS
 from sddcli.recipes import measuring
 from sddcli.store import Store, pack
 from tests.conftest import SMALL, Sdd
@@ -94,7 +96,7 @@ def test_every_figure_from_runs_and_from_csv(
         ("plot double-descent none", 4, "no runs folder at none"),
         ("plot double-descent none.csv", 4, "none.csv"),
         ("plot double-descent RUNS -o figure.docx", 2, "ends in .png, .pdf or .svg"),
-        ("plot double-descent RUNS --where seed=9", 2, "no run has seed 9; there is 0, 1, 2"),
+        ("plot double-descent RUNS --where seed=9", 2, "no run has seed 9; known: 0, 1, 2"),
         ("plot double-descent RUNS --where sede=9", 2, "did you mean 'seed'?"),
         ("plot double-descent RUNS --where seed", 2, "is not key=value"),
         ("plot double-descent RUNS --x weight", 2, "did you mean 'weights'?"),
@@ -328,3 +330,9 @@ def test_a_figure_goes_through_a_link(sdd: Sdd, trained: Path, tmp_path: Path) -
     (tmp_path / "f.png").symlink_to(tmp_path / "paper" / "f.png")
     assert sdd("plot", "double-descent", trained, "-o", tmp_path / "f.png").code == 0
     assert (tmp_path / "f.png").is_symlink() and (tmp_path / "paper" / "f.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("figure", members("plots"))
+def test_what_a_figure_lacks_is_made_by_an_analysis_that_there_is(figure: str) -> None:
+    needs = {name for name in module_of(figure).NEEDS if name not in METRICS}
+    assert not needs or MADE_BY.get(figure, figure) in MEASURES

@@ -157,7 +157,7 @@ def test_stopped_runs_are_saved_in_their_middle_and_go_on(tmp_path: Path, number
     until(lambda: bool(list(root.rglob("checkpoint.json"))))
     os.killpg(process.pid, number)  # as a terminal or a batch system does: to the workers too
     _, err = process.communicate(timeout=60)
-    assert process.returncode == code and "saving runs where they are" in err
+    assert process.returncode == code and "saving unfinished runs" in err
     assert f"go on with: sdd sweep {' '.join(LONG)}" in err
     told = [json.loads(path.read_text()) for path in root.rglob("checkpoint.json")]
     saved = {each["run"]["seed"]: each["step"] for each in told}
@@ -179,7 +179,7 @@ def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
         if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
             os.kill(int(child), signal.SIGSTOP)  # a worker that will not hear of saving
     process.send_signal(signal.SIGINT)
-    assert process.stderr is not None and "Ctrl-C once more" in process.stderr.readline()
+    assert process.stderr is not None and "Ctrl-C again" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and "go on with" in err
