@@ -335,12 +335,12 @@ def _estimate(
     when = "unknown until runs of this kind are timed here" if seconds is None else f"about {spoken_time(seconds)}"
     print(f"time on {workers} worker{'s' if workers > 1 else ''}: {when}")
     dip, seeds, basis = _power(store, asked)
-    found = (
-        "a dip of unknown size, until two seeds of this kind are here"
-        if dip is None
-        else f"a dip of {100 * dip:.1f} points"
-    )
-    print(f"with {seeds} seed{'s' * (seeds != 1)}, 4 of 5 such sweeps detect {found}{basis}")
+    if dip is None:
+        print("smallest dip that this sweep can detect: unknown until two seeds of this kind are here")
+    else:
+        print(
+            f"with {seeds} seed{'s' * (seeds != 1)}, 4 of 5 such sweeps detect a dip of {100 * dip:.1f} points{basis}"
+        )
 
 
 KIN, CLOSER = ("dataset", "model"), ("noise", "train_size")  # whose scatter a sweep's is taken to be
