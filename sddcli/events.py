@@ -53,17 +53,5 @@ class Stopping(NamedTuple):
     """Somebody wants an end: runs in work are saved where they are."""
 
 
-class Cost(NamedTuple):
-    """What runs will take: epochs, bytes in the store, seconds on one worker or None where none was timed.
-
-    notes: what is to be known of their data, as far as names of files tell.
-    """
-
-    epochs: int
-    bytes: int
-    seconds: float | None
-    notes: tuple[str, ...] = ()
-
-
 Event = Reading | Noted | Advanced | Saved | Failed | Busy | Stopping
 Report = Callable[[Event], None]

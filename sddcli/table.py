@@ -371,24 +371,39 @@ def curves(frame: pd.DataFrame) -> Iterator[Curves]:
         )
 
 
-def judged(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]]) -> pd.DataFrame:
-    """What `judge` says of each setting's curves, one row each, its places as levels and their sparsities."""
+def judged(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]], places: Collection[str] = ()) -> pd.DataFrame:
+    """What `judge` says of each setting's curves, one row each.
+
+    places: which of its values are indices of levels, as are NAME_low and NAME_high where it says them; the rows have
+    the levels, and NAME_sparsity of each place. Of a word for each level the rows say from where to where it holds;
+    other lists, numbers of each level, are left out.
+    """
+    indices = {f"{place}{end}" for place in places for end in ("", "_low", "_high")}
     rows = []
-    for fields, levels, sparsity, density, test, train, last, kinds in curves(frame):
-        said = judge(test, train, density) | {"judged_to": levels[-1], "last_level": last, "seed_values": kinds}
-        del said["smoothed"]
-        for place in ("fitted", "valley", "peak"):
-            at = said[place]
-            said[place] = None if at is None else levels[at]
-            said[f"{place}_sparsity"] = None if at is None else sparsity[at]
-        for end in ("valley_low", "valley_high", "peak_low", "peak_high"):
-            said[end] = None if said[end] is None else levels[said[end]]
-        spans: dict[str, list[int]] = {}
-        for level, phase in zip(levels, said["phases"], strict=False):
-            spans.setdefault(phase, []).append(level)
-        said["phases"] = ", ".join(f"{phase} {span[0]}-{span[-1]}" for phase, span in spans.items())
-        rows.append({**fields, **said})
+    for curve in curves(frame):
+        verdict = judge(curve.test, curve.train, curve.density)
+        row: dict[str, Any] = {**curve.fields}
+        for name, value in verdict.items():
+            if name in indices:
+                row[name] = None if value is None else curve.levels[value]
+            elif not isinstance(value, list):
+                row[name] = value
+            elif all(isinstance(each, str) for each in value):
+                row[name] = _spans(curve.levels, value)
+        row |= {"judged_to": curve.levels[-1], "last_level": curve.last, "seed_values": curve.kinds}
+        for place in places:
+            at = verdict[place]
+            row[f"{place}_sparsity"] = None if at is None else curve.sparsity[at]
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _spans(levels: Sequence[int], words: Sequence[str]) -> str:
+    """From which level to which each word holds: "light 0-4, critical 5-7"; nothing where there are no words."""
+    spans: dict[str, list[int]] = {}
+    for level, word in zip(levels, words, strict=False):
+        spans.setdefault(word, []).append(level)
+    return ", ".join(f"{word} {span[0]}-{span[-1]}" for word, span in spans.items())
 
 
 def sized(frame: pd.DataFrame, judge: Callable[..., dict[str, list[Any]]]) -> pd.DataFrame:

@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from sddcli import table
-from sddcli.cli.seeing import drawn, summarized
-from sddcli.verdicts.double_descent import judge
+from sddcli.cli.kinds import summarized
+from sddcli.cli.seeing import drawn
+from sddcli.verdicts.double_descent import PLACES, judge
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("figure-*-digits.toml"))
@@ -45,7 +46,7 @@ def said(frame: pd.DataFrame, accuracy: str = "test_accuracy", **where: Any) -> 
     """The verdict on one setting; what is not said is 40 % symmetric noise, magnitude, lottery."""
     rows = table.select(frame, {name: [value] for name, value in (USUAL | where).items()})
     assert rows["seed"].nunique() == 5 and rows["level"].nunique() >= 31
-    (verdict,) = table.judged(rows.assign(test_accuracy=rows[accuracy]), judge).to_dict("records")
+    (verdict,) = table.judged(rows.assign(test_accuracy=rows[accuracy]), judge, PLACES).to_dict("records")
     return verdict
 
 
@@ -59,7 +60,7 @@ def test_the_tables_of_the_page_are_those_of_the_records() -> None:
     said = []
     for name in ("digits", "digits-convnet", "cifar-images", "mnist-2000", "precision"):
         frame = table.read(ROOT / "docs" / "evidence" / f"{name}.csv")
-        for row in table.judged(frame, judge).to_dict(orient="records"):
+        for row in table.judged(frame, judge, PLACES).to_dict(orient="records"):
             places = [f"{row[at]} [{row[f'{at}_low']:.0f}, {row[f'{at}_high']:.0f}]" for at in ("valley", "peak")]
             sizes = [[100 * row[f"{size}{end}"] for end in ("", "_low", "_high")] for size in ("dip", "rise", "gain")]
             numbers = ["{:.1f} [{:.1f}, {:.1f}]".format(*size) for size in sizes]
@@ -154,7 +155,7 @@ def test_c10_redense_training_at_a_large_rate_loses_most_of_the_sweet_phase(fram
 
 def test_mnist_has_its_valley_at_the_threshold_and_its_largest_distance_beside_it() -> None:
     frame = table.read(ROOT / "docs" / "evidence" / "mnist-2000.csv")
-    (verdict,) = table.judged(frame, judge).to_dict("records")
+    (verdict,) = table.judged(frame, judge, PLACES).to_dict("records")
     assert verdict["found"] and verdict["n"] == 4 and verdict["dip_low"] > 0.1 and verdict["rise_low"] > 0.05
     assert abs(verdict["valley"] - verdict["fitted"]) <= 1
     mean = frame.groupby("level")[["learning_distance", "test_accuracy", "memorized"]].mean()
@@ -164,14 +165,14 @@ def test_mnist_has_its_valley_at_the_threshold_and_its_largest_distance_beside_i
 
 def test_photographs_show_it_at_the_threshold() -> None:
     frame = table.read(ROOT / "docs" / "evidence" / "cifar-images.csv")
-    (verdict,) = table.judged(frame, judge).to_dict("records")
+    (verdict,) = table.judged(frame, judge, PLACES).to_dict("records")
     assert verdict["found"] and verdict["n"] == 4 and verdict["dip_low"] > 0.01 and verdict["rise_low"] > 0.005
     assert abs(verdict["valley"] - verdict["fitted"]) <= 2 and verdict["gain_low"] < 0 < verdict["gain_high"]
 
 
 def test_products_in_bf16_leave_the_curve_where_it_is() -> None:
     frame = table.read(ROOT / "docs" / "evidence" / "precision.csv")
-    verdicts = table.judged(frame, judge).set_index("precision")
+    verdicts = table.judged(frame, judge, PLACES).set_index("precision")
     assert list(verdicts.index) == ["bf16", "fp32"] and verdicts["found"].all() and (verdicts["n"] == 5).all()
     assert all(verdicts[place].max() - verdicts[place].min() <= 1 for place in ("fitted", "valley", "peak"))
     pairs = table.compared(frame)
@@ -190,7 +191,7 @@ def test_what_the_phenomenon_page_says_is_in_its_record() -> None:
     assert len(rows) == 12
     for name, mean, std in rows:
         assert (f"{found.loc[name, 'mean']:+.2f}", f"{found.loc[name, 'std']:.2f}") == (mean, std), name
-    (verdict,) = table.judged(frame, judge).to_dict(orient="records")
+    (verdict,) = table.judged(frame, judge, PLACES).to_dict(orient="records")
     assert f"up to level {verdict['fitted']}" in page and verdict["found"] and f"(p = {verdict['p']:.3f})" in page
     for place, size in (("valley", "dip"), ("peak", "rise")):
         interval = f"[{100 * verdict[f'{size}_low']:.1f}, {100 * verdict[f'{size}_high']:.1f}]"
@@ -200,7 +201,7 @@ def test_what_the_phenomenon_page_says_is_in_its_record() -> None:
 def test_the_figure_of_the_phenomenon_has_the_intervals_of_its_verdict() -> None:
     """From the record to the bars under the curve, through summary and phases as the command does it."""
     frame = table.grown(table.read(ROOT / "docs" / "phenomenon" / "results.csv"))
-    (verdict,) = table.judged(frame, judge).to_dict(orient="records")
+    (verdict,) = table.judged(frame, judge, PLACES).to_dict(orient="records")
     picture = drawn(ROOT, frame, summarized(frame), "double-descent")
     sparsity = frame.groupby("level")["sparsity"].mean()
     for line, place in zip(picture.axes[0].lines[-2:], ("valley", "peak"), strict=True):

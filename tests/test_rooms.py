@@ -23,11 +23,10 @@ MAY = {
     "analyses": {"core"},  # analyses/pairs look at two networks
     "verdicts": set(),  # numbers in, words out; verdicts/sizes look at training sets of several sizes
     "auto": {"verdicts", "store", "spec"},
+    "sweeps": {"auto", "store", "spec"},
     "recipes": {"stages", "analyses", "store", "pairs", "datasets", "events", "spec", "core", "recipes"},
     "launchers": {
         "recipes",
-        "verdicts",
-        "auto",
         "core.words",
         "index",
         "store",
@@ -40,7 +39,22 @@ MAY = {
     "table": {"index", "store", "pairs", "spec", "core.words"},
     "plots": {"plots.style"},
     "resolve": {"spec", "core.words", "core.retraining"},
-    "cli": {"resolve", "launchers", "auto", "table", "plots", "store", "pairs", "events", "spec", "core.words", "cli"},
+    "cli": {
+        "resolve",
+        "launchers",
+        "recipes",
+        "sweeps",
+        "auto",
+        "table",
+        "plots",
+        "verdicts",
+        "store",
+        "pairs",
+        "events",
+        "spec",
+        "core.words",
+        "cli",
+    },
     "notebook": {"recipes", "stages", "datasets", "store", "spec", "core"},
     "__main__": {"cli"},
 }
@@ -98,7 +112,7 @@ def test_core_is_pure(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cli.app", "spec", "events", "resolve", "store", "plots.double_descent", "launchers.local"]
+    "module", ["cli.app", "sweeps", "spec", "events", "resolve", "store", "plots.double_descent", "launchers.local"]
 )
 def test_words_load_no_heavy_library(module: str) -> None:
     code = f"import sys, sddcli.{module}; print([m for m in ('torch', 'pandas', 'sklearn') if m in sys.modules])"

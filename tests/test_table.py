@@ -9,10 +9,9 @@ import pytest
 from scipy.stats import ttest_rel
 
 from sddcli import table
-from sddcli.cli.screen import verdict
 from sddcli.spec import FIELDS
 from sddcli.store import Store, StoreError
-from sddcli.verdicts.double_descent import judge
+from sddcli.verdicts.double_descent import PLACES, judge, sentences
 
 
 def test_columns_and_order(trained: Path) -> None:
@@ -181,8 +180,8 @@ def test_what_the_verdict_rests_on_is_said() -> None:
     several = pd.concat([frame.assign(init_seed=k, chain=frame["chain"] + str(k)) for k in (0, 1)])
 
     def said(rows: pd.DataFrame) -> str:
-        (row,) = (row for _, row in table.judged(rows, judge).iterrows())
-        return "\n".join(verdict(row))
+        (row,) = (row for _, row in table.judged(rows, judge, PLACES).iterrows())
+        return "\n".join(sentences(row))
 
     assert "may lie beyond level 4" in said(frame) and "judged up to" not in said(frame) and "share" not in said(frame)
     assert "judged up to level 3, which all chains have; some go on to 4" in said(frame.query("seed or level < 4"))

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
-from statistics import mean
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +14,7 @@ from sddcli.cli import screen
 from sddcli.cli.options import DEFAULT_RUNS, DataDir, Debug, Folder, Json, Reads, Where, data_in, leaving_out, where_of
 from sddcli.cli.progress import spoken_time
 from sddcli.core.words import unknown
-from sddcli.spec import FIELDS, Run, Value, setting, with_parents
+from sddcli.spec import FIELDS, Run, Value, setting
 from sddcli.store import KEEPS, Damaged, Store, StoreError
 
 WATCH_SECONDS = 2.0
@@ -70,34 +69,19 @@ def status(
 
 
 def _status(store: Store, damaged: list[StoreError]) -> dict[str, Any]:
-    from sddcli import auto
+    from sddcli import sweeps
 
     finished = dict(store.manifests(damaged))  # raises where there is no such folder
-    tables = [table for plan in store.plans(damaged) for table in plan["tables"]]
-    asked = [run for table in tables for run in auto.asked(store, table, store.failure)]
-    family = with_parents([*asked, *finished])
-    left = [run for run in family if run not in finished]
-    failed = {run: failure for run in left if (failure := store.failure(run))}
-    running = [run for run in left if run not in failed and store.working(run)]
-    lost = {run for run in left if run in failed or any(parent in failed for parent in run.parents)}
-    while more := {run for run in left if run not in lost and lost.intersection(run.parents)}:
-        lost |= more
-    waiting = [run for run in left if run not in lost and run not in running]
-    timed: dict[tuple[str, str, int], list[float]] = {}
-    for run, manifest in finished.items():
-        timed.setdefault((run.dataset, run.model, run.batch_size), []).append(manifest["seconds"] / run.epochs)
-    paces = {kind: mean(seconds) for kind, seconds in timed.items()}
-    todo = [*running, *waiting]
-    known = all((run.dataset, run.model, run.batch_size) in paces for run in todo)
-    seconds = sum(run.epochs * paces[run.dataset, run.model, run.batch_size] for run in todo) if known else None
+    now = sweeps.progress(store, sweeps.recorded(store, damaged), finished=finished, also=finished)
+    running = [run for run in now.to_make if store.working(run)]
     return {
-        "runs": len(family),
+        "runs": len(now.runs),
         "done": len(finished),
         "running": [_named(store, run) for run in running],
-        "waiting": len(waiting),
-        "failed": [{"run": _named(store, run), "reason": failure["reason"]} for run, failure in failed.items()],
-        "cut off": len(lost) - len(failed),
-        "seconds left on one worker": seconds,
+        "waiting": len(now.to_make) - len(running),
+        "failed": [{"run": _named(store, run), "reason": failure["reason"]} for run, failure in now.failed.items()],
+        "cut off": len(now.cut_off),
+        "seconds left on one worker": sweeps.seconds(now.to_make, finished),
     }
 
 
@@ -185,12 +169,12 @@ def gc(
 
     Example: sdd gc runs/ --dry-run
     """
-    from sddcli.launchers import inline
+    from sddcli import sweeps
 
     if keep not in KEEPS[1:]:
         raise unknown("way to keep", keep, KEEPS[1:])
     with leaving_out() as damaged:
-        count, size = inline.collect(Store(runs), keep, dry_run, damaged=damaged)
+        count, size = sweeps.collect(Store(runs), keep, dry_run, damaged=damaged)
         print(f"{'would free' if dry_run else 'freed'} {size / 1e6:.1f} MB of weights of {count} runs")
 
 
@@ -209,14 +193,17 @@ def verify(
 
     Example: sdd verify runs/
     """
-    from sddcli.launchers import inline
+    from sddcli.launchers import machine
 
     data_in(data_dir)
     store = Store(runs)
     if not runs.is_dir():
         raise StoreError(f"no runs folder at {runs}")
+    from sddcli.recipes import verifying
+
+    machine.one_thread()
     counted: Counter[str] = Counter()
-    for folder, wrong in inline.verify(store, evaluate):
+    for folder, wrong in verifying.verified(store, evaluate):
         damaged = any(isinstance(error, Damaged) for error in wrong)
         counted["runs"] += damaged or not wrong
         counted["damaged"] += damaged

@@ -36,12 +36,13 @@ from sddcli.cli.options import (
 from sddcli.cli.progress import Display, spoken_time
 from sddcli.core.words import unknown
 from sddcli.events import Failed
-from sddcli.spec import BRANCH, FIELDS, Run, last_level, with_parents
+from sddcli.spec import BRANCH, FIELDS, Run, last_level
 from sddcli.store import KEEPS, Store, StoreError, Unwritable
 
 if TYPE_CHECKING:
     from sddcli.auto import Finding
     from sddcli.launchers.local import Policy
+    from sddcli.sweeps import Progress
 
 
 @with_fields()
@@ -79,46 +80,45 @@ def sweep(
 
     Example: sdd sweep --noise 0,0.4 --criterion magnitude,random --seeds 0-2
     """
-    from sddcli import auto
-    from sddcli.launchers import agenda, inline, local, machine
+    from sddcli import auto, sweeps
+    from sddcli.launchers import agenda, local, machine
 
     data_in(data_dir)
     if keep not in KEEPS:
         raise unknown("way to keep", keep, KEEPS)
-    plan = resolve.plan(fields, sets, file, protocol, inline.training_examples, _hint)
+    plan = resolve.plan(fields, sets, file, protocol, _training_examples, _hint)
     store, failed = Store(runs), set[Run]()
     chosen = any(last_level(table) for table in plan)  # then a later round may grow from any run of an earlier one
 
-    def asked() -> tuple[Run, ...]:
-        return tuple(dict.fromkeys(run for table in plan for run in auto.asked(store, table, failed.__contains__)))
+    def progress(at_most: bool = False) -> "Progress":
+        return sweeps.progress(store, plan, failed.__contains__, at_most=at_most)
 
     def crew(todo: Sequence[Run]) -> int:
         return min(workers or machine.crew(device), agenda.width(todo))
 
-    family = with_parents(asked())
-    todo = [run for run in family if not store.finished(run)]
+    now = progress()
+    todo = now.left
     if dry_run:
-        most = tuple(dict.fromkeys(run for table in plan for run in auto.at_most(store, table)))
         with leaving_out() as damaged:
-            _estimate(store, most, crew(todo), as_json, chosen, damaged)
+            _estimate(store, progress(at_most=True), crew(todo), as_json, chosen, damaged)
         return
-    display = Display(todo, screen.errors(), family=family)
-    _look_over(store, set(family).difference(todo), display)
+    display = Display(todo, screen.errors(), family=now.runs)
+    _look_over(store, set(now.runs).difference(todo), display)
     meanwhile = "all" if chosen else keep
     policy = local.Policy(checkpoint_every, retry_failed, fail_fast, skip_busy, (_command(), plan), meanwhile)
     while todo:
         stopped = _make(store, todo, display, crew(todo), threads, device, policy)
         failed.update(failure.run for failure in display.failures)
-        left = [run for run in with_parents(asked()) if run not in failed and not store.finished(run)]
-        todo = [] if stopped else left
+        now = progress()
+        todo = () if stopped else now.to_make
         display.more(todo)
     if chosen:
-        inline.collect(store, keep, of=set(with_parents(asked())))
+        sweeps.collect(store, keep, of=set(now.runs))
     _complain(display, debug)
     with leaving_out() as damaged:
         try:
-            if any(store.finished(run) for run in asked()):
-                _show(store, asked(), as_json, damaged)
+            if not set(now.asked) <= set(now.left):
+                _show(store, now.asked, as_json, damaged)
             _say_places([each for table in plan for each in auto.findings(store, table, failed.__contains__)])
         finally:  # also where nobody reads what is shown
             complained = {failure.reason for failure in display.failures}
@@ -192,13 +192,16 @@ def prune(
 
     Example: sdd prune runs/RUN --criterion magnitude --retraining lottery
     """
-    from sddcli.launchers import inline, machine
+    from sddcli.launchers import machine
 
     data_in(data_dir)
     store, run = Store.holding(parent)
-    child = resolve.child(run, fields, sets, inline.training_examples, _hint)
+    child = resolve.child(run, fields, sets, _training_examples, _hint)
     if store.manifest(child) is None:
-        inline.prune(store, child, machine.describe(_command()), device)
+        from sddcli.recipes import prune_retrain
+
+        machine.one_thread()
+        prune_retrain.prune(store, child, machine.describe(_command()), prune_retrain.place(device))
     print(store.folder(child))
 
 
@@ -232,6 +235,13 @@ def retrain(
 
 def _hint(line: str) -> None:
     print(f"sdd: {line}", file=sys.stderr)
+
+
+def _training_examples(dataset: str, train_size: int, validation: float) -> int:
+    """How many examples of a data set are trained on; loads torch. Raises UsageError, OSError."""
+    from sddcli.recipes import prune_retrain
+
+    return prune_retrain.training_examples(dataset, train_size, validation)
 
 
 def _command() -> str:
@@ -311,14 +321,16 @@ def _say_places(found: Sequence["Finding"]) -> None:
 
 
 def _estimate(
-    store: Store, asked: Sequence[Run], workers: int, as_json: bool, chosen: bool, damaged: list[StoreError]
+    store: Store, sweep: "Progress", workers: int, as_json: bool, chosen: bool, damaged: list[StoreError]
 ) -> None:
     """What a sweep would do: its runs, epochs, disk, and where runs of its kind are in this folder time and power."""
-    from sddcli.launchers import inline
+    from sddcli import sweeps
+    from sddcli.recipes import prune_retrain
 
-    family = with_parents(asked)
-    runs, todo = len(family), [run for run in family if not store.finished(run)]
-    epochs, size, alone, notes = inline.estimate(store, todo, damaged)
+    runs, todo, asked = len(sweep.runs), sweep.left, sweep.asked
+    epochs, size = sum(run.epochs for run in todo), prune_retrain.disk(todo)
+    notes = prune_retrain.notes(todo)
+    alone = sweeps.seconds(todo, dict(store.manifests(damaged)) if store.root.is_dir() else {})
     seconds = None if alone is None else alone / workers
     if as_json:
         dip, _, _ = _power(store, asked)
@@ -352,7 +364,7 @@ def _power(store: Store, asked: Sequence[Run]) -> tuple[float | None, int, str]:
     And what these runs are, in words, where they have other labels or examples than it.
     """
     from sddcli import table
-    from sddcli.launchers import inline
+    from sddcli.verdicts import double_descent
 
     seeds, levels = len({run.seed for run in asked}), len({run.level for run in asked})
     try:
@@ -362,5 +374,6 @@ def _power(store: Store, asked: Sequence[Run]) -> tuple[float | None, int, str]:
     alike = {name: frame[name].isin({getattr(run, name) for run in asked}) for name in (*KIN, *CLOSER)}
     kin = frame[alike["dataset"] & alike["model"]]
     close = frame[alike["dataset"] & alike["model"] & alike["noise"] & alike["train_size"]]
-    dip = inline.detectable([curves.test for curves in table.curves(kin if close.empty else close)], seeds, levels)
+    scatter = [curves.test for curves in table.curves(kin if close.empty else close)]
+    dip = double_descent.detectable_by(scatter, seeds, levels)
     return dip, seeds, " (by runs of other noise or size)" if close.empty and dip is not None else ""

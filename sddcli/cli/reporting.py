@@ -11,12 +11,13 @@ from urllib.parse import quote
 import typer
 
 from sddcli.cli import page, screen
+from sddcli.cli.kinds import module_of, summarized, verdicts
 from sddcli.cli.options import DEFAULT_RUNS, Debug, Folder, Where, leaving_out, members, where_of
 from sddcli.cli.page import Html, Section, tag
 from sddcli.cli.progress import spoken_time
-from sddcli.cli.seeing import drawn, module_of, summarized
+from sddcli.cli.seeing import drawn
 from sddcli.core.words import UsageError
-from sddcli.spec import Run, differing, named, with_parents
+from sddcli.spec import Run, differing, named
 from sddcli.store import Store, StoreError
 
 if TYPE_CHECKING:
@@ -102,14 +103,14 @@ def _manifests(store: Store) -> Iterator[tuple[Run, dict[str, Any]]]:
 def _verdicts(frame: "pd.DataFrame") -> Iterator[Html]:
     """What the curves of each setting say, in words."""
     from sddcli import table
-    from sddcli.launchers import inline
+    from sddcli.verdicts import double_descent
 
     varied = table.varied(frame)
-    for _, row in table.judged(frame, inline.judge("double-descent")).iterrows():
+    for _, row in verdicts(frame, "double-descent").iterrows():
         if varied:
             yield tag("h3", _label(row, varied))
-        yield page.bullets(screen.verdict(row))
-    yield tag("p", screen.BRACKETS)
+        yield page.bullets(double_descent.sentences(row.to_dict()))
+    yield tag("p", double_descent.NOTE)
 
 
 def _label(row: "Mapping[str, Any] | pd.Series[Any]", varied: Sequence[str]) -> str:
@@ -125,7 +126,7 @@ def _figures(root: Path, frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iter
     evidence = {"runs": list(frame["run"].unique())}
     of_what = f"{table.title(frame)}; {style.replicates(summary)}."
     for name in sorted(members("plots"), key=lambda name: (name != "double-descent", name)):
-        module = module_of(name)
+        module = module_of("plots", name)
         if unknown := [need for need in module.NEEDS if need in summary and summary[need].isna().all()]:
             missing.append(f"{name}: no run here has a number for {unknown[0].replace('_', ' ')}")
             continue
@@ -196,16 +197,14 @@ def _plan(
     store: Store, plans: Sequence[Mapping[str, Any]], manifests: Mapping[Run, Mapping[str, Any]]
 ) -> Iterator[Html]:
     """The sweeps that were asked for, and how many of their runs are done."""
-    from sddcli import auto
+    from sddcli import sweeps
 
     rows, failures = [], dict[Run, str]()
     for plan in plans:
-        asked = with_parents(run for fields in plan["tables"] for run in auto.asked(store, fields, store.failure))
-        left = [run for run in asked if run not in manifests]
-        failed = {run: said["reason"] for run in left if (said := store.failure(run))}
-        counts = len(asked), len(asked) - len(left), len(failed), len(left) - len(failed)
-        rows.append([tag("code", plan["command"]), *map(str, counts)])
-        failures |= failed
+        sweep = sweeps.progress(store, plan["tables"], finished=manifests)
+        runs, left, failed = len(sweep.runs), len(sweep.left), len(sweep.failed)
+        rows.append([tag("code", plan["command"]), *map(str, (runs, runs - left, failed, left - failed))])
+        failures |= {run: failure["reason"] for run, failure in sweep.failed.items()}
     columns = ["sweep", "runs, with those they are pruned from", "done", "failed", "to do"]
     if rows:
         yield tag("div", page.table("sweeps", "Sweeps of this folder", columns, rows), class_="words")

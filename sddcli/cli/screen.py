@@ -1,7 +1,7 @@
 """Screen: tables for people, 80 columns wide, and JSON for programs. To stdout."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import floor, log10
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -70,15 +70,16 @@ def cell(mean: float, std: float, share: bool) -> str:
     return told + ("" if std != std else f" ±{std:.2g}" if places is None else f" ±{std:.{places}f}")
 
 
-def sizes(found: "pd.DataFrame", title: str) -> None:
-    """How many training examples each level can fit, a line a level and setting."""
+def sizes(
+    found: "pd.DataFrame", cells: Callable[[Mapping[Any, Any]], dict[str, str]], settings: Sequence[str], title: str
+) -> None:
+    """What is said of training sets of several sizes: a line a level and setting, in the cells of a verdict."""
     console().print(title, style="bold", soft_wrap=True)
-    told = [str(name) for name in found if name not in ("level", "sparsity", "effective_complexity", "at_least")]
-    table = _table(*told, "level", "sparsity", "examples fitted")
-    for _, row in found.iterrows():
-        n = row["effective_complexity"]
-        fitted = "none" if n is None or n != n else f"{'at least ' if row['at_least'] else ''}{n:.0f}"
-        table.add_row(*(str(row[name]) for name in told), f"{row['level']}", f"{row['sparsity']:.2%}", fitted)
+    rows = found.to_dict(orient="records")
+    table = _table(*settings, "level", "sparsity", *cells(rows[0]))
+    for row in rows:
+        setting = [str(row[name]) for name in settings]
+        table.add_row(*setting, f"{row['level']}", f"{row['sparsity']:.2%}", *cells(row).values())
     console().print(table)
 
 
@@ -125,65 +126,20 @@ def history(rows: Sequence[dict[str, str]]) -> None:
     console().print(table)
 
 
-BRACKETS = (
-    "In brackets: 95% confidence intervals over seeds. Levels are read from the smoothed mean curve; differences are "
-    "measured on the same curve, which makes them too large on average."
-)
-
-
-def verdicts(found: "pd.DataFrame", varied: Sequence[str], title: str) -> None:
-    """What the curves of each setting say about double descent, in words."""
+def verdicts(
+    found: "pd.DataFrame",
+    sentences: Callable[[Mapping[Any, Any]], Iterable[str]],
+    note: str,
+    varied: Sequence[str],
+    title: str,
+) -> None:
+    """What the curves of each setting say, in the words of a verdict, and below all of them its note."""
     out = console()
     for _, row in found.iterrows():
         label = ", ".join(f"{name} {row[name]}" for name in varied)
         out.print(f"{title}: {label}" if label else title, style="bold", soft_wrap=True)
-        for sentence in verdict(row):
-            told = fill(sentence, 78, initial_indent="  ", subsequent_indent="    ")
-            out.print(told, soft_wrap=True, highlight=False)
-    if not found.empty:
-        out.print(fill(BRACKETS, 78), soft_wrap=True, highlight=False)
-
-
-def verdict(row: "pd.Series[Any]") -> Iterator[str]:
-    """What is said of double descent in one setting, sentence by sentence; row: one of `table.judged`."""
-    n = f"{row['n']} seeds" if row["n"] > 1 else "1 seed"
-    if row["p"] is None or row["p"] != row["p"]:
-        few = "one seed, and noise is estimated from two or more" if row["n"] < 2 else "fewer than four levels"
-        yield f"not tested: {few}"
-    else:
-        dips = row["p"] < 0.05
-        found = "the curve turns more than once, but smoothed it has no dip" if dips else "the dip could be chance"
-        yield f"{'double descent' if row['found'] else f'no double descent: {found}'} (p = {row['p']:.2g}, {n})"
-        if row["n"] < 3:
-            yield "fewer than 3 seeds are too few to trust"
-    if row["fitted"] == row["fitted"] and row["fitted"] is not None:
-        yield f"the last level with 99% train accuracy is {row['fitted']:.0f} ({row['fitted_sparsity']:.2%} sparse)"
-    else:
-        yield "train accuracy is below 99% at every level"
-    if row["valley"] != row["peak"]:
-        valley, peak = (
-            f"{at} at level {row[at]}{_between(row, at, '.0f')} ({row[f'{at}_sparsity']:.2%})"
-            for at in ("valley", "peak")
-        )
-        yield f"{valley}, {_points(row, 'dip')} below the best before it" if row["dip"] > 0 else valley
-        yield f"{peak}, {_points(row, 'rise')} above the valley, {_points(row, 'gain')} above the dense network"
-    if row["judged_to"] < row["last_level"]:
-        yield f"judged up to level {row['judged_to']}, which all chains have; some go on to {row['last_level']}"
-    if row["valley"] != row["peak"] and row["peak_high"] == row["judged_to"]:
-        yield f"the peak may lie beyond level {row['judged_to']}, where the curve ends"
-    if 1 < row["seed_values"] < row["n"]:
-        shared = f"its {row['n']} chains share seeds, {row['seed_values']} of a kind"
-        yield f"{shared}: p is too small, and intervals are too narrow"
-    if row["phases"]:
-        yield f"phases: {row['phases']}"
-
-
-def _points(row: "pd.Series[Any]", name: str) -> str:
-    """A difference of accuracies in percentage points, with its 95 % t-interval over seeds."""
-    return f"{100 * row[name]:.1f} points{_between(row, name, '.1f', 100)}"
-
-
-def _between(row: "pd.Series[Any]", name: str, form: str, times: float = 1) -> str:
-    """The 95 % interval of what `row` says under a name, where it has one."""
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f" [{times * low:{form}}, {times * high:{form}}]" if low is not None and low == low else ""
+        for sentence in sentences(row.to_dict()):
+            lines = fill(sentence, 78, initial_indent="  ", subsequent_indent="    ")
+            out.print(lines, soft_wrap=True, highlight=False)
+    if not found.empty and note:
+        out.print(fill(note, 78), soft_wrap=True, highlight=False)

@@ -77,7 +77,7 @@ def _looked(
     todo: Sequence[tuple[Run | Pair, Sequence[str]]],
     workers: int,
 ) -> Iterator[Looked]:
-    _begin()
+    machine.one_thread()
     began = time.perf_counter()
     for done, (subject, words) in enumerate(todo, start=1):
         yield look(subject, words)
@@ -94,16 +94,10 @@ def _looked(
             raise
 
 
-def _begin() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
 def _begin_beside() -> None:
     libraries.say_warnings()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the caller decides
-    _begin()
+    machine.one_thread()
 
 
 def _look(root: str, device: str, subject: Run | Pair, words: Sequence[str]) -> Looked:

@@ -75,6 +75,13 @@ def most_side_by_side(device: str) -> int:
     return MOST_SIDE_BY_SIDE[_kind(device)]
 
 
+def one_thread() -> None:
+    """Has torch compute on one thread in this process, as it does in workers."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def _kind(device: str) -> str:
     return "cuda" if device.startswith("cuda") or (device == "auto" and _cuda()) else "cpu"
 

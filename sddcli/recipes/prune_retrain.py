@@ -23,7 +23,7 @@ from sddcli.core.types import Begun, Data, Found, Tensors, Trained
 from sddcli.core.words import UsageError, unknown
 from sddcli.datasets.files import Tell
 from sddcli.datasets.load import load, outline, silent
-from sddcli.events import Advanced, Busy, Cost, Event, Failed, Noted, Report, Saved
+from sddcli.events import Advanced, Busy, Event, Failed, Noted, Report, Saved
 from sddcli.recipes import measuring, starting
 from sddcli.spec import Run
 from sddcli.store import Claim, Store, StoreError, reason_of
@@ -81,26 +81,19 @@ def place(device: str) -> str:
     return device
 
 
-def cost(store: Store, runs: Sequence[Run], damaged: list[StoreError] | None = None) -> Cost:
-    """The cost of `runs`; time is that of finished runs of the same data, model and batch size in this store.
+def disk(runs: Sequence[Run]) -> int:
+    """About how many bytes `runs` will take in the store. Raises UsageError as `check_outline` does."""
+    check_outline(runs)
+    return sum(map(_bytes, runs))
 
-    damaged: as of Store.manifests.
-    """
-    timed: dict[tuple[object, ...], list[float]] = {}
-    for run, manifest in store.manifests(damaged) if store.root.is_dir() else ():
-        timed.setdefault(_kind(run), []).append(manifest["seconds"] / run.epochs)
-    known = all(_kind(run) in timed for run in runs)
-    seconds = sum(run.epochs * mean(timed[_kind(run)]) for run in runs) if known else None
-    notes = tuple(dict.fromkeys(note for run in runs for note in _outline(run).notes))
-    return Cost(sum(run.epochs for run in runs), sum(map(_bytes, runs)), seconds, notes)
+
+def notes(runs: Sequence[Run]) -> tuple[str, ...]:
+    """What is to be known of the data of `runs`, as far as names of files tell, each once."""
+    return tuple(dict.fromkeys(note for run in runs for note in _outline(run).notes))
 
 
 def _outline(run: Run) -> Data:
     return outline(run.dataset, run.train_size, run.validation)
-
-
-def _kind(run: Run) -> tuple[object, ...]:
-    return run.dataset, run.train_size, run.model, run.batch_size
 
 
 def _bytes(run: Run) -> int:

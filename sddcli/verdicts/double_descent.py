@@ -20,9 +20,11 @@ simulations those held 97 to 100 % of the times. Smoothing itself shifts what is
 than twice as steeply as it rose, it moves the place by a level or two, which more seeds do not mend.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from math import sqrt
+from statistics import mean as average
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,12 @@ LEVEL = 0.05  # of the test
 SIMULATIONS = 1000
 POWER_SIMULATIONS = 100
 PLACE_SIMULATIONS = 500
+PLACES = ("fitted", "valley", "peak")
+"""Which of the values that `judge` returns are indices of levels; so are NAME_low and NAME_high where there are any."""
+NOTE = (
+    "In brackets: 95% confidence intervals over seeds. Levels are read from the smoothed mean curve; differences are "
+    "measured on the same curve, which makes them too large on average."
+)
 ENDS = ("valley_low", "peak_low", "valley_high", "peak_high")
 
 
@@ -187,6 +195,19 @@ def detectable(variance: float, correlation: float, seeds: int, levels: int) -> 
     return high
 
 
+def detectable_by(scatter: Sequence[Curves], seeds: int, levels: int) -> float | None:
+    """The dip, in accuracy, that a sweep of so many seeds and levels would find in 4 of 5 cases.
+
+    scatter: (S, K) test accuracies of settings like its own, whose noise is taken to be its; None where none of
+    them has two seeds or more at four levels or more, or the sweep itself is too small to be tested.
+    """
+    noises = [noise_of(test) for test in scatter if len(test) > 1 and test.shape[1] > 3]
+    if not noises or seeds < 2 or levels < 4:
+        return None
+    variance = median(float(level) for variances, _ in noises for level in variances)
+    return detectable(variance, average(correlation for _, correlation in noises), seeds, levels)
+
+
 def statistic(mean: Curves, weights: Curves) -> float:
     """How much less (K,) `mean` misses the best rise-fall-rise-fall curve than the best rise-fall one.
 
@@ -277,3 +298,48 @@ def autoregressive(draw: np.random.Generator, seeds: int, levels: int, correlati
     for k in range(1, levels):
         noise[:, k] = correlation * noise[:, k - 1] + sqrt(1 - correlation**2) * noise[:, k]
     return noise
+
+
+def sentences(row: Mapping[Any, Any]) -> Iterator[str]:
+    """What is said of double descent in one setting, sentence by sentence; row: one of `table.judged`."""
+    n = f"{row['n']} seeds" if row["n"] > 1 else "1 seed"
+    if row["p"] is None or row["p"] != row["p"]:
+        few = "one seed, and noise is estimated from two or more" if row["n"] < 2 else "fewer than four levels"
+        yield f"not tested: {few}"
+    else:
+        dips = row["p"] < 0.05
+        found = "the curve turns more than once, but smoothed it has no dip" if dips else "the dip could be chance"
+        yield f"{'double descent' if row['found'] else f'no double descent: {found}'} (p = {row['p']:.2g}, {n})"
+        if row["n"] < 3:
+            yield "fewer than 3 seeds are too few to trust"
+    if row["fitted"] == row["fitted"] and row["fitted"] is not None:
+        yield f"the last level with 99% train accuracy is {row['fitted']:.0f} ({row['fitted_sparsity']:.2%} sparse)"
+    else:
+        yield "train accuracy is below 99% at every level"
+    if row["valley"] != row["peak"]:
+        valley, peak = (
+            f"{at} at level {row[at]}{_between(row, at, '.0f')} ({row[f'{at}_sparsity']:.2%})"
+            for at in ("valley", "peak")
+        )
+        yield f"{valley}, {_points(row, 'dip')} below the best before it" if row["dip"] > 0 else valley
+        yield f"{peak}, {_points(row, 'rise')} above the valley, {_points(row, 'gain')} above the dense network"
+    if row["judged_to"] < row["last_level"]:
+        yield f"judged up to level {row['judged_to']}, which all chains have; some go on to {row['last_level']}"
+    if row["valley"] != row["peak"] and row["peak_high"] == row["judged_to"]:
+        yield f"the peak may lie beyond level {row['judged_to']}, where the curve ends"
+    if 1 < row["seed_values"] < row["n"]:
+        shared = f"its {row['n']} chains share seeds, {row['seed_values']} of a kind"
+        yield f"{shared}: p is too small, and intervals are too narrow"
+    if row["phases"]:
+        yield f"phases: {row['phases']}"
+
+
+def _points(row: Mapping[Any, Any], name: str) -> str:
+    """A difference of accuracies in percentage points, with its 95 % t-interval over seeds."""
+    return f"{100 * row[name]:.1f} points{_between(row, name, '.1f', 100)}"
+
+
+def _between(row: Mapping[Any, Any], name: str, form: str, times: float = 1) -> str:
+    """The 95 % interval of what `row` says under a name, where it has one."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f" [{times * low:{form}}, {times * high:{form}}]" if low is not None and low == low else ""

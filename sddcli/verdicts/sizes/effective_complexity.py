@@ -1,6 +1,6 @@
 """Effective complexity: the largest training set that a network of each sparsity can fit. From curves of several."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,3 +30,9 @@ def _largest(sizes: NDArray[np.float64], accuracies: NDArray[np.float64], wanted
         return float(sizes[last]), True
     share = (accuracies[last] - wanted) / (accuracies[last] - accuracies[last + 1])
     return float(sizes[last] * (sizes[last + 1] / sizes[last]) ** max(0.0, share)), False
+
+
+def cells(row: Mapping[Any, Any]) -> dict[str, str]:
+    """How many training examples a level can fit, in words: column -> cell; row: one of `table.sized`."""
+    n = row["effective_complexity"]
+    return {"examples fitted": "none" if n is None or n != n else f"{'at least ' if row['at_least'] else ''}{n:.0f}"}

@@ -1,0 +1,207 @@
+"""Kinds of measures: what they are of, how they look at it, and how what they say is saved and shown."""
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sddcli.cli import screen
+from sddcli.cli.options import members, names_in
+from sddcli.core.words import UsageError, pick, unknown
+from sddcli.pairs import Pair, natural
+from sddcli.spec import FIELDS, Run
+from sddcli.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sddcli.table import Unsaved
+
+PAIR_KINDS = names_in("pairs.PAIRS")
+ENDS = ("other", "other_level", "kind")  # what tells pairs apart, of which run and level are one end
+Subjects = Sequence[Run | Pair]
+
+
+class Kind(NamedTuple):
+    """What the measures of one folder of the package have in common.
+
+    subjects: of the finished runs that are asked for, and the kind of pairs, those that analyses have to look at
+    first; None where the tables are enough. values: what a measure says, saved, as a table of the rows of `frame`;
+    unsaved: numbers that analyses found and that could not be saved.
+    show: puts that on the screen. needs: what to do where it has nothing to say of these runs.
+    """
+
+    folder: str
+    subjects: Callable[[Sequence[Run], str], Subjects] | None
+    values: "Callable[[Store, pd.DataFrame, str, Subjects, Unsaved | None], pd.DataFrame]"
+    show: "Callable[[pd.DataFrame, str, pd.DataFrame], None]"
+    needs: str = ""
+
+
+def _runs(finished: Sequence[Run], pairs: str) -> Subjects:
+    return finished
+
+
+def _pairs(finished: Sequence[Run], pairs: str) -> Subjects:
+    if pairs and pairs not in PAIR_KINDS:
+        raise unknown("kind of pairs", pairs, PAIR_KINDS)
+    return natural(finished, pairs)
+
+
+def _of_runs(
+    store: Store, frame: "pd.DataFrame", word: str, subjects: Subjects, unsaved: "Unsaved | None"
+) -> "pd.DataFrame":
+    """What an analysis found about these runs, and how that goes with their test accuracy, saved beside it."""
+    from sddcli import table
+
+    frame = table.grown(frame)
+    values = table.measured(store, word, set(frame["run"]), unsaved)
+    if not values.empty:
+        table.save(table.correlations(frame, values), store.root, f"{word}-correlations")
+    return values
+
+
+def _of_pairs(
+    store: Store, frame: "pd.DataFrame", word: str, subjects: Subjects, unsaved: "Unsaved | None"
+) -> "pd.DataFrame":
+    """What an analysis found about these pairs; the table of all pairs is saved."""
+    from sddcli import table
+
+    values = table.paired(store, word, unsaved, [])
+    ids = {(pair.a.id, pair.b.id) for pair in subjects if isinstance(pair, Pair)}
+    return values.loc[[ends in ids for ends in zip(values["other"], values["run"], strict=True)]]
+
+
+def _of_curves(
+    store: Store, frame: "pd.DataFrame", word: str, subjects: Subjects, unsaved: "Unsaved | None"
+) -> "pd.DataFrame":
+    """What a verdict says of each setting, over seeds, saved."""
+    from sddcli import table
+
+    values = verdicts(table.grown(frame), word)
+    table.save(values, store.root, word)
+    return values
+
+
+def _of_sizes(
+    store: Store, frame: "pd.DataFrame", word: str, subjects: Subjects, unsaved: "Unsaved | None"
+) -> "pd.DataFrame":
+    """What a verdict says of settings that differ in their number of training examples, saved."""
+    from sddcli import table
+
+    values = sizes(table.grown(frame), word)
+    if not values.empty:
+        table.save(values, store.root, word)
+    return values
+
+
+def _show_runs(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> None:
+    from sddcli import table
+
+    frame = table.grown(frame)
+    _show_numbers(frame, values, "left")
+    screen.correlations(table.correlations(frame, values))
+
+
+def _show_pairs(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> None:
+    _show_numbers(frame, values, "inner")
+
+
+def _show_numbers(frame: "pd.DataFrame", values: "pd.DataFrame", how: Any) -> None:
+    """Curves of the numbers that analyses found; how: "left" shows levels without such numbers too, "inner" not."""
+    from sddcli import table
+
+    columns = [str(name) for name in values if name not in ("run", "level", *ENDS)]
+    wide = frame[[*FIELDS, "chain", "run", "sparsity", "test_accuracy"]].merge(values, on=["run", "level"], how=how)
+    if not wide.empty:
+        wide = wide.drop(columns=list(ENDS), errors="ignore")
+        screen.curves(table.summary(wide), table.varied(wide), table.title(wide), columns)
+
+
+def _show_curves(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> None:
+    from sddcli import table
+
+    frame, verdict = table.grown(frame), module_of("verdicts", word)
+    screen.verdicts(values, verdict.sentences, verdict.NOTE, table.varied(frame), table.title(frame))
+
+
+def _show_sizes(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> None:
+    from sddcli import table
+
+    frame = table.grown(frame)
+    settings = [name for name in table.varied(frame) if name in values]
+    screen.sizes(values, module_of("verdicts/sizes", word).cells, settings, table.title(frame))
+
+
+KINDS = {
+    "run": Kind("analyses", _runs, _of_runs, _show_runs),
+    "curve": Kind("verdicts", None, _of_curves, _show_curves),
+    "pair": Kind(
+        "analyses/pairs",
+        _pairs,
+        _of_pairs,
+        _show_pairs,
+        "no two of these runs are a pair of {pairs}; any two: --between RUN --between RUN",
+    ),
+    "sizes": Kind(
+        "verdicts/sizes",
+        None,
+        _of_sizes,
+        _show_sizes,
+        "{word} needs runs that differ in train_size; first: sdd sweep --train-size 400,800,0",
+    ),
+}
+"""What a measure can be of: a run, whole curves, a pair of runs, or training sets of several sizes."""
+MEASURES = {name: kind for kind, each in KINDS.items() for name in members(each.folder)}
+"""Each measure, and its kind."""
+
+
+def kind_of(word: str) -> Kind:
+    """The kind of a measure, by its word. Raises UsageError for a name that no measure has."""
+    name = word.split(":")[0]
+    if name not in MEASURES:
+        raise unknown("measure", word, MEASURES)
+    return KINDS[MEASURES[name]]
+
+
+def nothing_for(word: str, pairs: str = "") -> UsageError | None:
+    """The error where a measure has nothing to say of the runs that are asked for; None of one that then says so."""
+    needs = kind_of(word).needs
+    return UsageError(needs.format(word=word, pairs=pairs or "levels")) if needs else None
+
+
+def module_of(folder: str, word: str) -> ModuleType:
+    """The file of a folder of the package that a word, with parameters or without, names."""
+    return import_module(f"sddcli.{folder.replace('/', '.')}.{word.split(':')[0].replace('-', '_')}")
+
+
+def judge_of(folder: str, word: str) -> Callable[..., dict[str, Any]]:
+    """The function by which a verdict judges, its parameters bound. Raises UsageError for one that it has not."""
+    judge: Callable[..., dict[str, Any]] = module_of(folder, word).judge
+    return pick("measure", word, {word.split(":")[0]: judge})
+
+
+def verdicts(frame: "pd.DataFrame", word: str) -> "pd.DataFrame":
+    """What a verdict says of each setting of `frame`, a row each."""
+    from sddcli import table
+
+    return table.judged(frame, judge_of("verdicts", word), module_of("verdicts", word).PLACES)
+
+
+def sizes(frame: "pd.DataFrame", word: str) -> "pd.DataFrame":
+    """What a verdict on several sizes says of each setting of `frame`, a row a level."""
+    from sddcli import table
+
+    return table.sized(frame, judge_of("verdicts/sizes", word))
+
+
+def summarized(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """What figures are drawn from: means over seeds, phases, what two settings differ by, what several sizes say."""
+    from sddcli import table
+
+    summary = table.summary(frame).merge(table.phases(frame, judge_of("verdicts", "double-descent")), how="left")
+    summary = summary.merge(table.compared(frame), how="left")
+    for name in members(KINDS["sizes"].folder):
+        of_sizes = sizes(frame, name)
+        summary = summary if of_sizes.empty else summary.merge(of_sizes.drop(columns="sparsity"), how="left")
+    return summary
