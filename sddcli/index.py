@@ -5,6 +5,7 @@ written or is damaged, one in memory takes its place.
 """
 
 import csv
+import hashlib
 import io
 import json
 import sqlite3
@@ -18,7 +19,7 @@ from sddcli.core.words import printable
 from sddcli.spec import BRANCH, FIELDS, SUBSEEDS, Run
 from sddcli.store import Manifest, Store, StoreError, share
 
-VERSION = 3  # of these tables: another one is thrown away
+MEANING = 3  # of what is written: raise it where a column of the same name comes to hold something else
 FEW = 500  # runs that are read in a second: no file for them
 OFTEN = 5000  # runs read between two savings, so that an interrupted reading goes on
 METRICS = (
@@ -70,7 +71,7 @@ class Index:
         try:
             self._base.execute("PRAGMA cache_size=-65536")  # 64 MiB, so that a saving is one piece of work
             self._base.execute("BEGIN IMMEDIATE")
-            if self._base.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+            if self._base.execute("PRAGMA user_version").fetchone()[0] != _version():
                 self._make()
             self._refresh()
             self._base.execute("COMMIT")
@@ -90,14 +91,9 @@ class Index:
     def _make(self) -> None:
         for table in ("runs", "pieces"):
             self._base.execute(f"DROP TABLE IF EXISTS {table}")
-        columns = ", ".join(f'"{name}"' for name in COLUMNS)
-        self._base.execute(f"CREATE TABLE runs (path TEXT PRIMARY KEY, stamp TEXT, slug, dense, {columns})")
-        self._base.execute("CREATE TABLE pieces (of INTEGER, kind, header, text)")
-        self._base.execute("CREATE INDEX whose ON pieces (of, kind)")
-        self._base.execute("CREATE INDEX headers ON pieces (kind, header)")
-        self._base.execute("CREATE INDEX grown ON runs (dense)")
-        self._base.execute('CREATE INDEX found ON runs ("run")')
-        self._base.execute(f"PRAGMA user_version={VERSION}")
+        for statement in _layout():
+            self._base.execute(statement)
+        self._base.execute(f"PRAGMA user_version={_version()}")
 
     def _refresh(self) -> None:
         """Reads the runs that are new or have changed, and forgets those that are gone."""
@@ -210,6 +206,25 @@ class Index:
             for header, text in pieces:
                 own = json.loads(header)
                 yield text if own == names else _spread(text, ["run", "level", *own], ["run", "level", *names])
+
+
+def _layout() -> list[str]:
+    """The statements that make the tables."""
+    columns = ", ".join(f'"{name}"' for name in COLUMNS)
+    return [
+        f"CREATE TABLE runs (path TEXT PRIMARY KEY, stamp TEXT, slug, dense, {columns})",
+        "CREATE TABLE pieces (of INTEGER, kind, header, text)",
+        "CREATE INDEX whose ON pieces (of, kind)",
+        "CREATE INDEX headers ON pieces (kind, header)",
+        "CREATE INDEX grown ON runs (dense)",
+        'CREATE INDEX found ON runs ("run")',
+    ]
+
+
+def _version() -> int:
+    """The number of these tables, from all that they are made of: an index with another one is thrown away."""
+    content = json.dumps([MEANING, _layout()])
+    return int(hashlib.sha256(content.encode()).hexdigest()[:7], 16)  # SQLite keeps 31 bits of it
 
 
 def _row(run: Run, manifest: Manifest) -> dict[str, Any]:

@@ -140,3 +140,17 @@ def test_a_damaged_manifest_is_named_and_read_again_once_it_is_whole(root: Path)
 def test_few_runs_need_no_file(trained: Path) -> None:
     table.results(Store(trained))
     assert not (trained / ".index.sqlite3").exists()
+
+
+def test_an_index_made_before_a_field_was_added_is_made_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, path = tables(root), root / ".index.sqlite3"
+    path.unlink()
+    with monkeypatch.context() as before:
+        before.setattr(index, "FIELDS", {name: f for name, f in index.FIELDS.items() if name != "precision"})
+        before.setattr(index, "COLUMNS", tuple(name for name in index.COLUMNS if name != "precision"))
+        before.setattr(index, "ORDER", tuple(name for name in index.ORDER if name != "precision"))
+        Index(Store(root)).__exit__(None, None, None)
+    with sqlite3.connect(path) as base:
+        assert "precision" not in [row[1] for row in base.execute("PRAGMA table_info(runs)")]
+    table.export(Store(root))
+    assert tables(root) == wanted
