@@ -55,6 +55,7 @@ class Run:
         table="core.allocation.ALLOCATIONS",
         of="chain",
     )
+    unit: str = _option("What is kept or removed together", "weight", table="core.units.UNITS", of="chain")
     count: str = _option("What the pruning rate refers to: prunable weights, or all", "prunable", of="chain")
     pruning: str = _option(
         "Prune from the level before (iterative) or from the dense network (one-shot)", "iterative", of="chain"
@@ -64,6 +65,12 @@ class Run:
     )
     level: int = _option("Pruning levels; 0 is the dense network", 0, "[0, 1000]")
     retraining: str = _option("Retraining after pruning", "", table="core.retraining.RETRAININGS", of="chain")
+    start: str = _option(
+        "Values that remaining weights start from, given those of the retraining",
+        "original",
+        table="core.starts.STARTS",
+        of="chain",
+    )
     rewind: str = _option("Rewinding point: 1000it (steps) or 5ep (epochs)", "0it", of="chain")
     epochs: int = _option("Epochs of each training, dense or pruned", 160, "[1, 1000000]")
     batch_size: int = _option("Batch size", 128, "[1, inf)")
@@ -109,7 +116,7 @@ class Run:
             if not by_total:
                 canonical["count"] = Run.count
             if not self._kind.ranks:
-                canonical |= {"criterion": "", "scope": Run.scope, "count": Run.count}
+                canonical |= {"criterion": "", "scope": Run.scope, "count": Run.count, "unit": Run.unit}
             if not self._kind.chained:
                 canonical["pruning"] = Run.pruning
         for name, usual in canonical.items():

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sddcli.core import engine, images, inits, lessons, masks, models, seeds
+from sddcli.core import engine, images, inits, lessons, masks, models, seeds, units
 from sddcli.core.allocation import ALLOCATIONS
 from sddcli.core.company import Company, company, separate
 from sddcli.core.criteria import criterion
@@ -25,8 +25,10 @@ from sddcli.core.optimizers import MEMORY, OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
 from sddcli.core.retraining import RETRAININGS, origin, rewind_steps, rounds
 from sddcli.core.schedules import piecewise
+from sddcli.core.starts import STARTS
 from sddcli.core.timetables import TIMETABLES, Context, Event
 from sddcli.core.types import Begun, Data, Examples, Forward, Lesson, Net, State, Tensors, Trained, Write
+from sddcli.core.units import UNITS
 from sddcli.core.words import UsageError, pick
 from sddcli.spec import Run
 
@@ -97,7 +99,8 @@ def check(run: Run, data: Data) -> None:
 
 def _emptied(run: Run, model: Model) -> str:
     """What `run` keeps no weight of, where there is such a group."""
-    empty = [group for group, count in counts(run, model).items() if not count]
+    least = units.largest({name: model.shapes[name] for name in model.prunable}, pick("unit", run.unit, UNITS))
+    empty = [group for group, count in counts(run, model).items() if count < least]
     return empty[0] or f"{model.size} weights" if empty else ""
 
 
@@ -165,7 +168,7 @@ def moves(run: Run) -> bool:
 def lesson_of(run: Run, model: Model, data: Data) -> Lesson:
     """What a step of `run` teaches: written out where the network has the gradient of its loss, else by autograd."""
     teaching, loss = teaching_of(run), pick("loss", run.loss, LOSSES)
-    plain = teaching.lesson is lessons.supervised and loss is cross_entropy and run.precision != "bf16"
+    plain = teaching is LESSONS["supervised"] and loss is cross_entropy and run.precision != "bf16"
     if not plain or not model.slopes:
         return teaching.lesson(forward_of(model, data), loss)
     if not data.mean:
@@ -182,6 +185,15 @@ def lesson_of(run: Run, model: Model, data: Data) -> Lesson:
 def fresh(run: Run, model: Model) -> Tensors:
     """New weights, (*shape): a dense run's initialization, or another one for each level."""
     return inits.fresh(model, run.init, run.seed_of("init"), *(("level", run.level) if run.level else ()))
+
+
+def started(run: Run, model: Model, weights: Tensors) -> Tensors:
+    """The weights (*shape) that `run` makes of those that its retraining starts from, before its masks."""
+    names = model.prunable
+    values = pick("start", run.start, STARTS)(
+        {name: weights[name] for name in names}, partial(seeds.stream, run.seed_of("init"), "start", run.level)
+    )
+    return {name: values.get(name, w) for name, w in weights.items()}
 
 
 def full_masks(model: Model, weights: Tensors) -> Tensors:
@@ -218,11 +230,15 @@ def _ranked(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[st
         stream=draw,
         gradients=lambda batches: _gradients(run, model, net.final, data, batches, draw),
     )
-    rule = criterion(run.criterion)
+    rule, unit = criterion(run.criterion), pick("unit", run.unit, UNITS)
     ties = None
     if rule.ties == "random":
         ties = {name: torch.from_numpy(draw("ties", name).random(tuple(w.shape))) for name, w in seen.final.items()}
-    return masks.allocated(rule.score(seen), seen.masks, counts, ties)
+    scores = rule.score(seen)
+    if unit is not units.weight:
+        scores, ties = units.averaged(scores, seen.masks, unit), ties and units.averaged(ties, seen.masks, unit)
+    kept = masks.allocated(scores, seen.masks, counts, ties)
+    return kept if unit is units.weight else units.whole(kept, seen.masks, unit)
 
 
 def prune_untrained(run: Run, model: Model, initial: Tensors, ranked: Tensors, data: Data) -> Tensors:

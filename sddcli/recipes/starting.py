@@ -23,6 +23,11 @@ def start(store: Store, run: Run, model: Model, data: Data) -> Tensors:
     """
     if run.level == 0:
         return stages.fresh(run, model)
+    return stages.started(run, model, _retrained(store, run, model, data))
+
+
+def _retrained(store: Store, run: Run, model: Model, data: Data) -> Tensors:
+    """Those that its retraining takes."""
     source, moment = start_of(run)
     if moment == "fresh":
         return stages.fresh(run, model)
