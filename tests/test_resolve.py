@@ -84,7 +84,7 @@ def test_a_protocols_rewinding_point_fits_the_data(
     examples: int, words: dict[str, str], rewinds: set[str], levels: str
 ) -> None:
     heard: list[str] = []
-    words = {"dataset": "folder:x", "level": levels, **words}
+    words = {"dataset": "folder:x", "model": "resnet18", "level": levels, **words}
     found = plan(words, count=lambda *_: examples, hear=heard.append)
     every = [run for table in found for run in unfold(table | ({} if levels == "0-2" else {"level": [0, 1]}))]
     if words["level"] != "0":
@@ -107,7 +107,7 @@ def test_on_whole_data_sets_the_protocols_rewinding_point_is_the_papers(dataset:
 
 def test_a_size_asked_for_with_others_has_the_runs_that_it_has_alone() -> None:
     def sized(text: str) -> set[Run]:
-        words = {"dataset": "folder:x", "train_size": text, "level": "0-1", "seed": "0"}
+        words = {"dataset": "folder:x", "model": "resnet18", "train_size": text, "level": "0-1", "seed": "0"}
         found = plan(words, count=lambda _, size, share: size or 50_000)
         return {run for table in found for run in unfold(table)}
 
@@ -116,7 +116,7 @@ def test_a_size_asked_for_with_others_has_the_runs_that_it_has_alone() -> None:
 
 def test_pruning_by_hand_fits_as_the_sweep_does() -> None:
     heard: list[str] = []
-    (dense, level) = runs({"dataset": "folder:x", "level": "0-1", "seed": "0", "rewind": "16it"})
+    (dense, level) = runs({"dataset": "folder:x", "model": "resnet18", "level": "0-1", "seed": "0", "rewind": "16it"})
     assert child(dense, {}, (), lambda *_: 40, heard.append) == level and len(heard) == 1
     assert child(dense, {"rewind": "3it"}, (), lambda *_: 40, heard.append).rewind == "3it" and len(heard) == 1
 
@@ -254,7 +254,7 @@ def test_parameters_of_data_and_models_change_no_protocol(tmp_path: Path) -> Non
     )
     assert (narrow.rewind, narrow.epochs) == (plain.rewind, plain.epochs) == ("2000it", 160)
     (run,) = runs({"dataset": "folder:a:b/c/", "level": "0", "seed": "0"}, protocol="quick")
-    assert run.dataset == "folder:a:b/c" and run.slug.startswith("folder_c-resnet18-") and run.epochs == 48
+    assert run.dataset == "folder:a:b/c" and run.slug.startswith("folder_c-convnet-") and run.epochs == 18
     with pytest.raises(ValueError, match="unknown protocol 'quik'; did you mean 'quick'"):
         runs({}, protocol="quik")
 
