@@ -31,7 +31,7 @@ import torch
 
 from sddcli import stages
 from sddcli.core import capture
-from sddcli.datasets.load import load
+from sddcli.data import load
 from sddcli.spec import Run
 
 HERE = Path(__file__).parent

@@ -23,7 +23,7 @@ import floor
 
 from sddcli import stages
 from sddcli.core import masks
-from sddcli.datasets.load import load
+from sddcli.data import load
 from sddcli.launchers.machine import describe
 from sddcli.spec import Run, to_dict
 

@@ -38,7 +38,7 @@ import reference
 from sddcli import stages
 from sddcli.core.models import Model
 from sddcli.core.types import Lesson
-from sddcli.datasets.load import load
+from sddcli.data import load
 from sddcli.launchers.machine import describe
 from sddcli.spec import Run
 

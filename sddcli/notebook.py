@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sddcli import stages
 from sddcli.core.types import STATISTICS, Data, Forward, Tensors
-from sddcli.datasets.load import outline
+from sddcli.data import outline
 from sddcli.recipes import measuring
 from sddcli.spec import Run
 from sddcli.store import Manifest, Store, StoreError

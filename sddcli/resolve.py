@@ -11,6 +11,7 @@ from typing import Any
 
 from sddcli.core.retraining import RETRAININGS, masks_of, rewind_steps
 from sddcli.core.words import UsageError, expanded, pick, unknown
+from sddcli.families import members
 from sddcli.spec import (
     AUTO,
     BRANCH,
@@ -137,12 +138,9 @@ def tables(
     for dataset in asked.get("dataset", default["dataset"]):
         data = str(dataset).split(":")[0]
         of_data = default | _axes(protocols.get(data, {})) | {"dataset": [dataset]}
-        models = asked.get("model", of_data.get("model"))
-        if models is None:
-            known = [name for name in protocols if "/" not in name and ":" not in name and name != "default"]
-            error = unknown("data set", str(dataset), known)
-            paths = any(str(each).startswith("folder:") for each in asked["dataset"])
-            raise UsageError(f"{error}; a comma in a path is quoted: 'folder:\"a,b\"'") if paths else error
+        if data not in (known := members("datasets")):
+            raise _unknown_data_set(str(dataset), known, asked["dataset"])
+        models = asked.get("model", of_data["model"])
         for model in models:
             of_model, kind = of_data, f"{data}/{str(model).split(':')[0]}"
             for key in (str(dataset), kind, *((f"{data}{end}", f"{kind}{end}") if end else ())):
@@ -150,6 +148,13 @@ def tables(
             table = _chosen(of_model | asked | {"dataset": [dataset], "model": [model]}, of_model["level"])
             found += [table] if count is None or "rewind" in asked else _fitting(table, count, hear)
     return found
+
+
+def _unknown_data_set(word: str, known: Sequence[str], asked: Axis) -> UsageError:
+    """The error for such a word, which may be the end of a path with a comma, as in folder:a,b."""
+    error = unknown("data set", word, known)
+    split = next((str(each) for each in asked if re.match(r"[^:]+:[^:=]+(:|$)", str(each))), "")
+    return UsageError(f"{error}; a comma in a path is quoted: '{split.split(':')[0]}:\"a,b\"'") if split else error
 
 
 def _fitting(table: Table, count: CountExamples, hear: Hear) -> Iterator[Table]:
@@ -271,9 +276,10 @@ def parse(name: str, text: str) -> Axis:
 
 
 def _checked(name: str, value: Any) -> Value:
-    """`value` in the type and range of field `name`; "~" at the start of a folder is the user's home."""
-    if name == "dataset" and isinstance(value, str) and value.startswith("folder:~"):
-        value = "folder:" + expanded(value.removeprefix("folder:"))
+    """`value` in the type and range of field `name`; "~" at the start of a data set's path is the user's home."""
+    if name == "dataset" and isinstance(value, str) and ":~" in value:
+        data, _, path = value.partition(":")
+        value = f"{data}:{expanded(path)}"
     return checked(FIELDS[name], value)
 
 

@@ -40,7 +40,7 @@ class Run:
     Raises UsageError for a value outside its range or a pruned run without its criterion.
     """
 
-    dataset: str = _option("Data set; folder:PATH for your own images", table="datasets.load.DATASETS")
+    dataset: str = _option("Data set; folder:PATH for your own images", table="datasets")
     model: str = _option("Network; lenet takes other widths too, as in lenet-64-32", table="core.models.MODELS")
     noise: float = _option("Label noise: share of the training labels that are replaced", 0.0, "[0, 1]")
     noise_kind: str = _option("Type of label noise", "symmetric", table="core.noise.NOISES")

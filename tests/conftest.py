@@ -1,7 +1,7 @@
-"""What several tests need: sdd as a command, in this process, and a small sweep that was really trained."""
+"""What several tests need: sdd as a command, an empty folder of data sets, a small sweep that was really trained."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,6 +45,18 @@ def sdd(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> S
         return Outcome(int(ending.value.code or 0), out, err)
 
     return call
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of data sets, empty."""
+    from sddcli.data import forget
+
+    monkeypatch.setenv("SDD_DATA", str(tmp_path / "data"))
+    monkeypatch.delenv("SDD_MIRROR", raising=False)
+    forget()
+    yield tmp_path / "data"
+    forget()
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,12 @@ import pytest
 import typer.main
 
 from sddcli.cli.app import app
-from sddcli.cli.options import names_in
 from sddcli.cli.seeing import MEASURES
 from sddcli.core.criteria import CRITERIA
 from sddcli.core.models import MODELS
 from sddcli.core.noise import NOISES
 from sddcli.core.retraining import RETRAININGS
-from sddcli.datasets.load import DATASETS
+from sddcli.families import names_in
 from sddcli.resolve import runs
 from sddcli.spec import FIELDS
 
@@ -30,7 +29,6 @@ def test_every_command_is_documented_and_what_is_documented_exists() -> None:
 
 def test_every_member_of_every_table_stands_in_its_options_help() -> None:
     tables = {
-        "dataset": DATASETS,
         "model": MODELS,
         "noise_kind": NOISES,
         "criterion": CRITERIA,

@@ -16,7 +16,7 @@ from sddcli.core.models import Model
 from sddcli.core.seeds import stream
 from sddcli.core.types import Begun, Data, Examples, Tensors, Trained
 from sddcli.core.words import UsageError
-from sddcli.datasets.load import load
+from sddcli.data import load
 from sddcli.spec import Run
 
 DATA = load("digits")

@@ -6,8 +6,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sddcli.cli import screen
-from sddcli.cli.options import members, names_in
 from sddcli.core.words import UsageError, pick, unknown
+from sddcli.families import members, names_in
 from sddcli.pairs import Pair, natural
 from sddcli.spec import FIELDS, Run
 from sddcli.store import Store

@@ -1,19 +1,17 @@
 """Options: those that commands share, and one for each field of Run."""
 
-import ast
 import inspect
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from sddcli.core.words import expanded
+from sddcli.families import names_in
 from sddcli.launchers import machine
 from sddcli.resolve import PLURALS, assignment, parse
 from sddcli.spec import FIELDS, Value
@@ -144,24 +142,3 @@ def where_of(words: list[str]) -> dict[str, list[Value]]:
     for name, text in map(assignment, words):
         asked.setdefault(name, []).extend(parse(name, text))
     return asked
-
-
-@cache
-def names_in(table: str) -> tuple[str, ...]:
-    """The names in a visible table of the package, "core.criteria.CRITERIA", read from its source: no torch."""
-    *modules, variable = table.split(".")
-    tree = ast.parse(files("sddcli").joinpath("/".join(modules) + ".py").read_text(encoding="utf-8"))
-    for node in tree.body:
-        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            if isinstance(target, ast.Name) and target.id == variable:
-                return tuple(str(key.value) for key in node.value.keys if isinstance(key, ast.Constant))
-    raise KeyError(table)
-
-
-def members(folder: str) -> list[str]:
-    """The names that the files of a folder of the package are: learning_distance.py is learning-distance."""
-    stems = (
-        Path(entry.name).stem for entry in files("sddcli").joinpath(folder).iterdir() if entry.name.endswith(".py")
-    )
-    return sorted(stem.replace("_", "-") for stem in stems if not stem.startswith("_") and stem != "style")

@@ -12,11 +12,12 @@ import typer
 
 from sddcli.cli import page, screen
 from sddcli.cli.kinds import module_of, summarized, verdicts
-from sddcli.cli.options import DEFAULT_RUNS, Debug, Folder, Where, leaving_out, members, where_of
+from sddcli.cli.options import DEFAULT_RUNS, Debug, Folder, Where, leaving_out, where_of
 from sddcli.cli.page import Html, Section, tag
 from sddcli.cli.progress import spoken_time
 from sddcli.cli.seeing import drawn
 from sddcli.core.words import UsageError
+from sddcli.families import members
 from sddcli.spec import Run, differing, named
 from sddcli.store import Store, StoreError
 

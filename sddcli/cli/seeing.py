@@ -23,12 +23,11 @@ from sddcli.cli.options import (
     Workers,
     data_in,
     leaving_out,
-    members,
-    names_in,
     where_of,
 )
 from sddcli.core.words import UsageError, unknown
 from sddcli.events import Failed
+from sddcli.families import members, names_in
 from sddcli.pairs import Pair
 from sddcli.spec import Run, differing, named
 from sddcli.store import Store, StoreError, Unwritable, stem_of, write

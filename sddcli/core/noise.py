@@ -1,7 +1,7 @@
 """Noise: true labels -> the labels a network is trained on."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,14 +12,17 @@ from sddcli.core.words import UsageError, unknown
 Labels = NDArray[np.int64]
 
 
-Kind = Callable[[Labels, float, "Classes", np.random.Generator], Labels]
-
-
 class Classes(NamedTuple):
-    """The classes of a data set: how many, and (number,) the one that each is mistaken for; () if unknown."""
+    """The classes of a data set: their number, and similar: (number,) the class that each is mistaken for, itself if
+    none; () where the data set does not say.
+    """
 
     number: int
     similar: tuple[int, ...] = ()
+
+
+Noise = Callable[[Labels, float, Classes, np.random.Generator], Labels]
+"""(true labels (N,), rate in [0, 1], classes, generator, *, parameters) -> noisy labels (N,)."""
 
 
 def symmetric(labels: Labels, rate: float, classes: Classes, generator: np.random.Generator) -> Labels:
@@ -59,7 +62,7 @@ def asymmetric(
     """
     if map not in ("similar", "blocks"):
         raise unknown("map of asymmetric noise", map, ("similar", "blocks"))
-    similar = classes.similar if map == "similar" else _cycles([i // 5 for i in range(classes.number)])
+    similar = classes.similar if map == "similar" else cycles([i // 5 for i in range(classes.number)])
     if not similar:
         raise UsageError("asymmetric noise needs to know which classes are similar, and this data set does not say")
     noisy = labels.copy()
@@ -77,35 +80,24 @@ def pairflip(labels: Labels, rate: float, classes: Classes, generator: np.random
     return noisy
 
 
-def _chosen(members: NDArray[np.int64], rate: float, generator: np.random.Generator) -> NDArray[np.int64]:
+def cycles(groups: Sequence[int]) -> tuple[int, ...]:
+    """The similar classes where each is mistaken for the next one of its group, the last for the first.
+
+    groups: (classes,) the group of each class. Returns (classes,).
+    """
+    members = {group: [label for label, other in enumerate(groups) if other == group] for group in groups}
+    following = {
+        label: labels[(position + 1) % len(labels)]
+        for labels in members.values()
+        for position, label in enumerate(labels)
+    }
+    return tuple(following[label] for label in range(len(groups)))
+
+
+def _chosen(examples: NDArray[np.int64], rate: float, generator: np.random.Generator) -> NDArray[np.int64]:
+    """A fraction `rate` of the examples, rounded up, in random order."""
     # 0.07 * 100 is 7.000000000000001 in floating point: without rounding, ceil would choose an eighth label.
-    return generator.permutation(members)[: math.ceil(round(rate * len(members), 6))]
+    return generator.permutation(examples)[: math.ceil(round(rate * len(examples), 6))]
 
 
-def _cycles(groups: Sequence[int]) -> tuple[int, ...]:
-    """For each class the next one of its group, the last one's the first."""
-    members = {group: [i for i, other in enumerate(groups) if other == group] for group in groups}
-    return tuple(members[g][(members[g].index(i) + 1) % len(members[g])] for i, g in enumerate(groups))
-
-
-def _pairs(count: int, pairs: Mapping[int, int]) -> tuple[int, ...]:
-    return tuple(pairs.get(i, i) for i in range(count))
-
-
-# The superclass of each fine class of CIFAR-100, in the order of its labels (Krizhevsky 2009).
-COARSE = (
-    4, 1, 14, 8, 0, 6, 7, 7, 18, 3, 3, 14, 9, 18, 7, 11, 3, 9, 7, 11, 6, 11, 5, 10, 7, 6, 13, 15, 3, 15, 0, 11, 1, 10,
-    12, 14, 16, 9, 11, 5, 5, 19, 8, 8, 15, 13, 14, 17, 18, 10, 16, 4, 17, 4, 2, 0, 17, 4, 18, 17, 10, 3, 2, 12, 12, 16,
-    12, 1, 9, 19, 2, 10, 0, 1, 16, 12, 9, 13, 15, 13, 16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0, 17, 8, 14,
-    13,
-)  # fmt: skip
-
-SIMILAR = {
-    "digits": _pairs(10, {2: 7, 3: 8, 5: 6, 6: 5}),  # as MNIST: 2 -> 7, 3 -> 8, 5 <-> 6
-    "mnist": _pairs(10, {2: 7, 3: 8, 5: 6, 6: 5}),
-    "cifar10": _pairs(10, {2: 0, 4: 7, 9: 1, 3: 5, 5: 3}),  # bird, deer, truck, cat <-> dog
-    "cifar100": _cycles(COARSE),  # the next class of the superclass
-}
-"""The classes that asymmetric noise confuses, by data set (He et al. 2022)."""
-
-NOISES: dict[str, Kind] = {"symmetric": symmetric, "flip": flip, "asymmetric": asymmetric, "pairflip": pairflip}
+NOISES: dict[str, Noise] = {"symmetric": symmetric, "flip": flip, "asymmetric": asymmetric, "pairflip": pairflip}

@@ -10,7 +10,7 @@ from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of
 from sddcli.core.types import Data, Found, Record, Subject, Tensors, Trained
 from sddcli.core.words import UsageError, pick
-from sddcli.datasets.load import load
+from sddcli.data import load
 from sddcli.pairs import Pair
 from sddcli.recipes.starting import initial, start
 from sddcli.spec import Run

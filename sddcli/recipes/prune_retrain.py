@@ -21,8 +21,8 @@ from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of
 from sddcli.core.types import Begun, Data, Found, Tensors, Trained
 from sddcli.core.words import UsageError, unknown
-from sddcli.datasets.files import Tell
-from sddcli.datasets.load import load, outline, silent
+from sddcli.data import load, outline, silent
+from sddcli.datasets.reading.files import Tell
 from sddcli.events import Advanced, Busy, Event, Failed, Noted, Report, Saved
 from sddcli.recipes import measuring, starting
 from sddcli.spec import Run

@@ -9,7 +9,7 @@ from sddcli.core.maskings import MASKINGS
 from sddcli.core.retraining import masks_of
 from sddcli.core.types import Tensors
 from sddcli.core.words import UsageError
-from sddcli.datasets.load import load
+from sddcli.data import load
 from sddcli.spec import Run
 from sddcli.store import Damaged, Manifest, Store, StoreError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from sddcli.cli.options import members
+from sddcli.families import members
 from sddcli.store import Store
 from tests.cli.browser import Browser
 from tests.conftest import Sdd

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sddcli.cli.options import members, names_in
 from sddcli.cli.seeing import MADE_BY, MEASURES, module_of
+from sddcli.families import members, names_in
 from sddcli.index import METRICS
 from sddcli.recipes import measuring
 from sddcli.store import Store, pack

@@ -1,23 +1,10 @@
-"""An empty folder for data sets, and a server of files that can break off."""
+"""A server of files that can break off."""
 
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from threading import Thread
 
 import pytest
-
-from sddcli.datasets.load import forget
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of data sets, empty."""
-    monkeypatch.setenv("SDD_DATA", str(tmp_path / "data"))
-    monkeypatch.delenv("SDD_MIRROR", raising=False)
-    forget()
-    yield tmp_path / "data"
-    forget()
 
 
 class Server:
@@ -32,8 +19,8 @@ class Server:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 name = self.path.rpartition("/")[2]
-                said = self.headers.get("Range", "bytes=0-")
-                start = int(said.removeprefix("bytes=").rstrip("-")) if server.ranges else 0
+                wanted = self.headers.get("Range", "bytes=0-")
+                start = int(wanted.removeprefix("bytes=").rstrip("-")) if server.ranges else 0
                 server.asked.append((self.path.lstrip("/"), start))
                 content = server.files.get(self.path.lstrip("/"), server.files.get(name))
                 if content is None or "gone" in self.path:
@@ -67,6 +54,6 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    found = Server()
-    yield found
-    found.stop()
+    started = Server()
+    yield started
+    started.stop()

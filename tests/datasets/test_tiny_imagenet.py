@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sddcli.data import forget, load, outline
 from sddcli.datasets import tiny_imagenet
-from sddcli.datasets.load import forget, load
 from tests.datasets.conftest import Server
 from tests.datasets.small import tiny_imagenet as make
 
@@ -37,6 +37,8 @@ def test_the_small_size_is_torchvisions_resize_and_crop(root: Path) -> None:
         assert np.array_equal(data.test.x[k].numpy(), np.asarray(theirs).transpose(2, 0, 1))
     with pytest.raises(ValueError, match="sizes 64 and 32, not 48"):
         load("tiny-imagenet:size=48")
+    with pytest.raises(ValueError, match="sizes 64 and 32, not 48"):
+        outline("tiny-imagenet:size=48")
 
 
 def test_of_the_small_size_training_images_are_there_as_they_were_too(root: Path) -> None:

@@ -17,7 +17,7 @@ from sddcli import stages
 from sddcli.core import masks
 from sddcli.core.retraining import RETRAININGS
 from sddcli.core.types import Tensors
-from sddcli.datasets.load import load
+from sddcli.data import load
 from sddcli.events import Advanced, Busy, Event, Failed, Noted, Saved
 from sddcli.recipes import measuring, prune_retrain, verifying
 from sddcli.spec import Run, with_parents

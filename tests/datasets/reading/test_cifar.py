@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sddcli.datasets import cifar
-from sddcli.datasets.load import forget, load
+from sddcli.data import forget, load
+from sddcli.datasets import cifar10 as dataset
+from sddcli.datasets.reading import cifar
 from tests.datasets.conftest import Server
 from tests.datasets.small import batch, cifar10
 
@@ -101,7 +102,7 @@ def test_it_is_downloaded_and_unpacked_once(
     content = packed(tmp_path / "made" / "cifar-10-batches-py")
     server.files["cifar-10-python.tar.gz"] = content
     monkeypatch.setattr(cifar, "ADDRESSES", [f"{server.address}/gone/", f"{server.address}/"])
-    monkeypatch.setattr(cifar, "CIFAR10", cifar.CIFAR10._replace(md5=hashlib.md5(content).hexdigest()))
+    monkeypatch.setattr(dataset, "ARCHIVE", dataset.ARCHIVE._replace(md5=hashlib.md5(content).hexdigest()))
     told: list[str] = []
     data = load("cifar10", tell=lambda what, done, total: told.append(what))
     assert len(data.train.y) == 100 and "downloading cifar-10-python.tar.gz" in told

@@ -1,4 +1,4 @@
-"""Files: where data sets lie, how they get there, and images decoded once into a cache of bytes."""
+"""Files: where data sets lie, how they are downloaded, and images decoded once into a cache of bytes."""
 
 import hashlib
 import json
@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from sddcli.core.words import expanded
 
 Tell = Callable[[str, int, int], None]
-"""(what is being done, how much of it is done, of how much): progress of long work, now and then."""
+"""tell(what is being done, how much of it is done, of how much): hears of the progress of long work now and then."""
 Arrays = dict[str, NDArray[Any]]
 Facts = dict[str, Any]
-"""What is known of arrays beside them, as JSON takes it."""
+"""What is known of arrays beside their numbers, as JSON takes it."""
 ATTEMPTS, BLOCK, PATIENCE = 3, 1 << 18, 30.0
 CHECKED = 5000
 
 
-def folder() -> Path:
-    """Where data sets are: SDD_DATA, or the user's cache."""
+def data_folder() -> Path:
+    """The folder of data sets: SDD_DATA, or the user's cache. Raises OSError for a user without a home."""
     given = os.environ.get("SDD_DATA")  # by a file or a container, where no shell has expanded ~
     try:
         return Path(expanded(given)) if given else Path.home() / ".cache" / "sdd"
@@ -36,26 +36,27 @@ def folder() -> Path:
 
 
 def fetch(addresses: Sequence[str], path: Path, md5: str, tell: Tell) -> None:
-    """Downloads a file to `path` from the first address that has it whole, the one of SDD_MIRROR before all.
+    """Downloads a file to `path` from the first address that has it whole; SDD_MIRROR is asked before all others.
 
-    What an interrupted download has left is gone on with. Raises OSError that says what came of each address.
+    addresses: of the file, each whole; md5: of its content. An interrupted download goes on from where it ended.
+    Raises OSError that says why each address failed.
     """
     mirror = os.environ.get("SDD_MIRROR", "").rstrip("/")
     tried = [*([f"{mirror}/{path.name}"] if mirror else []), *addresses]
-    part, said = path.with_name(path.name + ".part"), []
+    part, failures = path.with_name(path.name + ".part"), []
     path.parent.mkdir(parents=True, exist_ok=True)
     for address in tried:
         try:
             _download(address, part, path.name, tell)
         except (OSError, HTTPException) as error:
-            said.append(f"{address}: {error or type(error).__name__}")
+            failures.append(f"{address}: {error or type(error).__name__}")
             continue
         if _md5(part) == md5:
             part.replace(path)
             return
         part.unlink()
-        said.append(f"{address}: its hash is not {md5}")
-    raise OSError(f"cannot download {path.name} ({'; '.join(said)}); put the file into {path.parent} by hand")
+        failures.append(f"{address}: its hash is not {md5}")
+    raise OSError(f"cannot download {path.name} ({'; '.join(failures)}); put the file into {path.parent} by hand")
 
 
 def _download(address: str, part: Path, name: str, tell: Tell) -> None:
@@ -90,10 +91,11 @@ def _md5(path: Path) -> str:
 
 
 def stamp(files: Iterable[tuple[Path, object]], tell: Tell) -> str:
-    """Of files, each with what it means (its split, its label): a hash of these and of all that is in them, in order.
+    """One hash of the contents of files and of what each means, such as its split and label, in this order.
 
-    Their contents are read, and not taken to be what they were because names, sizes and times are: a picture that was
-    relabelled, or one of another release, has the same. A file that cannot be read counts by the reason.
+    files: (path, what it means, as JSON takes it). Contents are read each time: a picture that was relabelled, or
+    one of another release, may have the name, size and time of the old one. Of a file that cannot be read the reason
+    counts.
     """
     total, files = hashlib.sha256(), list(files)
     for done, (path, meaning) in enumerate(files, 1):
@@ -108,13 +110,14 @@ def stamp(files: Iterable[tuple[Path, object]], tell: Tell) -> str:
 
 
 def cached(name: str, stamped: str, decode: Callable[[], tuple[Arrays, Facts]]) -> tuple[Arrays, Facts]:
-    """Arrays, and what else is known of them, decoded once: from the cache if its source is still `stamped` so.
+    """What `decode` returns: arrays, and what else is known of them. Decoded once, then read from a file of the cache.
 
-    A cache that is damaged is made again, and one that cannot be written is done without.
+    name: of that file; stamped: the `stamp` of what is decoded, for which alone the file counts. A damaged file is
+    made again, and where none can be written, all is decoded each time.
     """
     from safetensors.numpy import load, save
 
-    path = folder() / "cache" / f"{name}.safetensors"
+    path = data_folder() / "cache" / f"{name}.safetensors"
     try:
         content = path.read_bytes()
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
@@ -139,8 +142,8 @@ def cached(name: str, stamped: str, decode: Callable[[], tuple[Arrays, Facts]]) 
 
 def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     """The sha256 of the names, shapes and bytes of arrays."""
-    found = hashlib.sha256()
+    content = hashlib.sha256()
     for name in sorted(arrays):
-        found.update(f"{name} {arrays[name].shape} {arrays[name].dtype}".encode())
-        found.update(np.ascontiguousarray(arrays[name]).data)
-    return found.hexdigest()
+        content.update(f"{name} {arrays[name].shape} {arrays[name].dtype}".encode())
+        content.update(np.ascontiguousarray(arrays[name]).data)
+    return content.hexdigest()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from sddcli.datasets.pictures import Unreadable, decode, rgb, size_of, written
+from sddcli.datasets.reading.pictures import Unreadable, decode, rgb, size_of, written
 
 GREY = np.array([[0, 1, 127], [128, 200, 255]], np.uint8)
 DEEP = np.array([[0, 128, 129, 257], [32767, 32768, 52428, 65535]], np.uint16)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sddcli.datasets.load import forget, load, outline
+from sddcli.data import forget, load, outline
 from tests.conftest import Sdd
 from tests.datasets.small import image_folder as make
 from tests.datasets.small import picture

@@ -1,4 +1,4 @@
-"""Data sets: what they are, fixed for ever."""
+"""MNIST: its files in their format, put there by hand or downloaded, and damaged ones named."""
 
 import gzip
 import hashlib
@@ -10,13 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from sklearn.datasets import load_digits
 
-from sddcli.datasets import image_folder as folders
+from sddcli.data import forget, load
 from sddcli.datasets import mnist
-from sddcli.datasets.load import DATASETS, forget, load, outline
-from tests.datasets.small import SMALL, image_folder, mnist_files
+from tests.datasets.small import mnist_files
 
 SHARED = Path(__file__).parent.parent.parent.parent / "shared" / "data"
 
@@ -153,84 +150,3 @@ def test_the_real_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     assert data.train.y[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert abs(data.train.x.mean()) < 1e-3 and abs(data.train.x.std() - 1) < 1e-3
     forget()
-
-
-@pytest.mark.parametrize("name", DATASETS)
-def test_every_data_set_is_complete_and_what_its_outline_says(root: Path, name: str) -> None:
-    word = SMALL[name](root)
-    data, shell = load(word), outline(word)
-    assert load(word) is data and len(data.sha256) == 64
-    for split in data[:2]:
-        assert len(split.x) == len(split.y) and set(split.y.tolist()) == set(range(data.classes))
-        assert split.y.dtype == torch.int64 and split.x.dtype == (torch.uint8 if data.mean else torch.float32)
-    assert len(data.mean) == len(data.deviation) == (3 if data.mean else 0)
-    assert shell.train.x.shape[1:] == data.train.x.shape[1:] and (shell.mean, shell.similar) == (
-        data.mean,
-        data.similar,
-    )
-    if name in ("digits", "folder"):  # of which the small files are the whole
-        assert (shell.classes, len(shell.train.y)) == (data.classes, len(data.train.y))
-    if name == "digits":
-        assert abs(data.train.x.mean()) < 0.01 and abs(data.train.x.std() - 1) < 0.01
-
-
-@pytest.mark.parametrize("name", DATASETS)
-def test_examples_held_out_are_a_rest_of_each_class_alike(root: Path, name: str) -> None:
-    word = SMALL[name](root)
-    whole, part = load(word), load(word, 0, 0.2)
-    assert whole.held is None and part.held is not None and part.test is whole.test
-    n = len(whole.train.y)
-    assert len(part.held.y) == round(0.2 * n) and len(part.train.y) + len(part.held.y) == n
-    rows = [sorted(x.tobytes() for x in each.x.numpy()) for each in (whole.train, part.train, part.held)]
-    assert sorted(rows[1] + rows[2]) == rows[0]
-    spread = part.held.y.bincount(minlength=whole.classes) - 0.2 * whole.train.y.bincount()
-    assert spread.abs().max() <= 1
-    assert outline(word, 0, 0.2).train.x.shape[1:] == part.train.x.shape[1:]
-    fewer = load(word, n // 2, 0.2)
-    assert len(fewer.train.y) + len(fewer.held.y) == n // 2  # type: ignore[union-attr]
-    with pytest.raises(ValueError, match="leaves none on one side"):
-        load(word, 0, 0.001 if n < 500 else 0.0001)
-
-
-def test_digits_are_scikit_learns_each_once() -> None:
-    data, theirs = load("digits"), load_digits()
-    assert (len(data.train.x), len(data.test.x)) == (1297, 500)
-    ours = np.concatenate(
-        [torch.cat([s.x.flatten(1) * 6.017 + 4.884, s.y[:, None].float()], 1).numpy() for s in data[:2]]
-    )
-    whole = np.column_stack([theirs.data, theirs.target])
-    assert np.array_equal(np.unique(np.rint(ours), axis=0), np.unique(whole, axis=0)) and len(ours) == len(whole)
-
-
-def test_digits_are_split_by_class_and_for_ever() -> None:
-    data = load("digits")
-    total = torch.cat([data.train.y, data.test.y]).bincount()
-    assert ((data.test.y.bincount() - total * 500 / 1797).abs() < 1).all()
-    assert data.sha256.startswith("1794a0395951ad1c"), "another split makes all recorded runs incomparable"
-
-
-def test_unknown_names() -> None:
-    with pytest.raises(ValueError, match="unknown data set 'digit'; did you mean 'digits'"):
-        load("digit")
-
-
-def test_a_folder_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    word, calls = image_folder(tmp_path), list[str]()
-    plain = folders.outline
-    monkeypatch.setattr(folders, "outline", lambda *words: calls.append("") or plain(*words))
-    whole, parts = outline(word), [outline(word, 6), outline(word, 6, 0.5), outline(word, 6)]
-    assert len(calls) == 1 and [len(part.train.y) for part in parts] == [6, 3, 6] and parts[0] is parts[2]
-    assert len(whole.train.y) > 6
-    forget()
-    outline(word)
-    assert len(calls) == 2
-
-
-def test_parts_have_each_class_in_its_share_and_nest() -> None:
-    whole, parts = load("digits"), [load("digits", n) for n in (100, 300, 1297)]
-    rows = [{tuple(x.flatten().tolist()) for x in part.train.x} for part in parts]
-    assert [len(part.train.x) for part in parts] == [100, 300, 1297] and rows[0] < rows[1] < rows[2]
-    assert ((parts[0].train.y.bincount() - 10).abs() <= 1).all()
-    assert torch.equal(parts[0].test.x, whole.test.x) and torch.equal(parts[2].train.y, whole.train.y)
-    with pytest.raises(ValueError, match="train_size 1298 is more than the 1297 examples of digits"):
-        load("digits", 1298)

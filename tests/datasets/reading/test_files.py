@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sddcli.datasets import files
-from sddcli.datasets.files import cached, digest, fetch, stamp
+from sddcli.datasets.reading import files
+from sddcli.datasets.reading.files import cached, digest, fetch, stamp
 from tests.datasets.conftest import Server
 
 CONTENT = np.random.default_rng(0).integers(256, size=1_000_000, dtype=np.uint8).tobytes()

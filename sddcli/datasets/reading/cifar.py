@@ -1,7 +1,7 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009), in the layout of their archives and of torchvision.
+"""CIFAR: how the archives of CIFAR-10 and CIFAR-100 are read (Krizhevsky 2009), as torchvision unpacks them too.
 
-Their files are pickles. torchvision would run what they say; here an unpickler reads them that can make
-arrays, and nothing else.
+Their files are pickles, and unpickling may run any code. The unpickler here can make arrays of numbers, and refuses
+everything else.
 """
 
 import io
@@ -13,11 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sddcli.datasets.files import Arrays, Tell, fetch, folder
+from sddcli.datasets.reading.files import Arrays, Tell, data_folder, fetch
 
 
 class Archive(NamedTuple):
-    """One of the two: its archive and that one's hash, its folder, the files of its splits, its keys."""
+    """One of the two data sets.
+
+    name, md5: of the packed archive; folder: what it unpacks to; train, test: the files of each split in that folder;
+    labels: the key of the labels in such a file; classes: how many there are.
+    """
 
     name: str
     md5: str
@@ -29,35 +33,16 @@ class Archive(NamedTuple):
 
 
 ADDRESSES = ("https://www.cs.toronto.edu/~kriz/", "https://cave.cs.toronto.edu/kriz/")
-CIFAR10 = Archive(
-    "cifar-10-python.tar.gz",
-    "c58f30108f718f92721af3b95e74349a",
-    "cifar-10-batches-py",
-    tuple(f"data_batch_{i}" for i in range(1, 6)),
-    ("test_batch",),
-    b"labels",
-    10,
-)
-CIFAR100 = Archive(
-    "cifar-100-python.tar.gz",
-    "eb9058c3a382ffc7106e4002c42a8d85",
-    "cifar-100-python",
-    ("train",),
-    ("test",),
-    b"fine_labels",
-    100,
-)
 
 
 def read(archive: Archive, tell: Tell) -> Arrays:
-    """The images and labels of both splits: train.x, train.y, test.x, test.y; x: (N, 3, 32, 32) bytes.
+    """train.x, test.x: (N, 3, 32, 32) uint8; train.y, test.y: (N,) int64. Downloaded on first use.
 
-    Downloaded on first use. Raises OSError for files that are missing, damaged or not CIFAR's.
+    Raises OSError for files that are missing and cannot be downloaded, are damaged or not CIFAR's.
     """
-    place = folder() / archive.folder
-    paths = {split: [place / name for name in getattr(archive, split)] for split in ("train", "test")}
-    every = [path for split in paths.values() for path in split]
-    if not all(path.exists() for path in every):
+    unpacked = data_folder() / archive.folder
+    paths = {"train": [unpacked / name for name in archive.train], "test": [unpacked / name for name in archive.test]}
+    if not all(path.exists() for path in (*paths["train"], *paths["test"])):
         _unpack(archive, tell)
 
     arrays: Arrays = {}
@@ -69,18 +54,18 @@ def read(archive: Archive, tell: Tell) -> Arrays:
 
 
 def _unpack(archive: Archive, tell: Tell) -> None:
-    packed = folder() / archive.name
+    packed = data_folder() / archive.name
     if not packed.exists():
         fetch([address + archive.name for address in ADDRESSES], packed, archive.md5, tell)
     try:
         with tarfile.open(packed) as tar:
-            tar.extractall(folder(), filter="data")
+            tar.extractall(data_folder(), filter="data")
     except (tarfile.TarError, EOFError, OSError) as error:
         raise OSError(f"{packed} is damaged ({error}); remove it to download it again") from None
 
 
 class _Arrays(Unpickler):
-    """Makes arrays of numbers, and refuses to call anything else that a pickle names."""
+    """Makes arrays of numbers. Raises UnpicklingError for anything else that a pickle wants to call."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
@@ -95,9 +80,10 @@ class _Arrays(Unpickler):
 
 
 def _batch(path: Path, archive: Archive) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The images (N, 3, 32, 32) and labels (N,) of one file."""
     try:
-        found = _Arrays(io.BytesIO(path.read_bytes()), encoding="bytes").load()
-        x, y = np.asarray(found[b"data"]), np.asarray(found[archive.labels])
+        content = _Arrays(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        x, y = np.asarray(content[b"data"]), np.asarray(content[archive.labels])
         if x.dtype != np.uint8 or x.ndim != 2 or x.shape[1] != 3072 or y.shape != x.shape[:1]:
             raise ValueError(f"{x.dtype} {x.shape} with labels {y.shape}")
         if y.dtype.kind != "i" or y.min(initial=0) < 0 or y.max(initial=0) >= archive.classes:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from sddcli.core.words import UsageError
-from sddcli.datasets import layout as layouts
-from sddcli.datasets.layout import Held, layout
-from sddcli.datasets.load import forget, load, outline
+from sddcli.data import forget, load, outline
+from sddcli.datasets.reading import layout as layouts
+from sddcli.datasets.reading.layout import Held, layout
 from tests.datasets.small import picture, tiny_imagenet
 
 

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from sddcli.core.seeds import stream
 from sddcli.core.words import UsageError
-from sddcli.datasets.pictures import ENDINGS, written
-from sddcli.datasets.tiny_imagenet import ANNOTATIONS, annotations
+from sddcli.datasets.reading.pictures import ENDINGS, written
 
 ROLES = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("val", "valid", "validation"), "val"
@@ -24,6 +23,8 @@ SYSTEM = ("__MACOSX", "__pycache__", "@eaDir", "lost+found", "$RECYCLE.BIN", "Sy
 """Folders that systems make beside those of the user; so are all whose names begin with a dot."""
 OTHER_IMAGES = (".gif", ".jfif", ".avif", ".heic", ".heif", ".jp2", ".tga", ".svg", ".dcm", ".npy")
 """Endings of images that are not read: a folder of them was meant to be a class."""
+ANNOTATIONS = "val_annotations.txt"
+"""The list of labels that Tiny ImageNet has beside the images it tests on."""
 SHOWN = 5
 
 Parts = tuple[str, ...]
@@ -95,6 +96,14 @@ def layout(path: str, held: Held) -> Layout:
         _whence(test, held, usual=root == Path(path) and test == ("test",)),
         remarks,
     )
+
+
+def annotations(path: Path) -> dict[str, str]:
+    """File name -> class, of the lines of such a list. Raises OSError for a list that is damaged."""
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line]
+    if not rows or any(len(row) < 2 for row in rows):
+        raise OSError(f"{path} is damaged: its lines are not a file name, a tab and a class")
+    return {row[0]: row[1] for row in rows}
 
 
 def _root(path: Path, held: Held) -> Path:

@@ -1,0 +1,123 @@
+"""Data: the word for a data set -> its examples as tensors, all or a fixed part. Each file of datasets/ is one."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sddcli.core.seeds import stream
+from sddcli.core.types import Data, Examples
+from sddcli.core.words import UsageError, pick, unknown
+from sddcli.datasets.reading.files import Tell
+from sddcli.families import members
+
+_loaded: dict[tuple[str, int, float, str], Data] = {}
+_outlined: dict[tuple[str, int, float], Data] = {}
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Tells nobody."""
+
+
+def load(name: str, train_size: int = 0, validation: float = 0.0, device: str = "cpu", tell: Tell = silent) -> Data:
+    """The data set `name`, in the memory of a device; of its training examples all (0), or a fixed part.
+
+    In a part each class has its share of the whole, within an example, and parts nest: a smaller one lies within a
+    larger one. validation: the share of them that is held out, of each class alike. What was loaded is kept. Raises
+    UsageError for an unknown name or a part larger than the whole, OSError for missing or damaged files.
+    """
+    key = name, train_size, validation, device
+    if key in _loaded:
+        return _loaded[key]
+    if device != "cpu":
+        _loaded[key] = _moved(load(name, train_size, validation, "cpu", tell), device)
+    elif train_size or validation:
+        _loaded[key] = _part(load(name, tell=tell), name, train_size, validation)
+    else:
+        _loaded[key] = _function(name, "read")(tell)
+    return _loaded[key]
+
+
+def outline(name: str, train_size: int = 0, validation: float = 0.0) -> Data:
+    """What `load` gives, without its content: what a sweep will cost can be said before a download.
+
+    Labels are in turn, images of the right shape are all 0 and take no memory, the hash is "". What was outlined is
+    kept. Raises UsageError, OSError as `load` does.
+    """
+    key = name, train_size, validation
+    if key not in _outlined:
+        part = bool(train_size or validation)
+        _outlined[key] = _part(outline(name), *key) if part else _function(name, "outline")()
+    return _outlined[key]
+
+
+def forget() -> None:
+    """Frees all that was loaded and outlined."""
+    _loaded.clear()
+    _outlined.clear()
+
+
+def _function(word: str, what: str) -> Callable[..., Data]:
+    """The "read" or "outline" of the data set that a word means, with the parameters of the word bound.
+
+    The word is name:key=value or, of a data set whose functions have an argument `path`, name:PATH:key=value.
+    """
+    name, *pieces = word.split(":")
+    if name not in (known := members("datasets")):
+        raise unknown("data set", name, known)
+    function: Callable[..., Data] = getattr(import_module(f"sddcli.datasets.{name.replace('-', '_')}"), what)
+    if "path" not in inspect.signature(function).parameters:
+        return pick("data set", word, {name: function})
+    settings: list[str] = []
+    while len(pieces) > 1 and "=" in pieces[-1]:  # a path may have colons, and one of "a=b" is a path
+        settings.insert(0, pieces.pop())
+    if not pieces or not pieces[0]:
+        raise UsageError(f"say which folder: {name}:PATH")
+    return functools.partial(pick("data set", ":".join([name, *settings]), {name: function}), path=":".join(pieces))
+
+
+def _moved(data: Data, device: str) -> Data:
+    """All examples of `data` on a device."""
+
+    def moved(examples: Examples) -> Examples:
+        return Examples(examples.x.to(device), examples.y.to(device))
+
+    held = None if data.held is None else moved(data.held)
+    large = None if data.large is None else data.large.to(device)
+    return data._replace(train=moved(data.train), test=moved(data.test), held=held, large=large)
+
+
+def _part(data: Data, name: str, size: int, validation: float) -> Data:
+    """`size` training examples of `data`, all for 0, each class in its share; the share `validation` is held out."""
+    n = len(data.train.y)
+    if size > n:
+        raise UsageError(f"train_size {size} is more than the {n} examples of {name}")
+    # Named without parameters: where a folder lies or how large its images are shall not choose others.
+    order = torch.from_numpy(_proportional(data.train.y.numpy(), stream(0, name.split(":")[0], "part"))[: size or n])
+    n_held = round(validation * len(order))
+    if validation and not 0 < n_held < len(order):
+        raise UsageError(f"validation {validation} of {len(order)} examples leaves none on one side")
+    kept, held = (rows.sort().values for rows in (order[: len(order) - n_held], order[len(order) - n_held :]))
+    large = None if data.large is None else data.large[kept]
+    rest = _rows(data.train, held) if n_held else None
+    return data._replace(train=_rows(data.train, kept), held=rest, large=large)
+
+
+def _rows(examples: Examples, rows: Tensor) -> Examples:
+    """The examples of these indices; the images of an outline are all one, which takes no memory, and stay so."""
+    images = examples.x[rows] if examples.x.stride(0) else examples.x[: len(rows)]
+    return Examples(images, examples.y[rows])
+
+
+def _proportional(labels: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
+    """All indices in random order, such that every beginning has the classes in about their shares."""
+    position = np.empty(len(labels))
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        position[generator.permutation(of_class)] = (np.arange(len(of_class)) + generator.random()) / len(of_class)
+    return np.argsort(position, kind="stable")

@@ -1,0 +1,190 @@
+"""Data: every data set, by walking its folder; parts of them; what one file in that folder is enough for."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from sddcli.core.words import UsageError
+from sddcli.data import forget, load, outline
+from sddcli.datasets import folder
+from sddcli.datasets.reading import files
+from sddcli.families import members
+from tests.datasets.small import SMALL, image_folder
+
+REPOSITORY = Path(__file__).parent.parent
+STRIPES = '''"""Stripes: noisy images of 6x6 pixels, horizontal ones and vertical ones."""
+
+import numpy as np
+
+from sddcli.core.seeds import stream
+from sddcli.core.types import Data
+from sddcli.datasets.reading.files import Tell
+from sddcli.datasets.reading.tensors import normalized, outlined
+
+CLASSES, SIMILAR = 2, (1, 0)
+
+
+def read(tell: Tell, *, contrast: int = 90) -> Data:
+    """200 images to train on, 80 to test. x: (N, 1, 6, 6) float32."""
+    splits = []
+    for n in (200, 80):
+        labels = np.arange(n) % CLASSES
+        rows = np.arange(6) % 2 * contrast
+        images = np.where(labels[:, None, None] == 0, rows[:, None], rows[None, :])
+        noise = stream(0, "stripes", n).integers(0, 120, size=images.shape)
+        splits.append(((images + noise).astype(np.uint8)[:, None], labels))
+    return normalized(splits[0], splits[1], 105.0, 57.0, CLASSES, SIMILAR)
+
+
+def outline(*, contrast: int = 90) -> Data:
+    """What `read` gives, without its content."""
+    return outlined(200, (1, 6, 6), CLASSES, SIMILAR)
+'''
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network: nothing is downloaded for a test."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no network here")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
+
+
+def whole_word(name: str, root: Path) -> str:
+    """The word for a data set that can be read here: of the small files that tests have of it, or of none."""
+    if name in SMALL:
+        return SMALL[name](root)
+    try:
+        load(name)
+    except OSError as error:
+        pytest.skip(f"to test its reading too, write small files of it in tests/datasets/small.py: {error}")
+    return name
+
+
+@pytest.mark.parametrize("name", members("datasets"))
+def test_every_data_set_is_complete_and_what_its_outline_says(root: Path, offline: None, name: str) -> None:
+    word = whole_word(name, root)
+    data, shell = load(word), outline(word)
+    assert load(word) is data and len(data.sha256) == 64
+    for split in data[:2]:
+        assert len(split.x) == len(split.y) and set(split.y.tolist()) == set(range(data.classes))
+        assert split.y.dtype == torch.int64 and split.x.dtype == (torch.uint8 if data.mean else torch.float32)
+    assert len(data.mean) == len(data.deviation) == (3 if data.mean else 0)
+    assert shell.train.x.shape[1:] == data.train.x.shape[1:]
+    assert (shell.mean, shell.deviation, shell.similar) == (data.mean, data.deviation, data.similar)
+    if name not in SMALL or name in ("digits", "folder"):  # of which what is read here is the whole
+        assert (shell.classes, len(shell.train.y)) == (data.classes, len(data.train.y))
+    if not data.mean and len(data.train.y) > 1000:
+        assert abs(data.train.x.mean()) < 0.01 and abs(data.train.x.std() - 1) < 0.01
+
+
+@pytest.mark.parametrize("name", members("datasets"))
+def test_the_outline_has_every_class_and_one_that_each_is_mistaken_for(root: Path, name: str) -> None:
+    shell = outline(SMALL[name](root) if name in SMALL else name)
+    for split in shell[:2]:
+        assert set(split.y.tolist()) == set(range(shell.classes))
+        assert split.x.untyped_storage().nbytes() == 1, "images of an outline take no memory"
+    assert not shell.similar or len(shell.similar) == shell.classes
+    assert set(shell.similar) <= set(range(shell.classes)) and shell.similar != tuple(range(shell.classes))
+
+
+@pytest.mark.parametrize("name", members("datasets"))
+def test_a_data_set_that_is_not_here_says_so_in_one_line(root: Path, offline: None, name: str) -> None:
+    try:
+        data = load(name)
+    except (OSError, UsageError) as error:
+        assert "\n" not in str(error) and (f"put the file into {root}" in str(error) or f"{name}:PATH" in str(error))
+    else:
+        assert len(data.sha256) == 64 and not root.exists()  # it needs no files of the user's
+
+
+@pytest.mark.parametrize("name", members("datasets"))
+def test_examples_held_out_are_a_rest_of_each_class_alike(root: Path, offline: None, name: str) -> None:
+    word = whole_word(name, root)
+    whole, part = load(word), load(word, 0, 0.2)
+    assert whole.held is None and part.held is not None and part.test is whole.test
+    n = len(whole.train.y)
+    assert len(part.held.y) == round(0.2 * n) and len(part.train.y) + len(part.held.y) == n
+    rows = [sorted(x.tobytes() for x in each.x.numpy()) for each in (whole.train, part.train, part.held)]
+    assert sorted(rows[1] + rows[2]) == rows[0]
+    spread = part.held.y.bincount(minlength=whole.classes) - 0.2 * whole.train.y.bincount()
+    assert spread.abs().max() <= 1
+    assert outline(word, 0, 0.2).train.x.shape[1:] == part.train.x.shape[1:]
+    fewer = load(word, n // 2, 0.2)
+    assert len(fewer.train.y) + len(fewer.held.y) == n // 2  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="leaves none on one side"):
+        load(word, 0, 0.001 if n < 500 else 0.0001)
+
+
+@pytest.mark.slow
+def test_one_file_is_a_data_set(tmp_path: Path) -> None:
+    """In a copy of the package and its tests with one more file: help, a sweep, asymmetric noise, and the tests."""
+    for part in ("sddcli", "tests"):
+        shutil.copytree(REPOSITORY / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    (tmp_path / "sddcli" / "datasets" / "gray_stripes.py").write_text(STRIPES)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+
+    def python(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+
+    assert "gray-stripes" in python("sddcli", "sweep", "--help").stdout
+    word, settings = "gray-stripes:contrast=60", ["--levels", "0-1", "--seeds", "0-1", "--epochs", "3"]
+    noise = ["--noise", "0.25", "--noise-kind", "asymmetric"]
+    sweep = python("sddcli", "sweep", "--dataset", word, *settings, *noise, "--workers", "1", "--runs", "runs")
+    assert sweep.returncode == 0, sweep.stderr
+    table = pd.read_csv(tmp_path / "runs" / "results.csv")
+    assert table["dataset"].tolist() == [word] * 4 and set(table["model"]) == {"lenet-300-100"}
+    wrong = python("sddcli", "sweep", "--dataset", "gray-stripe", *settings, "--runs", "others")
+    assert wrong.returncode == 2 and "did you mean 'gray-stripes'" in wrong.stderr
+    tests = python("pytest", "tests/test_data.py", "-k", "gray-stripes", "-p", "no:cacheprovider")
+    assert tests.returncode == 0 and "4 passed" in tests.stdout, tests.stdout
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "sddcli").rglob("*.py")), ids=lambda path: path.stem)
+def test_nothing_else_names_a_data_set(path: Path) -> None:
+    """But a data set's own file, and its settings in protocols.toml: no table has to be added to."""
+    if "datasets" in path.relative_to(REPOSITORY / "sddcli").parts:
+        return
+    strings = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+    words = {value.split(":")[0] for value in strings if isinstance(value, str)}
+    assert not words & ({*members("datasets")} - {"folder"})  # which is a word of English too
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(ValueError, match="unknown data set 'digit'; did you mean 'digits'"):
+        load("digit")
+
+
+def test_a_folder_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    word, calls = image_folder(tmp_path), list[str]()
+    plain = folder.layout
+    monkeypatch.setattr(folder, "layout", lambda *words: calls.append("") or plain(*words))
+    whole, parts = outline(word), [outline(word, 6), outline(word, 6, 0.5), outline(word, 6)]
+    assert len(calls) == 1 and [len(part.train.y) for part in parts] == [6, 3, 6] and parts[0] is parts[2]
+    assert len(whole.train.y) > 6
+    forget()
+    outline(word)
+    assert len(calls) == 2
+
+
+def test_parts_have_each_class_in_its_share_and_nest() -> None:
+    whole, parts = load("digits"), [load("digits", n) for n in (100, 300, 1297)]
+    rows = [{tuple(x.flatten().tolist()) for x in part.train.x} for part in parts]
+    assert [len(part.train.x) for part in parts] == [100, 300, 1297] and rows[0] < rows[1] < rows[2]
+    assert ((parts[0].train.y.bincount() - 10).abs() <= 1).all()
+    assert torch.equal(parts[0].test.x, whole.test.x) and torch.equal(parts[2].train.y, whole.train.y)
+    with pytest.raises(ValueError, match="train_size 1298 is more than the 1297 examples of digits"):
+        load("digits", 1298)
