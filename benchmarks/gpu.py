@@ -29,10 +29,10 @@ from typing import Any
 
 import torch
 
-from sddcli import stages
 from sddcli.core import capture
 from sddcli.data import load
 from sddcli.spec import Run
+from sddcli.stages import pruning, setting, training
 
 HERE = Path(__file__).parent
 Row = tuple[str, str]
@@ -79,16 +79,16 @@ def ends(run: Run, device: str, captured: bool, seeds: int) -> tuple[dict[str, t
     replayed = capture.replayed
     capture.replayed = replayed if captured else lambda step: step
     data = load(run.dataset, run.train_size, 0.0, device)
-    model = stages.model_of(run, data)
+    model = setting.model_of(run, data)
     runs = [replace(run, seed=seed) for seed in range(seeds)]
-    starts = [stages.fresh(each, model) for each in runs]
+    starts = [setting.fresh(each, model) for each in runs]
     begun = [
-        stages.beginning(each, model, data, start, stages.full_masks(model, start))
+        training.beginning(each, model, data, start, pruning.full_masks(model, start))
         for each, start in zip(runs, starts, strict=True)
     ]
     first, found = {}, []
-    for now in stages.train(runs, model, data, begun, starts):
-        first = first or {name: w.cpu().clone() for name, w in stages.network(runs, now.state).items()}
+    for now in training.train(runs, model, data, begun, starts):
+        first = first or {name: w.cpu().clone() for name, w in training.network(runs, now.state).items()}
         found = now.metrics or []
     capture.replayed = replayed
     return first, [row["test_accuracy"] for row in found]

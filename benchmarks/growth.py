@@ -21,11 +21,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 import floor
 
-from sddcli import stages
 from sddcli.core import masks
 from sddcli.data import load
 from sddcli.launchers.machine import describe
 from sddcli.spec import Run, to_dict
+from sddcli.stages import pruning, setting, training
 
 BASE = Run("mnist", "lenet-300-100", noise=0.2, train_size=10_000, epochs=3, eval_every=3, batch_size=128)
 AXES: dict[str, list[Any]] = {
@@ -42,19 +42,19 @@ def seconds(axis: str, value: int) -> float:
     fields = {"M": {}, "width": {"model": f"lenet-{value}-{value // 3}"}, "level": {}}.get(axis, {axis: value})
     run = Run(**to_dict(BASE) | fields)
     data = load(run.dataset, run.train_size)
-    model = stages.model_of(run, data)
+    model = setting.model_of(run, data)
     runs = [Run(**to_dict(run) | {"seed": seed}) for seed in range(value if axis == "M" else 1)]
-    starts = [stages.fresh(each, model) for each in runs]
-    kept = [stages.full_masks(model, start) for start in starts]
+    starts = [setting.fresh(each, model) for each in runs]
+    kept = [pruning.full_masks(model, start) for start in starts]
     if axis == "level" and value:
         scores = [{name: start[name].abs() for name in model.prunable} for start in starts]
         left = masks.kept(model.size, 0.2, value)
         kept = [masks.keep(score, full, left) for score, full in zip(scores, kept, strict=True)]
     begun = [
-        stages.beginning(each, model, data, start, mask) for each, start, mask in zip(runs, starts, kept, strict=True)
+        training.beginning(each, model, data, start, mask) for each, start, mask in zip(runs, starts, kept, strict=True)
     ]
     marks = [time.perf_counter()]
-    for _ in stages.train(runs, model, data, begun, starts):
+    for _ in training.train(runs, model, data, begun, starts):
         marks.append(time.perf_counter())
     # The last epoch is evaluated, and the first one warms up: what lies between is the middle one.
     return min(later - earlier for earlier, later in list(pairwise(marks))[1:-1]) / len(runs)

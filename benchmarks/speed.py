@@ -35,12 +35,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 import floor
 import reference
 
-from sddcli import stages
 from sddcli.core.models import Model
 from sddcli.core.types import Lesson
 from sddcli.data import load
 from sddcli.launchers.machine import describe
 from sddcli.spec import Run
+from sddcli.stages import pruning, setting, training
 
 Meet = Callable[[], object]
 """Waits until all processes are here."""
@@ -50,16 +50,16 @@ def engine_seconds(
     run: Run, models: int, device: str, compiled: bool, meet: Meet
 ) -> tuple[list[float], list[float], int]:
     """Seconds of each epoch of `models` models side by side, not evaluated and evaluated; the most bytes used."""
-    plain, lesson = stages.forward_of, stages.lesson_of
+    plain, lesson = setting.forward_of, setting.lesson_of
     if compiled:  # the network alone: within it nothing may come from the CPU
         faster = cache(torch.compile)
-        stages.forward_of = lambda model, data: plain(replace(model, forward=faster(model.forward)), data)
-        stages.lesson_of = lambda run, model, data: compiled_slopes(model, lesson(run, model, data))
+        setting.forward_of = lambda model, data: plain(replace(model, forward=faster(model.forward)), data)
+        setting.lesson_of = lambda run, model, data: compiled_slopes(model, lesson(run, model, data))
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
     trained = each_epoch(replace(run, eval_every=run.epochs + 1), models, device, meet)
     evaluated = each_epoch(replace(run, eval_every=1), models, device, meet)
-    stages.forward_of, stages.lesson_of = plain, lesson
+    setting.forward_of, setting.lesson_of = plain, lesson
     peak = torch.cuda.max_memory_allocated() if device != "cpu" else 0
     return trained, evaluated, peak or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
@@ -72,14 +72,14 @@ def compiled_slopes(model: Model, lesson: Lesson) -> Lesson:
 def each_epoch(run: Run, models: int, device: str, meet: Meet) -> list[float]:
     """Seconds of each epoch but the last, which is always evaluated."""
     data = load(run.dataset, run.train_size, 0.0, device)
-    model = stages.model_of(run, data)
+    model = setting.model_of(run, data)
     runs = [replace(run, seed=seed) for seed in range(models)]
-    starts = [stages.fresh(each, model) for each in runs]
+    starts = [setting.fresh(each, model) for each in runs]
     begun = [
-        stages.beginning(each, model, data, start, stages.full_masks(model, start))
+        training.beginning(each, model, data, start, pruning.full_masks(model, start))
         for each, start in zip(runs, starts, strict=True)
     ]
-    epochs = stages.train(runs, model, data, begun, starts)
+    epochs = training.train(runs, model, data, begun, starts)
     seconds = []
     for _ in range(run.epochs - 1):
         meet()

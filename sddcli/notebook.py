@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 from torch import Tensor, nn
 
-from sddcli import stages
 from sddcli.core.types import STATISTICS, Data, Forward, Tensors
 from sddcli.data import outline
 from sddcli.recipes import measuring
 from sddcli.spec import Run
+from sddcli.stages import setting
 from sddcli.store import Manifest, Store, StoreError
 
 
@@ -58,9 +58,9 @@ class Loaded:
     def network(self) -> Network:
         """The trained network, in evaluation mode."""
         shape = outline(self.run.dataset)
-        model = stages.model_of(self.run, shape)
+        model = setting.model_of(self.run, shape)
         ordered = {name: self.weights[name] for name in model.weights}
-        return Network(stages.forward_of(model, shape), ordered).eval()
+        return Network(setting.forward_of(model, shape), ordered).eval()
 
     @cached_property
     def data(self) -> Data:
@@ -70,7 +70,7 @@ class Loaded:
     @cached_property
     def labels(self) -> Tensor:
         """(N,) the labels it was trained on; the wrong ones are where they differ from data.train.y."""
-        return stages.noisy_labels(self.run, self.data)
+        return setting.noisy_labels(self.run, self.data)
 
 
 def load(path: str | Path) -> Loaded:

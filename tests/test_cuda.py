@@ -15,13 +15,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sddcli import stages
 from sddcli.core import capture, engine, lessons, models
 from sddcli.core.evaluate import evaluate
 from sddcli.core.losses import LOSSES, cross_entropy
 from sddcli.core.optimizers import OPTIMIZERS
 from sddcli.core.types import Data, Examples, Lesson
 from sddcli.spec import Run
+from sddcli.stages import pruning, setting, training
 
 CUDA = torch.device("cuda", 0)
 NARROW = {"vgg16": "vgg16:width=4", "convnet": "convnet:width=4"} | {
@@ -88,14 +88,14 @@ def trained(run: Run, features: tuple[int, ...]) -> None:
     with FakeTensorMode():
         data = data_of(features, 40)
         start = {name: torch.zeros(shape) for name, shape in {**model.shapes, **model.statistics}.items()}
-        begun = [stages.beginning(run, model, data, start, stages.full_masks(model, start))] * 2
-        state = stages._state(model, data, begun)
-        noisy, rates = torch.stack([data.train.y] * 2), stages.schedule(run, 40)[0]
-        (now,) = engine.train(state, stages.shown(run, data), noisy, stages._plan([run, run], model, data, rates))
+        begun = [training.beginning(run, model, data, start, pruning.full_masks(model, start))] * 2
+        state = training._state(model, data, begun)
+        noisy, rates = torch.stack([data.train.y] * 2), setting.schedule(run, 40)[0]
+        (now,) = engine.train(state, setting.shown(run, data), noisy, training._plan([run, run], model, data, rates))
         kept = [each for memory in now.state.memory.values() for each in memory.values()]
         assert all(w.device == CUDA for w in [*now.state.learned.values(), *now.state.fixed.values(), *kept])
-        network = stages.network([run, run], now.state)
-        found, fitted = evaluate(stages.forward_of(model, data), network, data, noisy, noisy)
+        network = training.network([run, run], now.state)
+        found, fitted = evaluate(setting.forward_of(model, data), network, data, noisy, noisy)
         assert all(each.device == CUDA for each in (*found.values(), fitted))
 
 
@@ -134,19 +134,19 @@ def test_what_a_graph_could_not_hold_is_found(
     """A mean that is brought to the GPU within a step, and a loss that is looked at."""
     run = Run("digits", "lenet-300-100", epochs=1, batch_size=16)
     with monkeypatch.context() as patched:
-        patched.setattr(stages, "lesson_of", by_autograd)
-        patched.setattr(stages, "forward_of", lambda model, data: lambda w, x, t: model.forward(w, moved(x), t))
+        patched.setattr(setting, "lesson_of", by_autograd)
+        patched.setattr(setting, "forward_of", lambda model, data: lambda w, x, t: model.forward(w, moved(x), t))
         with pytest.raises(AssertionError, match="cpu"):
             trained(run, (64,))
         patched.setattr(
-            stages, "forward_of", lambda model, data: lambda w, x, t: model.forward(w, x * x.sum().item(), t)
+            setting, "forward_of", lambda model, data: lambda w, x, t: model.forward(w, x * x.sum().item(), t)
         )
         with pytest.raises(Exception, match="_local_scalar_dense"):
             trained(run, (64,))
 
 
 def by_autograd(run: Run, model: models.Model, data: Data) -> Lesson:
-    return lessons.supervised(stages.forward_of(model, data), cross_entropy)
+    return lessons.supervised(setting.forward_of(model, data), cross_entropy)
 
 
 def moved(x: Tensor) -> Tensor:

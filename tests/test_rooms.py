@@ -21,7 +21,7 @@ MAY = {
     "families": set(),
     "datasets": {"core", "datasets.reading"},  # a data set knows no other
     "data": {"families", "datasets.reading", "core"},
-    "stages": {"core", "spec"},
+    "stages": {"core", "spec", "stages"},
     "analyses": {"core"},  # analyses/pairs look at two networks
     "verdicts": set(),  # numbers in, words out; verdicts/sizes look at training sets of several sizes
     "auto": {"verdicts", "store", "spec"},

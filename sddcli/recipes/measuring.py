@@ -4,16 +4,17 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
 
-from sddcli import stages
 from sddcli.core import seeds
 from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of
+from sddcli.core.stacking import on_device
 from sddcli.core.types import Data, Found, Record, Subject, Tensors, Trained
 from sddcli.core.words import UsageError, pick
 from sddcli.data import load
 from sddcli.pairs import Pair
 from sddcli.recipes.starting import initial, start
 from sddcli.spec import Run
+from sddcli.stages import pruning, setting
 from sddcli.store import Store, StoreError
 
 
@@ -33,7 +34,7 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
     """`run`, with these weights, as analyses see it; what few of them need is read when it is asked for."""
 
     def here(tensors: Tensors) -> Tensors:
-        return stages.moved(tensors, data.train.y.device)
+        return on_device(tensors, data.train.y.device)
 
     def parent() -> Trained | None:
         if run.level == 0:
@@ -43,7 +44,7 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
             return None
         if moment != "final":  # pruned from untrained weights, those that its own training started from
             untrained = net.initial if moment == "initial" else here(start(store, run, model, data))
-            return Trained(net.initial, untrained, stages.full_masks(model, net.initial))
+            return Trained(net.initial, untrained, pruning.full_masks(model, net.initial))
         if not store.finished(source):
             raise UsageError(f"level {source.level}, which it was pruned from, is not in {store.root}")
         return Trained(net.initial, *map(here, store.weights(source)))
@@ -54,9 +55,9 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
 
     return Subject(
         net,
-        stages.forward_of(model, data),
+        setting.forward_of(model, data),
         data,
-        stages.noisy_labels(run, data),
+        setting.noisy_labels(run, data),
         partial(seeds.stream, run.seed, "analysis", run.level),
         lambda: here(start(store, run, model, data)),
         parent,
@@ -91,13 +92,12 @@ def _seen(store: Store, run: Run, device: str) -> Subject:
     if not store.finished(run):
         raise UsageError(f"level {run.level} of {run.slug} is not in {store.root}")
     data = data_of(store, run, device)
-    model = stages.model_of(run, data)
+    model = setting.model_of(run, data)
     stored = Trained(initial(store, run, model), *store.weights(run))
     if wrong := [name for name, w in stored.final.items() if not w.isfinite().all()]:
         raise UsageError(f"{store.folder(run)} cannot be measured: its {wrong[0]} is not finite")
     net = (
-        stages.moved({name: part[name] for name in model.weights if name in part}, data.train.y.device)
-        for part in stored
+        on_device({name: part[name] for name in model.weights if name in part}, data.train.y.device) for part in stored
     )
     return subject(store, run, Trained(*net), model, data)
 

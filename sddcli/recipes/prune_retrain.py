@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sddcli import stages
 from sddcli.core import masks, seeds
 from sddcli.core.maskings import MASKINGS
 from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of
+from sddcli.core.stacking import on_device, single, stacked
 from sddcli.core.types import Begun, Data, Found, Tensors, Trained
 from sddcli.core.words import UsageError, unknown
 from sddcli.data import load, outline, silent
@@ -26,6 +26,7 @@ from sddcli.datasets.reading.files import Tell
 from sddcli.events import Advanced, Busy, Event, Failed, Noted, Report, Saved
 from sddcli.recipes import measuring, starting
 from sddcli.spec import Run
+from sddcli.stages import pruning, setting, training
 from sddcli.store import Claim, Store, StoreError, reason_of
 
 Row = dict[str, float | int | None]
@@ -52,7 +53,7 @@ def check(runs: Sequence[Run], tell: Tell = silent) -> tuple[str, ...]:
     notes: dict[str, None] = {}
     for run in runs:
         data = load(run.dataset, run.train_size, run.validation, tell=tell)
-        stages.check(run, data)
+        setting.check(run, data)
         notes |= dict.fromkeys(data.notes)
     return tuple(notes)
 
@@ -60,7 +61,7 @@ def check(runs: Sequence[Run], tell: Tell = silent) -> tuple[str, ...]:
 def check_outline(runs: Sequence[Run]) -> None:
     """The same without the data: only their outline is looked at."""
     for run in runs:
-        stages.check(run, _outline(run))
+        setting.check(run, _outline(run))
 
 
 def training_examples(dataset: str, train_size: int, validation: float) -> int:
@@ -98,9 +99,9 @@ def _outline(run: Run) -> Data:
 
 def _bytes(run: Run) -> int:
     """Kept weights, a bit for each that can be pruned, a dense run's initial weights; the words beside them."""
-    model = stages.model_of(run, _outline(run))
+    model = setting.model_of(run, _outline(run))
     parameters = sum(prod(shape) for shape in model.shapes.values())
-    stored = parameters - model.size + sum(stages.counts(run, model).values())
+    stored = parameters - model.size + sum(setting.counts(run, model).values())
     weights = 4 * (stored + (parameters if run.level == 0 else 0)) + model.size // 8
     return weights + 150 * -(-run.epochs // run.eval_every) + 3000
 
@@ -163,7 +164,7 @@ def bench(
     name = torch.cuda.get_device_name(device) if device != "cpu" else "cpu"
     notes = {"notes": list(data.notes)} if data.notes else {}
     facts = {**facts, "device": name, "data": {"name": run.dataset, "sha256": data.sha256, **notes}}
-    return Bench(store, stages.model_of(run, data), data, facts, report, pace)
+    return Bench(store, setting.model_of(run, data), data, facts, report, pace)
 
 
 def work(
@@ -222,7 +223,7 @@ def _ready(bench: Bench, run: Run) -> Ready:
         begun, records = saved
         begun = begun if begun.masks else begun._replace(masks=prepared.masks)
         return Ready(prepared, begun, list(records["history"]), list(records.get("events", ())), records["seconds"])
-    begun = stages.beginning(run, bench.model, bench.data, prepared.start, prepared.masks)
+    begun = training.beginning(run, bench.model, bench.data, prepared.start, prepared.masks)
     return Ready(prepared, begun, [], [], 0.0)
 
 
@@ -257,7 +258,7 @@ def _out_of_memory(error: Exception) -> bool:
 def _train_together(bench: Bench, ready: Mapping[Run, Ready]) -> None:
     began = saved = time.perf_counter()
     runs, store, pace = list(ready), bench.store, bench.pace
-    company = stages.company_of(runs, bench.model, bench.data)
+    company = training.company_of(runs, bench.model, bench.data)
     if company in NOTICES:
         bench.report(Noted(NOTICES[company]))
     histories = {run: list(each.history) for run, each in ready.items()}
@@ -265,7 +266,7 @@ def _train_together(bench: Bench, ready: Mapping[Run, Ready]) -> None:
     # What an older sdd began has no record of its first evaluations, and gets none.
     records = {run: each.begun.fitted for run, each in ready.items() if each.begun.fitted is not None}
     begun, initial = [each.begun for each in ready.values()], [each.prepared.initial for each in ready.values()]
-    for now in stages.train(runs, bench.model, bench.data, begun, initial, company == "one by one"):
+    for now in training.train(runs, bench.model, bench.data, begun, initial, company == "one by one"):
         for m, run in enumerate(runs):
             events[run] += [_row(event, m) for event in now.events]
             if now.metrics is not None:
@@ -279,13 +280,13 @@ def _train_together(bench: Bench, ready: Mapping[Run, Ready]) -> None:
             saved = time.perf_counter()
             for m, (run, each) in enumerate(ready.items()):
                 record = {"history": histories[run], "events": events[run], "seconds": each.seconds + spent}
-                paused = stages.paused(now.state, m)._replace(fitted=records.get(run))
+                paused = training.paused(now.state, m)._replace(fitted=records.get(run))
                 store.save_checkpoint(run, paused, {"data": bench.facts["data"], **record})
             if stop:
                 return
     for m, (run, each) in enumerate(ready.items()):
-        final, kept = stages.result(runs, bench.model, now.state, m)
-        values = [*final.values(), *stages.single(now.state.learned, m).values()]
+        final, kept = training.result(runs, bench.model, now.state, m)
+        values = [*final.values(), *single(now.state.learned, m).values()]
         if not all(w.isfinite().all() for w in values):
             error = UsageError("diverged: its weights are no longer finite; try a smaller lr")
             _fail(store, run, error, bench.report)
@@ -300,7 +301,7 @@ def _train_together(bench: Bench, ready: Mapping[Run, Ready]) -> None:
         bench.report(Saved(run))
 
 
-def _row(event: stages.Happened, m: int) -> Row:
+def _row(event: training.Happened, m: int) -> Row:
     """An event as a row of details of run m."""
     pairs = {"density": event.density[m], "test_accuracy": event.test_accuracy[m]}
     sides = {f"{name}_{side}": value for name, both in pairs.items() for side, value in zip(SIDES, both, strict=True)}
@@ -321,11 +322,11 @@ def _prepared(bench: Bench, run: Run) -> Prepared:
             raise StoreError(f"{store.folder(relative)} was made from other {run.dataset} data: its hash differs")
 
     def here(tensors: Tensors) -> Tensors:
-        return stages.moved(tensors, data.train.y.device)
+        return on_device(tensors, data.train.y.device)
 
     initial = here(starting.initial(store, run, model))
     if run.level == 0:
-        return Prepared(initial, stages.full_masks(model, initial), initial)
+        return Prepared(initial, pruning.full_masks(model, initial), initial)
     if (saved := store.pruned(run)) is not None:
         return Prepared(here(saved[0]), here(saved[1]), initial)
     kept, metrics = _masks(bench, run, initial)
@@ -341,23 +342,23 @@ def _masks(bench: Bench, run: Run, initial: Tensors) -> tuple[Tensors, Row]:
     device = data.train.y.device
     ranked: Tensors = {}  # the weights that are pruned, where any are
     if moment == "final" and how == "prune":
-        ranked, before = (stages.moved(part, device) for part in store.weights(source))
+        ranked, before = (on_device(part, device) for part in store.weights(source))
     elif moment == "final":
-        before = stages.moved(store.masks(source), device)
+        before = on_device(store.masks(source), device)
     else:
-        ranked = initial if moment == "initial" else stages.moved(stages.fresh(run, model), device)
-        before = stages.full_masks(model, initial)
+        ranked = initial if moment == "initial" else on_device(setting.fresh(run, model), device)
+        before = pruning.full_masks(model, initial)
 
     def pruned(masks: Tensors) -> Tensors:
         if moment == "final":
-            return stages.prune(run, model, Trained(initial, ranked, masks), data)
-        return stages.prune_untrained(run, model, initial, ranked, data)
+            return pruning.prune(run, model, Trained(initial, ranked, masks), data)
+        return pruning.prune_untrained(run, model, initial, ranked, data)
 
     kept = MASKINGS[how].make(before, pruned, partial(seeds.stream, run.seed, "masks", run.level))
     metrics = _size(before if how == "open" else kept, data)  # of re-dense training, the sparsity that it comes from
     if how == "prune":
-        cut = stages.stacked([masks.apply(kept, ranked)], model.weights)
-        after = stages.metrics([run], model, cut, data)[0]
+        cut = stacked([masks.apply(kept, ranked)], model.weights)
+        after = training.metrics([run], model, cut, data)[0]
         metrics |= {f"pruned_{name}": value for name, value in _finite(after).items()}
     return kept, metrics
 
@@ -375,7 +376,7 @@ def _save(
     store, model, data = bench.store, bench.model, bench.data
     accuracies = [row["test_accuracy"] for row in history if row["test_accuracy"] is not None]
     last = {name: value for name, value in history[-1].items() if name != "epoch"}
-    moves, pruned = stages.moves(run), store.manifest(run) if run.level else None
+    moves, pruned = setting.moves(run), store.manifest(run) if run.level else None
     metrics = {
         **(pruned["metrics"] if pruned else {}),
         **(_size(net.masks, data) if moves or not pruned else {}),
@@ -383,8 +384,8 @@ def _save(
         "best_test_accuracy": max(accuracies),
         **_chosen(history),
     }
-    if stages.teaching_of(run).chances:  # metrics are means over networks drawn; these, of the one that is kept
-        kept = stages.metrics([run], model, stages.stacked([net.final], model.weights), data)[0]
+    if setting.teaching_of(run).chances:  # metrics are means over networks drawn; these, of the one that is kept
+        kept = training.metrics([run], model, stacked([net.final], model.weights), data)[0]
         metrics |= {f"stored_{name}": kept[name] for name in ("train_accuracy", "test_accuracy")}
     seen = measuring.subject(store, run, net, model, data)
     measures = {"events": _costs(events)} if events else {}

@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sddcli import stages
 from sddcli.core import masks
 from sddcli.core.maskings import MASKINGS
 from sddcli.core.retraining import masks_of
+from sddcli.core.stacking import stacked
 from sddcli.core.types import Tensors
 from sddcli.core.words import UsageError
 from sddcli.data import load
 from sddcli.spec import Run
+from sddcli.stages import setting, training
 from sddcli.store import Damaged, Manifest, Store, StoreError
 
 NEAR = 0.005
@@ -54,7 +55,7 @@ def _inside(store: Store, run: Run, manifest: Manifest) -> list[StoreError]:
         if not all(w.isfinite().all() for w in weights.values()):
             wrong.append(Damaged(f"{store.folder(run)}: its weights are not all numbers"))
     density = masks.density(kept)
-    opened = run.level == 0 or (masks_of(run).how == "open" and not stages.moves(run))
+    opened = run.level == 0 or (masks_of(run).how == "open" and not setting.moves(run))
     recorded = 1.0 if opened else manifest["metrics"].get("density")
     if recorded is None or abs(density - recorded) > 1e-12:
         kept_share = f"{density:.6%} of its weights are kept, and its manifest says {recorded}"
@@ -81,9 +82,9 @@ def _again(store: Store, run: Run, manifest: Manifest) -> Sequence[StoreError]:
         return [StoreError(f"{store.folder(run)} cannot be evaluated: {error}")]
     if data.sha256 != manifest["data"]["sha256"]:
         return [StoreError(f"{store.folder(run)}: it was made from other {run.dataset} data: its hash differs")]
-    model = stages.model_of(run, data)
-    together = stages.stacked([store.weights(run)[0]], model.weights)
-    accuracies, recorded = stages.metrics([run], model, together, data)[0], dict(manifest["metrics"])
+    model = setting.model_of(run, data)
+    together = stacked([store.weights(run)[0]], model.weights)
+    accuracies, recorded = training.metrics([run], model, together, data)[0], dict(manifest["metrics"])
     # Where networks are drawn, metrics are means over them, and these of the one that is kept.
     recorded |= {name.removeprefix("stored_"): value for name, value in recorded.items() if name.startswith("stored_")}
     wrong = []

@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 import torch
 
-from sddcli import stages
 from sddcli.core import masks
 from sddcli.core.retraining import RETRAININGS
+from sddcli.core.stacking import stacked
 from sddcli.core.types import Tensors
 from sddcli.data import load
 from sddcli.events import Advanced, Busy, Event, Failed, Noted, Saved
 from sddcli.recipes import measuring, prune_retrain, verifying
 from sddcli.spec import Run, with_parents
+from sddcli.stages import pruning, setting, training
 from sddcli.store import Store, StoreError
 
 RUN = Run(
@@ -29,7 +30,7 @@ RUN = Run(
 )  # fmt: skip
 DATA = load("digits")
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-MODEL = stages.model_of(RUN, DATA)
+MODEL = setting.model_of(RUN, DATA)
 
 
 def made(root: Path, run: Run) -> Store:
@@ -60,14 +61,14 @@ def same(a: Tensors, b: Tensors) -> bool:
 CHAINED = [name for name, entry in RETRAININGS.items() if entry.chained]
 
 
-@pytest.mark.parametrize("pruning", ["iterative", "one-shot"])
+@pytest.mark.parametrize("way", ["iterative", "one-shot"])
 @pytest.mark.parametrize("name", CHAINED)
-def test_start_weights_and_masks_are_those_of_the_definition(root: Path, name: str, pruning: str) -> None:
-    run = replace(RUN, retraining=name, pruning=pruning, rewind="9it")
+def test_start_weights_and_masks_are_those_of_the_definition(root: Path, name: str, way: str) -> None:
+    run = replace(RUN, retraining=name, pruning=way, rewind="9it")
     store = made(root, run)
     start, kept = store.pruned(run) or ({}, {})
     initial = store.initial(run)
-    above = replace(run, level=1 if pruning == "iterative" else 0)
+    above = replace(run, level=1 if way == "iterative" else 0)
     twin = replace(run, retraining="lottery")
     if name in ("reinit", "redense", "shuffle"):
         made_final, made_masks = store.weights(twin)
@@ -76,18 +77,18 @@ def test_start_weights_and_masks_are_those_of_the_definition(root: Path, name: s
         scores = {key: made_final[key].abs() for key in MODEL.prunable}
         made_masks = masks.keep(scores, old, round(49_200 / 4))
     expected = {
-        "lottery": stages.replay(replace(run, level=0), 9, MODEL, DATA, initial),
+        "lottery": training.replay(replace(run, level=0), 9, MODEL, DATA, initial),
         "finetune": made_final,
         "lr-rewind": made_final,
-        "scratch": stages.fresh(run, MODEL),
-        "reinit": stages.fresh(run, MODEL),
+        "scratch": setting.fresh(run, MODEL),
+        "reinit": setting.fresh(run, MODEL),
         "redense": made_final,
-        "shuffle": stages.replay(replace(run, level=0), 9, MODEL, DATA, initial),
+        "shuffle": training.replay(replace(run, level=0), 9, MODEL, DATA, initial),
     }[name]
     if name == "shuffle":  # as many in each layer, at other places
         assert all(kept[key].sum() == mask.sum() for key, mask in made_masks.items()) and not same(kept, made_masks)
         made_masks = kept
-    assert same(kept, stages.full_masks(MODEL, start) if name == "redense" else made_masks)
+    assert same(kept, pruning.full_masks(MODEL, start) if name == "redense" else made_masks)
     assert same(start, masks.apply(made_masks if name == "redense" else kept, expected))
     manifest = store.manifest(run)
     assert manifest and manifest["metrics"]["sparsity"] == 0.75
@@ -103,7 +104,7 @@ def test_weights_at_a_rewind_step_are_made_once_and_damage_is_noticed(root: Path
     made(root, replace(run, criterion="random"))
     assert path.stat().st_mtime_ns == before and store.step(dense, 10) is None
     assert store.finished(dense) and same(
-        store.step(dense, 9) or {}, stages.replay(dense, 9, MODEL, DATA, store.initial(dense))
+        store.step(dense, 9) or {}, training.replay(dense, 9, MODEL, DATA, store.initial(dense))
     )
     path.write_bytes(b"x")
     events: list[Event] = []
@@ -234,16 +235,16 @@ def test_what_is_fitted_at_each_evaluation_is_recorded(tmp_path: Path, change: d
         prune_retrain.work(store, [each], {}, "cpu", events.append)
     record, history = store.record(run), store.history(run)
     data = load("digits", run.train_size)
-    wrong = stages.noisy_labels(run, data) != data.train.y
+    wrong = setting.noisy_labels(run, data) != data.train.y
     assert record and record.fitted.shape == (len(history), len(wrong))
     for epoch, fitted, row in zip(record.epochs, record.fitted, history, strict=True):
         assert int(epoch) == int(row["epoch"])
         assert fitted.double().mean().item() == pytest.approx(float(row["train_accuracy"]))
         assert fitted[wrong].double().mean().item() == pytest.approx(float(row["memorized"]))
-    forward = stages.forward_of(stages.model_of(run, data), data)
+    forward = setting.forward_of(setting.model_of(run, data), data)
     weights = {name: w.unsqueeze(0) for name, w in store.weights(run)[0].items()}
     said = forward(weights, data.train.x.unsqueeze(0), False)[0].argmax(1)
-    assert torch.equal(record.fitted[-1], said == stages.noisy_labels(run, data))
+    assert torch.equal(record.fitted[-1], said == setting.noisy_labels(run, data))
 
 
 def test_what_an_older_sdd_began_is_finished_without_a_record(tmp_path: Path) -> None:
@@ -263,7 +264,7 @@ def test_what_an_older_sdd_began_is_finished_without_a_record(tmp_path: Path) ->
 
 
 def test_of_very_many_examples_nothing_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "RECORDED", 100)
+    monkeypatch.setattr(training, "RECORDED", 100)
     store, fewer, as_many = Store(tmp_path), tiny(train_size=99), tiny()
     for run in (fewer, as_many):
         prune_retrain.work(store, [run], {}, "cpu", lambda event: None)
@@ -307,7 +308,7 @@ def test_checkpoints_come_as_often_as_asked(tmp_path: Path, monkeypatch: pytest.
 def test_what_memory_does_not_hold_is_trained_in_halves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    runs, sizes, train = [tiny(seed=seed) for seed in range(5)], list[int](), stages.train
+    runs, sizes, train = [tiny(seed=seed) for seed in range(5)], list[int](), training.train
     whole, store, events = Store(tmp_path / "whole"), Store(tmp_path / "small"), list[Event]()
     prune_retrain.work(whole, runs, {}, "cpu", events.append)
 
@@ -318,7 +319,7 @@ def test_what_memory_does_not_hold_is_trained_in_halves(
                 raise torch.OutOfMemoryError("CUDA out of memory.")
             yield now
 
-    monkeypatch.setattr(stages, "train", small)
+    monkeypatch.setattr(training, "train", small)
     prune_retrain.work(store, runs, {}, "cpu", events.append)
     assert all(files(store, run) == files(whole, run) for run in runs)
     assert sizes[0] == 5 and max(size for size in sizes[1:]) == 3 and not [e for e in events if isinstance(e, Failed)]
@@ -339,7 +340,7 @@ def test_what_fails_is_recorded_with_its_reason_and_the_rest_goes_on(
         raise MemoryError
         yield
 
-    monkeypatch.setattr(stages, "train", none)
+    monkeypatch.setattr(training, "train", none)
     alone = tiny(seed=2)
     prune_retrain.work(store, [alone], {}, "cpu", events.append)
     assert "out of memory" in (store.failure(alone) or {})["reason"] and isinstance(events[-1], Failed)
@@ -468,7 +469,7 @@ def test_a_chain_on_every_device_at_hand(tmp_path: Path, device: str, model: str
 @pytest.mark.parametrize("name", ["gradual", "supermask"])
 def test_a_training_that_makes_its_masks_starts_from_all_initial_weights(root: Path, name: str) -> None:
     run = replace(RUN, retraining=name, seed=11)
-    store, initial = made(root, run), stages.fresh(run.root, MODEL)
+    store, initial = made(root, run), setting.fresh(run.root, MODEL)
     start, kept = store.pruned(run) or ({}, {})
     assert same(start, initial) and all(mask.all() for mask in kept.values())
     assert not store.finished(run.root), "no dense network is trained for it"
@@ -527,7 +528,7 @@ def test_events_are_recorded_with_the_accuracy_before_and_after(tmp_path: Path) 
 def test_a_supermask_leaves_weights_as_they_were_and_records_means_over_gates(tmp_path: Path) -> None:
     run, store = replace(RUN, retraining="supermask", epochs=6, noise=0, level=1), Store(tmp_path)
     weights, kept = ending(store, run)
-    initial = stages.fresh(run.root, MODEL)
+    initial = setting.fresh(run.root, MODEL)
     for name, w in weights.items():
         assert torch.equal(w, torch.where(kept[name], initial[name], 0.0) if name in kept else initial[name])
     manifest = store.manifest(run)
@@ -535,8 +536,8 @@ def test_a_supermask_leaves_weights_as_they_were_and_records_means_over_gates(tm
     metrics = manifest["metrics"]
     density = masks.density(kept)
     assert metrics["density"] == density and 0.2 < density < 0.8 and metrics["test_accuracy"] > 0.3
-    stacked = stages.stacked([weights], MODEL.weights)
-    assert metrics["stored_test_accuracy"] == stages.metrics([run], MODEL, stacked, DATA)[0]["test_accuracy"]
+    together = stacked([weights], MODEL.weights)
+    assert metrics["stored_test_accuracy"] == training.metrics([run], MODEL, together, DATA)[0]["test_accuracy"]
     assert metrics["stored_test_accuracy"] != metrics["test_accuracy"]
     assert list(verifying.verified(store, evaluate=True)) == [(store.folder(run), [])]
 
@@ -547,7 +548,7 @@ def test_one_that_is_killed_in_an_event_goes_on_to_the_same_bits(
     run = replace(RUN, retraining="gradual:start=0.1:end=0.7:events=5", epochs=4, seed=4)
     whole, parts = Store(tmp_path / "whole"), Store(tmp_path / "parts")
     ending(whole, run)
-    happen, count = stages._happen, 0
+    happen, count = training._happen, 0
 
     def killed(*words: Any) -> Any:
         nonlocal count
@@ -557,7 +558,7 @@ def test_one_that_is_killed_in_an_event_goes_on_to_the_same_bits(
         return happen(*words)
 
     with monkeypatch.context() as patched:
-        patched.setattr(stages, "_happen", killed)
+        patched.setattr(training, "_happen", killed)
         with pytest.raises(SystemExit):
             prune_retrain.work(parts, [run], {}, "cpu", lambda event: None, prune_retrain.Pace(0.0))
     assert parts.checkpoint(run) and not parts.finished(run)
@@ -581,10 +582,10 @@ def test_trainings_that_move_masks_have_the_bits_side_by_side_that_each_has_alon
 
 def test_pruned_weights_are_0_after_every_step_of_every_segment() -> None:
     run = replace(RUN, retraining="gradual:start=0.1:end=0.8:events=6", epochs=20, batch_size=1297)  # a step an epoch
-    start = stages.fresh(run.root, MODEL)
-    begun = stages.beginning(run, MODEL, DATA, start, stages.full_masks(MODEL, start))
+    start = setting.fresh(run.root, MODEL)
+    begun = training.beginning(run, MODEL, DATA, start, pruning.full_masks(MODEL, start))
     left, steps = [], 0
-    for now in stages.train([run], MODEL, DATA, [begun], [start]):
+    for now in training.train([run], MODEL, DATA, [begun], [start]):
         steps += 1
         for name, mask in now.state.masks.items():
             assert not now.state.learned[name][~mask].any() and not now.state.memory["velocity"][name][~mask].any()

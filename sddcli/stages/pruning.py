@@ -1,0 +1,96 @@
+"""Pruning: which weights of a network a run keeps."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+import torch
+
+from sddcli.core import masks, seeds, units
+from sddcli.core.criteria import criterion
+from sddcli.core.evaluate import chunk
+from sddcli.core.losses import LOSSES
+from sddcli.core.models import Model
+from sddcli.core.retraining import rounds
+from sddcli.core.types import Data, Net, Tensors, Trained
+from sddcli.core.units import UNITS
+from sddcli.core.words import pick
+from sddcli.spec import Run
+from sddcli.stages import setting
+
+Stream = Callable[..., np.random.Generator]
+"""(*names) -> the random generator for what `names` names."""
+
+
+def full_masks(model: Model, weights: Tensors) -> Tensors:
+    """Masks that keep all prunable weights, (*shape)."""
+    return masks.full({name: weights[name] for name in model.prunable})
+
+
+def prune(run: Run, model: Model, net: Trained, data: Data) -> Tensors:
+    """The masks of `run`, (*shape): the weights within those of `net` that its criterion keeps.
+
+    Raises UsageError where a score is no number.
+    """
+    stream = partial(seeds.stream, run.seed, "criterion", run.level)
+    return ranked(run, model, net, data, setting.counts(run, model), stream)
+
+
+def ranked(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str, int], stream: Stream) -> Tensors:
+    """The masks (*shape) of so many weights of each group, ranked by the criterion of `run`."""
+    seen = Net(
+        initial={name: net.initial[name] for name in model.prunable},
+        final={name: net.final[name] for name in model.prunable},
+        masks={name: net.masks[name] for name in model.prunable},
+        stream=stream,
+        gradients=lambda batches: _gradients(run, model, net.final, data, batches, stream),
+    )
+    rule, unit = criterion(run.criterion), pick("unit", run.unit, UNITS)
+    ties = None
+    if rule.ties == "random":
+        ties = {name: torch.from_numpy(stream("ties", name).random(tuple(w.shape))) for name, w in seen.final.items()}
+    scores = rule.score(seen)
+    if unit is not units.weight:
+        scores, ties = units.averaged(scores, seen.masks, unit), ties and units.averaged(ties, seen.masks, unit)
+    kept = masks.allocated(scores, seen.masks, counts, ties)
+    return kept if unit is units.weight else units.whole(kept, seen.masks, unit)
+
+
+def prune_untrained(run: Run, model: Model, initial: Tensors, weights: Tensors, data: Data) -> Tensors:
+    """The masks of `run`, (*shape), where its criterion ranks weights before training: `weights`, round by round.
+
+    initial: the dense network's, which a criterion may look at too, both (*shape).
+    """
+    kept = full_masks(model, weights)
+    for each in rounds(run):
+        kept = prune(each, model, Trained(initial, masks.apply(kept, weights), kept), data)
+    return kept
+
+
+def _gradients(
+    run: Run,
+    model: Model,
+    weights: Tensors,
+    data: Data,
+    batches: int | None,
+    stream: Stream,
+) -> Tensors:
+    """The gradient of the mean training loss, (*shape), on random batches or, for None, on all examples."""
+    labels, forward, loss = (
+        setting.noisy_labels(run, data),
+        setting.forward_of(model, data),
+        pick("loss", run.loss, LOSSES),
+    )
+    chosen = torch.arange(len(labels))
+    if batches is not None:
+        chosen = torch.from_numpy(stream("batches").permutation(len(labels))[: batches * run.batch_size])
+    leaves = {name: weights[name].unsqueeze(0).requires_grad_() for name in model.shapes}
+    statistics = {name: weights[name].unsqueeze(0) for name in model.statistics}
+    total = {name: torch.zeros_like(weights[name]) for name in model.prunable}
+    for part in chosen.to(labels.device).split(chunk(data.train.x)):
+        logits = forward(leaves | statistics, data.train.x[part].unsqueeze(0), False)
+        share = loss(logits, labels[part].unsqueeze(0), leaves) * (len(part) / len(chosen))
+        slopes = torch.autograd.grad(share, [leaves[name] for name in model.prunable])
+        for name, slope in zip(model.prunable, slopes, strict=True):
+            total[name] += slope.squeeze(0)
+    return total

@@ -1,0 +1,205 @@
+"""Setting: what the words of a run mean for its data: network, labels, inputs, lesson, counts, learning rates."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sddcli.core import images, inits, lessons, masks, models, seeds, units
+from sddcli.core.allocation import ALLOCATIONS
+from sddcli.core.criteria import criterion
+from sddcli.core.images import AUGMENTATIONS, Augmentation
+from sddcli.core.inits import INITS
+from sddcli.core.lessons import LESSONS, Teaching
+from sddcli.core.losses import LOSSES, cross_entropy
+from sddcli.core.models import Model
+from sddcli.core.noise import NOISES, Classes
+from sddcli.core.optimizers import OPTIMIZERS
+from sddcli.core.precisions import PRECISIONS
+from sddcli.core.retraining import RETRAININGS, origin, rewind_steps
+from sddcli.core.schedules import piecewise
+from sddcli.core.starts import STARTS
+from sddcli.core.timetables import TIMETABLES, Event
+from sddcli.core.types import Data, Examples, Forward, Lesson, Tensors, Write
+from sddcli.core.units import UNITS
+from sddcli.core.words import UsageError, pick
+from sddcli.spec import Run
+
+TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {
+    "noise_kind": NOISES,
+    "init": INITS,
+    "optimizer": OPTIMIZERS,
+    "loss": LOSSES,
+    "precision": PRECISIONS,
+}
+"""The fields that every run has a word in, and the tables that know them."""
+
+
+def model_of(run: Run, data: Data) -> Model:
+    """The architecture of `run` for the shape of its data."""
+    return models.architecture(run.model, tuple(data.train.x.shape[1:]), data.classes)
+
+
+def check(run: Run, data: Data) -> None:
+    """Raises UsageError where a word of `run` is in no table, or what it asks for leaves nothing to train."""
+    for field, table in TABLES.items():
+        pick(field, getattr(run, field), table)
+    if data.classes < 2:
+        raise UsageError(f"{run.dataset} has one class only, and a network learns to tell two or more apart")
+    augmentation(run, data)
+    model = model_of(run, data)
+    _check_batches(run, model, len(data.train.y))
+    noisy_labels(run, data)
+    if run.level:
+        if pick("retraining", run.retraining, RETRAININGS).ranks:
+            criterion(run.criterion)
+
+        schedule(run, len(data.train.y))
+        timetable(run, len(data.train.y))
+
+        if empty := _emptied(run, model):
+            last = next(k for k in range(run.level) if _emptied(replace(run, level=k + 1), model))
+            raise UsageError(f"level {run.level} leaves none of {empty}; the last possible is {last}")
+
+
+def _emptied(run: Run, model: Model) -> str:
+    """What `run` keeps no weight of, where there is such a group."""
+    least = units.largest({name: model.shapes[name] for name in model.prunable}, pick("unit", run.unit, UNITS))
+    empty = [group for group, count in counts(run, model).items() if count < least]
+    return empty[0] or f"{model.size} weights" if empty else ""
+
+
+def _check_batches(run: Run, model: Model, n: int) -> None:
+    """Raises UsageError where n examples leave one alone in a batch, and the network cannot be trained on one."""
+    if model.alone or (run.batch_size > 1 and n % run.batch_size != 1):
+        return
+    smaller_first = (*range(min(run.batch_size, n), 1, -1), *range(max(run.batch_size, 2), n + 1))
+    fitting = next((size for size in smaller_first if n % size != 1), None)
+    hint = f"; --batch-size {fitting} leaves none alone" if fitting else ""
+    batches = f"{n} examples in batches of {run.batch_size} have one example alone in a batch"
+    raise UsageError(f"{run.model} has BatchNorm, which needs two examples or more in a batch, and {batches}{hint}")
+
+
+def noisy_labels(run: Run, data: Data) -> Tensor:
+    """(N,) the labels that `run` is trained on; the wrong ones are where they differ from the true."""
+    return _noisy(run, data, data.train, "noise")
+
+
+def held_labels(run: Run, data: Data) -> Tensor | None:
+    """(H,) the labels of the examples held out: noisy as those of training, since nobody would know better."""
+    return None if data.held is None else _noisy(run, data, data.held, "noise", "held")
+
+
+def _noisy(run: Run, data: Data, examples: Examples, *names: str) -> Tensor:
+    if not run.noise:
+        return examples.y
+    noise, classes = pick("noise_kind", run.noise_kind, NOISES), Classes(data.classes, data.similar)
+    labels = noise(examples.y.cpu().numpy(), run.noise, classes, seeds.stream(run.seed_of("noise"), *names))
+    return torch.from_numpy(labels).to(examples.y.device)
+
+
+def augmentation(run: Run, data: Data) -> Augmentation | None:
+    """What is done to each training image before each step. Raises UsageError where data are no images in bytes."""
+    augment = pick("augment", run.augment, AUGMENTATIONS)()
+    if augment and not data.mean:
+        raise UsageError(f"augment {run.augment!r} is for images that are held as bytes, and {run.dataset} is not")
+    return augment
+
+
+def shown(run: Run, data: Data) -> Tensor:
+    """(N, *features) the training inputs before they are augmented."""
+    augment = augmentation(run, data)
+    return data.large if augment and augment.large and data.large is not None else data.train.x
+
+
+def forward_of(model: Model, data: Data) -> Forward:
+    """The forward pass on inputs as `data` holds them: bytes are normalized first."""
+    if not data.mean:
+        return model.forward
+    normalize = images.normalizing(data.mean, data.deviation)
+    return lambda weights, x, training: model.forward(weights, normalize(x), training)
+
+
+def teaching_of(run: Run) -> Teaching:
+    """What `run` learns, and how that makes a network."""
+    return pick("lesson", origin(run).lesson if run.level else "supervised", LESSONS)
+
+
+def moves(run: Run) -> bool:
+    """Whether the masks of `run` are others at the end of its training than at its start."""
+    return run.level > 0 and origin(run).moves
+
+
+def lesson_of(run: Run, model: Model, data: Data) -> Lesson:
+    """What a step of `run` teaches: written out where the network has the gradient of its loss, else by autograd."""
+    teaching, loss = teaching_of(run), pick("loss", run.loss, LOSSES)
+    plain = teaching is LESSONS["supervised"] and loss is cross_entropy and run.precision != "bf16"
+    if not plain or not model.slopes:
+        return teaching.lesson(forward_of(model, data), loss)
+    if not data.mean:
+        return lessons.written_out(model.slopes)
+    slopes, normalize = model.slopes, images.normalizing(data.mean, data.deviation)
+
+    def normalizing(weights: Tensors, into: Tensors) -> Write:
+        write = slopes(weights, into)
+        return lambda x, y: write(normalize(x), y)
+
+    return lessons.written_out(normalizing)
+
+
+def fresh(run: Run, model: Model) -> Tensors:
+    """New weights, (*shape): a dense run's initialization, or another one for each level."""
+    return inits.fresh(model, run.init, run.seed_of("init"), *(("level", run.level) if run.level else ()))
+
+
+def started(run: Run, model: Model, weights: Tensors) -> Tensors:
+    """The weights (*shape) that `run` makes of those that its retraining starts from, before its masks."""
+    names = model.prunable
+    values = pick("start", run.start, STARTS)(
+        {name: weights[name] for name in names}, partial(seeds.stream, run.seed_of("init"), "start", run.level)
+    )
+    return {name: values.get(name, w) for name, w in weights.items()}
+
+
+def counts(run: Run, model: Model) -> dict[str, int]:
+    """How many weights `run` keeps in each group that is ranked together: in all, "", or layer by layer."""
+    spared = model.spared if run.count == "all" else 0
+    return _per_group(run, model, lambda size: masks.kept(size, run.rate, run.level, spared))
+
+
+def group_sizes(run: Run, model: Model) -> dict[str, int]:
+    """How many prunable weights each of those groups has."""
+    return _per_group(run, model, lambda size: size)
+
+
+def _per_group(run: Run, model: Model, kept: Callable[[int], int]) -> dict[str, int]:
+    shapes = {name: model.shapes[name] for name in model.prunable}
+    return pick("scope", run.scope, ALLOCATIONS).counts(shapes, kept)
+
+
+def schedule(run: Run, n: int) -> tuple[list[float], int]:
+    """The learning rate of each step on n examples, and the step that training starts at.
+
+    Raises UsageError where the run would be rewound to its end or beyond.
+    """
+    steps = -(-n // run.batch_size)
+    descent = origin(run) if run.level else None
+    first = descent.lr if descent and descent.lr and descent.schedule == "full" else run.lr
+    rates = piecewise(first, run.milestones, run.gamma, run.epochs, steps)
+    if descent is None:
+        return rates, 0
+    if descent.schedule == "last":
+        return [descent.lr or rates[-1]] * len(rates), 0
+    rewound = rewind_steps(run.rewind, steps)
+    if rewound >= len(rates):
+        raise UsageError(f"rewind {run.rewind} is not before the end of training, step {len(rates)}")
+    return rates, rewound if descent.schedule == "rewound" else 0
+
+
+def timetable(run: Run, n: int) -> Mapping[int, Event]:
+    """What happens in the training of `run` on n examples, before which step. Raises UsageError where it cannot."""
+    word = origin(run).timetable if run.level else ""
+    return pick("timetable", word, TIMETABLES)(len(schedule(run, n)[0])) if word else {}

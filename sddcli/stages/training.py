@@ -1,0 +1,254 @@
+"""Training: runs side by side, in segments with events between them, evaluated as they go on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from statistics import mean
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sddcli.core import engine, lessons, masks, seeds
+from sddcli.core.company import Company, company, separate
+from sddcli.core.evaluate import answers, evaluate
+from sddcli.core.models import Model
+from sddcli.core.optimizers import MEMORY, OPTIMIZERS
+from sddcli.core.precisions import PRECISIONS
+from sddcli.core.stacking import on_device, single, stacked
+from sddcli.core.timetables import Context, Event
+from sddcli.core.types import Begun, Data, State, Tensors, Trained
+from sddcli.core.words import pick
+from sddcli.spec import Run
+from sddcli.stages import pruning, setting
+
+RECORDED = 100_000
+"""The number of training examples from which on it is not recorded which of them are fitted at each evaluation."""
+
+
+class Happened(NamedTuple):
+    """An event between two segments: before which step, and of each run density and test accuracy before and after."""
+
+    step: int
+    density: Sequence[tuple[float, float]]
+    test_accuracy: Sequence[tuple[float, float]]
+
+
+class Training(NamedTuple):
+    """After an epoch: its number, the metrics of each run where it was evaluated, and the state: see Epoch.
+
+    fitted: (M, ceil(N / 8)) uint8, there too, which training labels each run fits, a bit each. events: those since the
+    epoch before.
+    """
+
+    epoch: int
+    metrics: list[dict[str, float]] | None
+    state: State
+    fitted: Tensor | None = None
+    events: Sequence[Happened] = ()
+
+
+def train(
+    runs: Sequence[Run],
+    model: Model,
+    data: Data,
+    begun: Sequence[Begun],
+    initial: Sequence[Tensors],
+    one_by_one: bool = False,
+) -> Iterator[Training]:
+    """Trains M runs side by side from where they are, at one step, to the end.
+
+    The runs agree in `Run.batch`. initial: the dense initialization of each, (*shape), which criteria may look at.
+    Between the segments of a training happens what its timetable says, always before the step that it names: a run
+    that was saved at that step is saved without it. Evaluates after each `eval_every` epochs and after the last one.
+    one_by_one: each is computed on its own; see `company_of`.
+    """
+    run, (noisy, held) = runs[0], _labels(runs, data)
+    steps, (rates, _) = -(-noisy.shape[1] // run.batch_size), setting.schedule(run, noisy.shape[1])
+    events, context = setting.timetable(run, noisy.shape[1]), _context(runs, model, data, initial)
+    state, happened = _state(model, data, begun), list[Happened]()
+    while state.step < len(rates):
+        if state.step in events:
+            state, what = _happen(events[state.step], state, context, runs, model, data)
+            happened.append(what)
+        end = min((step for step in events if step > state.step), default=len(rates))
+        plan = _plan(runs, model, data, rates[:end])
+        for epoch, now in engine.train(state, setting.shown(run, data), noisy, separate(plan) if one_by_one else plan):
+            state = now
+            if now.step % steps and now.step < len(rates):  # a segment that ends within an epoch
+                continue
+            seen, happened = happened, []
+            if epoch % run.eval_every and epoch != run.epochs:
+                yield Training(epoch, None, now, events=seen)
+                continue
+            found, fitted = _averaged(runs, model, now, data, noisy, held)
+            yield Training(epoch, found, now, torch.from_numpy(np.packbits(fitted.cpu().numpy(), axis=1)), seen)
+
+
+def _context(runs: Sequence[Run], model: Model, data: Data, initial: Sequence[Tensors]) -> Context:
+    """What events look at; initial: the dense initialization of each run, (*shape)."""
+
+    def pruned(state: State, counts: Sequence[Mapping[str, int]]) -> Tensors:
+        kept = []
+        for m, run in enumerate(runs):
+            net = Trained(initial[m], single(state.learned | state.fixed, m), single(state.masks, m))
+            stream = partial(seeds.stream, run.seed, "criterion", run.level, "step", state.step)
+            kept.append(pruning.ranked(run, model, net, data, counts[m], stream))
+        return stacked(kept, model.prunable)
+
+    sizes = setting.group_sizes(runs[0], model) if runs[0].level else {}
+    return Context(sizes, [setting.counts(run, model) for run in runs], pruned)
+
+
+def _happen(
+    event: Event, state: State, context: Context, runs: Sequence[Run], model: Model, data: Data
+) -> tuple[State, Happened]:
+    after = event(state, context)
+    after = replace(after, learned=masks.apply(after.masks, after.learned))
+    density = [[masks.density(single(each.masks, m)) for m in range(len(runs))] for each in (state, after)]
+    truth = data.test.y.expand(len(runs), -1)
+    accuracy = []
+    for each in (state, after):
+        predicted, _ = answers(setting.forward_of(model, data), network(runs, each), data.test.x, truth)
+        accuracy.append((predicted == truth).double().mean(1).tolist())
+    return after, Happened(state.step, list(zip(*density, strict=True)), list(zip(*accuracy, strict=True)))
+
+
+def beginning(run: Run, model: Model, data: Data, start: Tensors, kept: Tensors) -> Begun:
+    """`run` before its first step, from start weights and under masks (*shape)."""
+    n = len(data.train.y)
+    first = setting.schedule(run, n)[1]
+    density = sum(setting.counts(run, model).values()) / model.size
+    learned, fixed = setting.teaching_of(run).split(start, model.prunable, density)
+    fitted = torch.empty(0, -(-n // 8), dtype=torch.uint8) if n < RECORDED else None
+    return Begun(learned, fixed, kept, {}, first, first, fitted)
+
+
+def paused(state: State, m: int) -> Begun:
+    """Where model m of `state` is, as copies (*shape)."""
+    memory = {name: single(kept, m) for name, kept in state.memory.items()}
+    learned, fixed, kept = (single(each, m) for each in (state.learned, state.fixed, state.masks))
+    return Begun(learned, fixed, kept, memory, state.step, state.since)
+
+
+def _state(model: Model, data: Data, begun: Sequence[Begun]) -> State:
+    first, order = begun[0], {name: i for i, name in enumerate(model.weights)}
+
+    def together(parts: Sequence[Tensors]) -> Tensors:
+        return on_device(stacked(parts, sorted(parts[0], key=order.__getitem__)), data.train.y.device)
+
+    memory = {name: together([each.memory[name] for each in begun]) for name in first.memory}
+    learned = together([each.learned for each in begun])
+    fixed, kept = together([each.fixed for each in begun]), together([each.masks for each in begun])
+    return State(learned, fixed, kept, memory, first.step, first.since)
+
+
+def company_of(runs: Sequence[Run], model: Model, data: Data) -> Company | None:
+    """How M runs side by side have the bits that each has alone, by a short trial; None on a GPU, which has no such."""
+    if data.train.y.device.type != "cpu":
+        return None
+    split = setting.teaching_of(runs[0]).split
+    return company(_plan(runs, model, data, ()), model, data.train.x, data.classes, len(runs), split)
+
+
+def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float]) -> engine.Plan:
+    n, device = len(data.train.y), data.train.y.device
+
+    def order(epoch: int) -> Tensor:
+        streams = [seeds.stream(run.seed_of("order"), "order", epoch) for run in runs]
+        return torch.stack([torch.from_numpy(stream.permutation(n)) for stream in streams]).to(device)
+
+    def draws(epoch: int) -> Tensor:
+        assert augment is not None
+        streams = [seeds.stream(run.seed_of("order"), "augment", epoch) for run in runs]
+        return torch.stack([torch.from_numpy(augment.draw(n, given, stream)) for stream in streams]).to(device)
+
+    def chance(step: int) -> Tensor:
+        return _chance(runs, model, "step", step).to(device)
+
+    run, augment = runs[0], setting.augmentation(runs[0], data)
+    given, taken = ((x.shape[-2], x.shape[-1]) for x in (setting.shown(run, data), data.train.x))
+    return engine.Plan(
+        setting.lesson_of(run, model, data),
+        order,
+        run.batch_size,
+        rates,
+        run.momentum,
+        run.weight_decay,
+        rule=pick("optimizer", run.optimizer, OPTIMIZERS),
+        memory=MEMORY[run.optimizer.split(":")[0]],
+        draws=draws if augment else None,
+        augment=(lambda x, draws: augment.apply(x, draws, taken)) if augment else None,
+        apart=model.apart,
+        computing=partial(PRECISIONS[run.precision], device.type),
+        chance=chance if setting.teaching_of(run).chances else None,
+        cuda=device.type == "cuda",
+    )
+
+
+def _chance(runs: Sequence[Run], model: Model, *names: str | int) -> Tensor:
+    """(M, K) uniform numbers, one for each prunable weight, of each run its own."""
+    streams = [seeds.stream(run.seed_of("order"), "gates", run.level, *names) for run in runs]
+    return torch.stack([torch.from_numpy(stream.random(model.size, dtype=np.float32)) for stream in streams])
+
+
+def replay(run: Run, step: int, model: Model, data: Data, start: Tensors) -> Tensors:
+    """The weights, (*shape), of a dense run at one step of its training, trained there again."""
+    rates, _ = setting.schedule(run, len(data.train.y))
+    state = _state(model, data, [beginning(run, model, data, start, pruning.full_masks(model, start))])
+    labels = setting.noisy_labels(run, data).unsqueeze(0)
+    for now in engine.train(state, setting.shown(run, data), labels, _plan([run], model, data, rates[:step])):
+        state = now.state
+    return single(network([run], state), 0)
+
+
+def network(runs: Sequence[Run], state: State, chance: Tensor | None = None) -> Tensors:
+    """The weights in effect of M runs in training, (M, *shape), pruned ones 0; of a lesson that draws, by `chance`,
+    (M, K), or the most probable ones."""
+    return setting.teaching_of(runs[0]).network(state.learned, state.fixed, chance)
+
+
+def result(runs: Sequence[Run], model: Model, state: State, m: int) -> tuple[Tensors, Tensors]:
+    """The weights in effect of model m, pruned ones 0, and its masks, as copies (*shape)."""
+    weights = single(network(runs, state), m)
+    if setting.teaching_of(runs[0]).chances:  # which weights are in effect is what was learned
+        return weights, {name: gate[m].bool() for name, gate in lessons.gates(state.learned, None).items()}
+    return weights, single(state.masks, m)
+
+
+def metrics(runs: Sequence[Run], model: Model, weights: Tensors, data: Data) -> list[dict[str, float]]:
+    """The accuracies and losses of M runs, one dictionary each; weights: (M, *shape)."""
+    return _evaluated(runs[0], model, weights, data, *_labels(runs, data))[0]
+
+
+def _labels(runs: Sequence[Run], data: Data) -> tuple[Tensor, Tensor | None]:
+    """(M, N) the labels that M runs are trained on, and (M, H) those of the examples held out."""
+    held = [labels for run in runs if (labels := setting.held_labels(run, data)) is not None]
+    return torch.stack([setting.noisy_labels(run, data) for run in runs]), torch.stack(held) if held else None
+
+
+def _averaged(
+    runs: Sequence[Run], model: Model, state: State, data: Data, noisy: Tensor, held: Tensor | None
+) -> tuple[list[dict[str, float]], Tensor]:
+    """The metrics of M runs in training; of a lesson that draws, their means over several networks drawn.
+
+    Which labels are fitted is then that of the most probable network.
+    """
+    likely, fitted = _evaluated(runs[0], model, network(runs, state), data, noisy, held)
+    if not setting.teaching_of(runs[0]).chances:
+        return likely, fitted
+    drawn = []
+    for k in range(lessons.GATES):
+        chance = _chance(runs, model, "evaluation", k).to(noisy.device)
+        drawn.append(_evaluated(runs[0], model, network(runs, state, chance), data, noisy, held)[0])
+    return [{name: mean(each[m][name] for each in drawn) for name in row} for m, row in enumerate(likely)], fitted
+
+
+def _evaluated(
+    run: Run, model: Model, weights: Tensors, data: Data, noisy: Tensor, held: Tensor | None
+) -> tuple[list[dict[str, float]], Tensor]:
+    with PRECISIONS[run.precision](noisy.device.type):
+        found, fitted = evaluate(setting.forward_of(model, data), weights, data, noisy, held)
+    columns = {name: values.tolist() for name, values in found.items()}
+    return [{name: column[m] for name, column in columns.items()} for m in range(len(noisy))], fitted

@@ -1,0 +1,76 @@
+"""Training: weights and metrics of real digits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from sddcli.core.images import normalizing
+from sddcli.core.seeds import stream
+from sddcli.core.stacking import single
+from sddcli.core.types import Data, Examples
+from sddcli.stages import pruning, setting, training
+from tests.stages.digits import DATA, DENSE, MODEL, dense
+
+
+def test_replay_is_where_training_was() -> None:
+    start, kept = dense()
+    begun = training.beginning(DENSE, MODEL, DATA, start, kept)
+    for now in training.train([replace(DENSE, epochs=1)], MODEL, DATA, [begun], [start]):
+        after = single(now.state.learned, 0)
+    again = training.replay(DENSE, 21, MODEL, DATA, start)
+    assert all(torch.equal(after[name], again[name]) for name in after)
+    part = training.replay(DENSE, 5, MODEL, DATA, start)
+    assert not any(torch.equal(part[name], again[name]) for name in MODEL.prunable)
+
+
+def test_a_rewound_run_is_the_dense_one_from_that_step_on() -> None:
+    """Rewound to step t with nothing pruned and no momentum, training ends where the dense one does."""
+    plain = replace(DENSE, momentum=0, epochs=2)
+    start, kept = dense()
+    run = replace(plain, criterion="magnitude", retraining="lottery", rate=0.2, level=1, rewind="30it")
+    ends = []
+    for each, weights in ((plain, start), (run, training.replay(plain, 30, MODEL, DATA, start))):
+        *_, last = training.train(
+            [each], MODEL, DATA, [training.beginning(each, MODEL, DATA, weights, kept)], [weights]
+        )
+        ends.append(single(last.state.learned, 0))
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in start)
+
+
+@pytest.mark.parametrize("change", [{}, {"precision": "bf16"}, {"loss": "mse"}])
+def test_an_mlp_learns_images_in_bytes_normalized(change: dict[str, str]) -> None:
+    """As it does the same images normalized beforehand: whether its gradient is written out or autograd's."""
+    run = replace(DENSE, noise=0, epochs=1, **change)  # type: ignore[arg-type]
+    images = torch.from_numpy(stream(0, "images").integers(256, size=(200, 3, 4, 4), dtype="uint8"))
+    mean, deviation = (120.0, 110.0, 100.0), (60.0, 61.0, 62.0)
+    floats = normalizing(mean, deviation)(images)
+    ends = []
+    for x, more in ((images, (mean, deviation)), (floats, ((), ()))):
+        part = Examples(x, DATA.train.y[:200])
+        data = Data(part, part, 10, "", (), *more)
+        model = setting.model_of(run, data)
+        start = setting.fresh(run, model)
+        begun = training.beginning(run, model, data, start, pruning.full_masks(model, start))
+        *_, last = training.train([run], model, data, [begun], [start])
+        ends.append(last.state.learned)
+    for name, w in ends[0].items():
+        assert torch.equal(w, ends[1][name]) and not torch.equal(w[0], start[name])
+
+
+def test_training_evaluates_when_due_and_at_the_end() -> None:
+    run = replace(DENSE, epochs=5, eval_every=2)
+    start, kept = dense()
+    seen = list(training.train([run], MODEL, DATA, [training.beginning(run, MODEL, DATA, start, kept)], [start]))
+    assert [now.epoch for now in seen] == [1, 2, 3, 4, 5]
+    assert [now.epoch for now in seen if now.metrics] == [2, 4, 5]
+
+
+def test_it_learns_clean_digits() -> None:
+    run = replace(DENSE, noise=0, epochs=5)
+    start, kept = dense()
+    for now in training.train([run], MODEL, DATA, [training.beginning(run, MODEL, DATA, start, kept)], [start]):
+        last = now
+    assert last.metrics is not None
+    assert last.metrics[0]["test_accuracy"] > 0.93 and np.isnan(last.metrics[0]["memorized"])
