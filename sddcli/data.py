@@ -28,8 +28,9 @@ def load(name: str, train_size: int = 0, validation: float = 0.0, device: str = 
     """The data set `name`, in the memory of a device; of its training examples all (0), or a fixed part.
 
     In a part each class has its share of the whole, within an example, and parts nest: a smaller one lies within a
-    larger one. validation: the share of them that is held out, of each class alike. What was loaded is kept. Raises
-    UsageError for an unknown name or a part larger than the whole, OSError for missing or damaged files.
+    larger one. validation: the share of these examples that is held out, of each class alike. tell: hears of progress.
+    What was loaded is kept. Raises UsageError for an unknown name or parameter, a part larger than the whole or a
+    share that leaves no examples on one side; OSError for missing or damaged files.
     """
     key = name, train_size, validation, device
     if key in _loaded:
@@ -44,7 +45,7 @@ def load(name: str, train_size: int = 0, validation: float = 0.0, device: str = 
 
 
 def outline(name: str, train_size: int = 0, validation: float = 0.0) -> Data:
-    """What `load` gives, without its content: what a sweep will cost can be said before a download.
+    """What `load` gives, without its content: a sweep can be checked and its cost told before a download.
 
     Labels are in turn, images of the right shape are all 0 and take no memory, the hash is "". What was outlined is
     kept. Raises UsageError, OSError as `load` does.

@@ -1,4 +1,4 @@
-"""Images: bytes -> normalized numbers, and augmentations of whole batches, each image by draws of its own."""
+"""Images: bytes -> normalized numbers, and random augmentations of whole batches, each image by its own draw."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -14,10 +14,14 @@ from sddcli.core.words import UsageError
 
 Size = tuple[int, int]
 TRIES, RATIOS = 10, (3 / 4, 4 / 3)
+"""How often a part of an image is drawn until one fits, and within which ratios of its width to its height."""
 
 
 def normalizing(mean: Sequence[float], deviation: Sequence[float]) -> Callable[[Tensor], Tensor]:
-    """(..., channels, height, width) bytes -> float32, less the mean and by the deviation of each channel."""
+    """A function: images (..., channels, height, width), bytes -> float32, (x - mean) / deviation in each channel.
+
+    mean, deviation: (channels,), in units of a byte.
+    """
     numbers = [torch.tensor(values).view(len(values), 1, 1) for values in (mean, deviation)]
 
     @cache  # copied to a device once: within a CUDA graph they could not be
@@ -25,18 +29,18 @@ def normalizing(mean: Sequence[float], deviation: Sequence[float]) -> Callable[[
         return [each.to(device) for each in numbers]
 
     def normalize(x: Tensor) -> Tensor:
-        centre, scale = numbers_on(x.device)
-        return x.float().sub_(centre).div_(scale)
+        means, deviations = numbers_on(x.device)
+        return x.float().sub_(means).div_(deviations)
 
     return normalize
 
 
 class Augmentation(NamedTuple):
-    """What is done to training images, each by a draw of its own.
+    """A random change of training images.
 
-    draw(N, (height, width) of them, generator) -> (N, K) int64; apply(images (B, C, H, W) bytes, (B, K), (height,
-    width) that the network takes) -> images of that size. large: it takes images as they were before they were
-    brought to that size, where there are such.
+    draw(N, their (height, width), generator) -> (N, K) int64, the random numbers of N images. apply(images (B, C, H,
+    W) bytes, their numbers (B, K), the (height, width) that the network takes) -> images (B, C, height, width) bytes.
+    large: where the data set has its images in a larger size too (`Data.large`), it takes those.
     """
 
     draw: Callable[[int, Size, np.random.Generator], NDArray[np.int64]]
@@ -51,7 +55,7 @@ def crop_flip(*, pad: int = 4) -> Augmentation:
     """
 
     def draw(n: int, size: Size, generator: np.random.Generator) -> NDArray[np.int64]:
-        corner = generator.integers(0, 2 * pad + 1, size=(n, 2))
+        corner = generator.integers(0, 2 * pad + 1, size=(n, 2))  # its row and column in the padded image
         return np.column_stack([corner, generator.integers(0, 2, size=n)])
 
     def apply(x: Tensor, draws: Tensor, size: Size) -> Tensor:
@@ -59,18 +63,19 @@ def crop_flip(*, pad: int = 4) -> Augmentation:
         rows = draws[:, :1] + torch.arange(height, device=x.device)  # (B, H)
         columns = torch.arange(width, device=x.device).expand(len(x), -1)
         columns = draws[:, 1:2] + torch.where(draws[:, 2:] == 1, width - 1 - columns, columns)  # (B, W)
-        places = (rows * (width + 2 * pad)).unsqueeze(2) + columns.unsqueeze(1)  # (B, H, W) in the padded image
+        pixels = (rows * (width + 2 * pad)).unsqueeze(2) + columns.unsqueeze(1)  # (B, H, W) in the padded image
         padded = F.pad(x, (pad, pad, pad, pad)).flatten(2)
-        return padded.gather(2, places.flatten(1).unsqueeze(1).expand(-1, x.shape[1], -1)).view_as(x)
+        return padded.gather(2, pixels.flatten(1).unsqueeze(1).expand(-1, x.shape[1], -1)).view_as(x)
 
     return Augmentation(draw, apply)
 
 
 def resized_crop_flip(*, smallest: float = 0.08) -> Augmentation:
-    """A random part of the image, `smallest` to all of its area, brought to size, flipped half of the time.
+    """A random part of the image, resized to what the network takes, flipped left to right half of the time.
 
-    As torchvision's RandomResizedCrop and RandomHorizontalFlip (He et al. 2022, for Tiny ImageNet): ratios of width to
-    height of 3/4 to 4/3, bilinear with antialiasing, rounded to bytes. Raises UsageError for a share not in (0, 1].
+    As torchvision's RandomResizedCrop and RandomHorizontalFlip (He et al. 2022, for Tiny ImageNet): a share `smallest`
+    to 1 of the image's area, ratios of width to height of 3/4 to 4/3, bilinear with antialiasing, rounded to bytes.
+    Raises UsageError for a share not in (0, 1].
     """
     if not 0 < smallest <= 1:
         raise UsageError(f"smallest is a share of the image's area, above 0 and up to 1, not {smallest}")
@@ -102,15 +107,16 @@ def resized_crop_flip(*, smallest: float = 0.08) -> Augmentation:
 
 
 def _stretching(start: Tensor, length: Tensor, n_in: int, n_out: int) -> Tensor:
-    """(B, n_out, n_in) weights that bring the pixels from (B,) `start` on, (B,) `length` many, to n_out of them.
+    """The weights (B, n_out, n_in) that resize `length` pixels from `start` on, of n_in in a row, to n_out pixels.
 
-    Triangles around each place, as wide as what it stands for, but no narrower than a pixel: PIL's bilinear.
+    start, length: (B,). Each new pixel is a mean of old ones, weighted by a triangle around its centre that is as wide
+    as two new pixels, or two old ones where those are wider: PIL's bilinear.
     """
     start, length = (each.view(-1, 1, 1).float() for each in (start, length))
     pixels = torch.arange(n_in, device=start.device) + 0.5
     scale = length / n_out
-    places = start + scale * (torch.arange(n_out, device=start.device) + 0.5).unsqueeze(1)
-    weights = (1 - ((pixels - places) / scale.clamp(min=1)).abs()).clamp(min=0)
+    centres = start + scale * (torch.arange(n_out, device=start.device) + 0.5).unsqueeze(1)
+    weights = (1 - ((pixels - centres) / scale.clamp(min=1)).abs()).clamp(min=0)
     weights = weights * ((pixels > start) & (pixels < start + length))
     return weights / weights.sum(2, keepdim=True)
 

@@ -26,10 +26,10 @@ Noise = Callable[[Labels, float, Classes, np.random.Generator], Labels]
 
 
 def symmetric(labels: Labels, rate: float, classes: Classes, generator: np.random.Generator) -> Labels:
-    """A fraction `rate` of the labels is redrawn uniformly over all classes, the true one included.
+    """A fraction `rate` of the labels is drawn anew, uniformly over all classes, the true one included.
 
-    labels: (N,). Returns (N,). The noise of the paper's experiments (He et al. 2022, as their code has it;
-    the text says "randomly permuted labels"): only about rate * (1 - 1/classes) of all labels end up wrong.
+    labels: (N,). Returns (N,). The noise of the experiments of He et al. (2022), as their code has it; the text says
+    "randomly permuted labels". Only about rate * (1 - 1/classes) of all labels end up wrong.
     """
     chosen = _chosen(np.arange(len(labels)), rate, generator)
     noisy = labels.copy()
@@ -38,10 +38,10 @@ def symmetric(labels: Labels, rate: float, classes: Classes, generator: np.rando
 
 
 def flip(labels: Labels, rate: float, classes: Classes, generator: np.random.Generator) -> Labels:
-    """A fraction `rate` of the labels is replaced by a uniformly drawn other class, never the true one.
+    """A fraction `rate` of the labels becomes another class, drawn uniformly from all but the true one.
 
-    labels: (N,). Returns (N,), exactly the chosen share of it wrong (Nakkiran et al. 2020). Raises UsageError where
-    there is no other class.
+    labels: (N,). Returns (N,), ceil(rate * N) of them wrong (Nakkiran et al. 2020). Raises UsageError where there is
+    one class only.
     """
     if classes.number < 2:
         raise UsageError("flip noise gives examples another class, and there is one class only")
@@ -56,9 +56,10 @@ def asymmetric(
 ) -> Labels:
     """In each class that has a similar one, a fraction `rate` is labelled as that one (He et al. 2022).
 
-    labels: (N,). Returns (N,); exact per affected class, so less than `rate` of all labels are wrong.
-    map=blocks takes what the published code takes on CIFAR-100: the next class within blocks of five
-    consecutive indices, which are not the superclasses. Raises UsageError where no similar classes are known.
+    labels: (N,). Returns (N,), ceil(rate * n) of the n labels of such a class wrong, so of all labels less than `rate`
+    where some classes have no similar one. map: "similar", as the data set says; or "blocks", as the published code
+    does on CIFAR-100: the next class of a block of five consecutive labels, which is not the superclass. Raises
+    UsageError for another map, and where the data set does not say which classes are similar.
     """
     if map not in ("similar", "blocks"):
         raise unknown("map of asymmetric noise", map, ("similar", "blocks"))

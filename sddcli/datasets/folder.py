@@ -15,7 +15,7 @@ from sddcli.datasets.reading.layout import Held, Layout, layout
 from sddcli.datasets.reading.pictures import Unreadable, decode, size_of, written
 from sddcli.datasets.reading.tensors import outlined, photographs
 
-SHOWN = 5
+SHOWN = 5  # of the images that cannot be read: so many are named
 
 
 def read(tell: Tell, path: str, *, size: int = 0, corrupt: str = "error", test: float = 0.0, seed: int = 0) -> Data:
@@ -39,9 +39,9 @@ def read(tell: Tell, path: str, *, size: int = 0, corrupt: str = "error", test: 
 
 
 def outline(path: str, *, size: int = 0, corrupt: str = "error", test: float = 0.0, seed: int = 0) -> Data:
-    """What `read` gives, without its content: from the names of files and the first image that counts.
+    """What `read` gives, without its content: from the names of files and the size of the first image.
 
-    Raises OSError, UsageError as `read` does, but not for images that it does not look into.
+    Raises OSError, UsageError as `read` does, but not for images other than the first one.
     """
     skip = _skipped(corrupt)
     plan = layout(path, Held(test, seed))
@@ -73,6 +73,7 @@ def _decoded(plan: Layout, size: int, skip: bool, tell: Tell) -> tuple[Arrays, F
 
 
 def _first_size(files: Sequence[Path], skip: bool) -> tuple[int, int]:
+    """Width and height of the first image or, if some may be skipped, of the first that can be read."""
     for file in files:
         try:
             return size_of(file)
@@ -84,25 +85,28 @@ def _first_size(files: Sequence[Path], skip: bool) -> tuple[int, int]:
 
 def _check(arrays: Arrays, plan: Layout, unread: Sequence[Sequence[str]]) -> None:
     """Raises OSError where a class has lost all its training images, the test set is empty, or sizes differ."""
-    why = {split: f"{file} {reason}" for split, file, reason in reversed(unread)}
+    first = {split: f"{file} {reason}" for split, file, reason in reversed(unread)}  # the first one of each split
     counts = np.bincount(arrays["train.y"], minlength=len(plan.classes))
     if not counts.all():
         lost = written(plan.classes[int(np.argmin(counts))])
         raise OSError(
-            f"the class {lost} has no training image that can be read; the first of those left out: {why['train']}"
+            f"the class {lost} has no training image that can be read; the first of those left out: {first['train']}"
         )
     if not len(arrays["test.y"]):
         raise OSError(
-            f"{written(plan.root)} has no test image that can be read; the first of those left out: {why['test']}"
+            f"{written(plan.root)} has no test image that can be read; the first of those left out: {first['test']}"
         )
     if arrays["train.x"].shape[1:] != arrays["test.x"].shape[1:]:
         raise OSError(f"{written(plan.root)}: train and test images differ in size; size=N brings all to NxN")
 
 
 def _notes(plan: Layout, changes: Mapping[str, int], unread: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """Sentences on what else was done than reading all files as they are; their counts add up to the files there."""
-    lost = Counter(split for split, *_ in unread)
-    train, test = (len(plan.splits[split]) - lost[split] for split in ("train", "test"))
+    """Sentences on what else was done than reading all files as they are; their counts add up to all files.
+
+    changes: what was done -> to how many images; unread: (split, file, reason) of each that was left out.
+    """
+    n_unread = Counter(split for split, *_ in unread)
+    train, test = (len(plan.splits[split]) - n_unread[split] for split in ("train", "test"))
     unused = dict(plan.unused) | ({"that cannot be read": len(unread)} if unread else {})
     notes = [*plan.remarks, *(f"{count} images: {change}" for change, count in sorted(changes.items()))]
     if unread:
@@ -110,9 +114,9 @@ def _notes(plan: Layout, changes: Mapping[str, int], unread: Sequence[Sequence[s
         more = f"; {len(unread) - SHOWN} more" if len(unread) > SHOWN else ""
         notes.insert(0, f"left out: {'; '.join(first)}{more}")
     if unused or plan.tests:
-        left = sum(unused.values())
+        n_unused = sum(unused.values())
         reasons = ", ".join(f"{count} {reason}" for reason, count in unused.items())
-        rest = f", {left} not used: {reasons}" if left else ""
-        files = f"{train + test + left} files in {written(plan.root)}"
+        rest = f", {n_unused} not used: {reasons}" if n_unused else ""
+        files = f"{train + test + n_unused} files in {written(plan.root)}"
         notes.insert(0, f"{files}: {train} images to train on, {test} to test on{plan.tests}{rest}")
     return tuple(notes)

@@ -23,14 +23,16 @@ Arrays = dict[str, NDArray[Any]]
 Facts = dict[str, Any]
 """What is known of arrays beside their numbers, as JSON takes it."""
 ATTEMPTS, BLOCK, PATIENCE = 3, 1 << 18, 30.0
+"""How often a download is tried, the bytes read at once, the seconds without an answer that are waited for."""
 CHECKED = 5000
+"""After how many files `tell` hears of the next ones."""
 
 
 def data_folder() -> Path:
     """The folder of data sets: SDD_DATA, or the user's cache. Raises OSError for a user without a home."""
-    given = os.environ.get("SDD_DATA")  # by a file or a container, where no shell has expanded ~
+    setting = os.environ.get("SDD_DATA")  # from a file or a container, where no shell has expanded ~
     try:
-        return Path(expanded(given)) if given else Path.home() / ".cache" / "sdd"
+        return Path(expanded(setting)) if setting else Path.home() / ".cache" / "sdd"
     except RuntimeError:
         raise OSError("this user has no home folder to keep data in; name a folder by SDD_DATA") from None
 
@@ -42,10 +44,10 @@ def fetch(addresses: Sequence[str], path: Path, md5: str, tell: Tell) -> None:
     Raises OSError that says why each address failed.
     """
     mirror = os.environ.get("SDD_MIRROR", "").rstrip("/")
-    tried = [*([f"{mirror}/{path.name}"] if mirror else []), *addresses]
+    addresses = [*([f"{mirror}/{path.name}"] if mirror else []), *addresses]
     part, failures = path.with_name(path.name + ".part"), []
     path.parent.mkdir(parents=True, exist_ok=True)
-    for address in tried:
+    for address in addresses:
         try:
             _download(address, part, path.name, tell)
         except (OSError, HTTPException) as error:
@@ -60,7 +62,7 @@ def fetch(addresses: Sequence[str], path: Path, md5: str, tell: Tell) -> None:
 
 
 def _download(address: str, part: Path, name: str, tell: Tell) -> None:
-    """All of `address` into `part`, from where that ends; a connection that breaks off is taken up again."""
+    """All of `address` into `part`, from where that ends; after a broken connection it tries again."""
     for attempt in range(ATTEMPTS):
         start = part.stat().st_size if part.exists() else 0
         request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
@@ -141,7 +143,7 @@ def cached(name: str, stamped: str, decode: Callable[[], tuple[Arrays, Facts]]) 
 
 
 def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """The sha256 of the names, shapes and bytes of arrays."""
+    """The sha256 of the names, shapes, types and bytes of arrays, in hexadecimal digits."""
     content = hashlib.sha256()
     for name in sorted(arrays):
         content.update(f"{name} {arrays[name].shape} {arrays[name].dtype}".encode())

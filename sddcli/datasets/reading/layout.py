@@ -1,8 +1,8 @@
 """Layout: which files of a folder of images are trained on, which are tested on, and why the others are neither.
 
-PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg, and what else can be read in one way only. Images, labels and their
-order are those of torchvision's ImageFolder on train and on test, images deeper within the folder of a class included;
-but hidden files and folders of the system are no data, and a folder without images is no class.
+PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg, and other layouts that can be meant in one way only. Images, labels
+and their order are those of torchvision's ImageFolder on train and on test, images deeper within the folder of a class
+included; but hidden files and folders of the system are no data, and a folder without images is no class.
 """
 
 import os
@@ -18,9 +18,9 @@ from sddcli.datasets.reading.pictures import ENDINGS, written
 ROLES = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("val", "valid", "validation"), "val"
 )
-"""What a folder of some name, in small letters, holds. Of test and val, the first with known labels is used."""
+"""The name of a folder, in small letters -> its role. Of test and val, the first whose labels are known is used."""
 SYSTEM = ("__MACOSX", "__pycache__", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information")
-"""Folders that systems make beside those of the user; so are all whose names begin with a dot."""
+"""Folders that systems make beside those of the user, as are all whose names begin with a dot."""
 OTHER_IMAGES = (".gif", ".jfif", ".avif", ".heic", ".heif", ".jp2", ".tga", ".svg", ".dcm", ".npy")
 """Endings of images that are not read: a folder of them was meant to be a class."""
 ANNOTATIONS = "val_annotations.txt"
@@ -30,20 +30,21 @@ SHOWN = 5
 Parts = tuple[str, ...]
 """A path within the folder, name by name."""
 Split = list[tuple[Path, int]]
+"""Images and their labels."""
 
 
 class Held(NamedTuple):
-    """What is to be held out of the training images for testing: a share of each class, chosen by a seed; 0 is none."""
+    """What is held out of the training images to test on: a share of each class, drawn by a seed; of share 0 none."""
 
     share: float = 0.0
     seed: int = 0
 
 
 class Layout(NamedTuple):
-    """The labelled images of train and test, class by class; the names of the classes.
+    """splits: the images of "train" and "test" and their labels, class by class; classes: their names, by label.
 
-    unused: how many of the other files there are, by the reason. root: the folder whose files these are. tests: where
-    the images to test on come from, "" where that is the usual place. remarks: sentences that the user should read.
+    unused: why files are in neither -> how many. root: the folder that was looked through. tests: words on where the
+    images to test on come from, "" where that is the folder "test". remarks: sentences that the user should read.
     """
 
     splits: dict[str, Split]
@@ -55,7 +56,10 @@ class Layout(NamedTuple):
 
 
 class Tree(NamedTuple):
-    """All that lies in a folder: images and other files, by their endings, folders; how many files are the system's."""
+    """All that lies in a folder: its images and other files, told apart by their endings, and folders.
+
+    hidden: how many more files are hidden or the system's.
+    """
 
     images: list[Parts]
     others: list[Parts]
@@ -64,10 +68,10 @@ class Tree(NamedTuple):
 
 
 def layout(path: str, held: Held) -> Layout:
-    """What of a folder is trained and tested on.
+    """Which images of the folder `path` are trained on, and which are tested on.
 
-    Raises OSError saying what was seen and what could be written where that is not clear, where images or labels are
-    missing or a folder cannot be read; UsageError for a share that is none.
+    Raises OSError where that is not clear, where images or labels are missing or a folder cannot be read, saying what
+    was seen and what could be written; UsageError for a share to hold out that is not above 0 and below 1.
     """
     if held != Held() and not 0 < held.share < 1:
         raise UsageError(
@@ -78,7 +82,7 @@ def layout(path: str, held: Held) -> Layout:
     root = _root(Path(path), held)
     tree = _tree(root)
     home = _home(tree.images, root, held)
-    train, test = _places(tree, home, root, held)
+    train, test = _folders(tree, home, root, held)
     classes, remarks = _classes(tree, train, test, root)
     label = {name: number for number, name in enumerate(classes)}
     known = {parts: label[parts[len(train)]] for parts in _below(tree.images, train) if len(parts) > len(train) + 1}
@@ -86,14 +90,14 @@ def layout(path: str, held: Held) -> Layout:
     trained = {parts: number for parts, number in known.items() if parts not in tests}
     tested = set(tests.values())
     if untested := [name for name in classes if label[name] not in tested]:
-        remarks = (*remarks, f"no image to test on of {_some(untested)}")
+        remarks = (*remarks, f"no image to test on of {_listed(untested)}")
     rest = [parts for parts in tree.images if parts not in trained and parts not in tests]
     return Layout(
         {"train": _sorted(trained, root), "test": _sorted(tests, root)},
         classes,
         _unused(tree, rest, home, (train, test)),
         root,
-        _whence(test, held, usual=root == Path(path) and test == ("test",)),
+        _test_source(test, held, usual=root == Path(path) and test == ("test",)),
         remarks,
     )
 
@@ -107,7 +111,7 @@ def annotations(path: Path) -> dict[str, str]:
 
 
 def _root(path: Path, held: Held) -> Path:
-    """The folder meant: `path`, or the one around it where `path` is one of its train and test folders."""
+    """The folder to look through: `path`, or the one around it where `path` is its train or test folder."""
     here = Path(os.path.abspath(path))  # noqa: PTH100, "imgs/train/." has a parent too, and links stay as they are
     if held.share or here.name.lower() not in ROLES or "train" in _roles_of(each.name for each in path.iterdir()):
         return path
@@ -116,7 +120,7 @@ def _root(path: Path, held: Held) -> Path:
 
 
 def _roles_of(names: Iterable[str]) -> dict[str, list[str]]:
-    """Role -> the names that stand for it."""
+    """Role -> those of the names that mean it: train -> [Train], val -> [val, valid]."""
     roles: dict[str, list[str]] = {}
     for name in sorted(names):
         if name.lower() in ROLES:
@@ -125,7 +129,7 @@ def _roles_of(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _tree(root: Path) -> Tree:
-    """All files below a folder, through links too. Raises OSError where it may not be looked into."""
+    """All that lies below a folder, links followed. Raises OSError for a folder that may not be looked into."""
     tree, hidden = Tree([], [], [], 0), 0
     for parts, kind in _walk(root, (), False, frozenset()):
         if kind == "hidden":
@@ -140,7 +144,10 @@ def _tree(root: Path) -> Tree:
 
 
 def _walk(folder: Path, at: Parts, hidden: bool, around: frozenset[tuple[int, int]]) -> Iterator[tuple[Parts, str]]:
-    """Each entry below a folder and its kind: folder, file (a link to nothing is one), hidden, or other."""
+    """Each entry below a folder and its kind: folder, file (a link to nothing is one), hidden, or other.
+
+    at: the path of `folder` itself; around: the identities of the folders that it lies in.
+    """
     status = folder.stat()
     identity = status.st_dev, status.st_ino
     if identity in around:  # a link to a folder that it lies in
@@ -153,15 +160,15 @@ def _walk(folder: Path, at: Parts, hidden: bool, around: frozenset[tuple[int, in
         reason = f"{error.strerror}; what lies in it would be left out"
         raise OSError(f"cannot look into {written(folder)}: {reason}") from None
     for entry in entries:
-        apart = hidden or entry.name.startswith(".") or entry.name in SYSTEM
+        no_data = hidden or entry.name.startswith(".") or entry.name in SYSTEM
         parts = (*at, entry.name)
         if entry.is_dir():
-            if not apart:
+            if not no_data:
                 yield parts, "folder"
-            yield from _walk(folder / entry.name, parts, apart, around | {identity})
+            yield from _walk(folder / entry.name, parts, no_data, around | {identity})
         else:
             kind = "file" if entry.is_file() or entry.is_symlink() else "other"
-            yield parts, "hidden" if apart else kind
+            yield parts, "hidden" if no_data else kind
 
 
 def _ending(parts: Parts) -> str:
@@ -173,42 +180,48 @@ def _below(images: Iterable[Parts], at: Parts) -> Iterator[Parts]:
 
 
 def _children(images: Iterable[Parts], at: Parts) -> Counter[str]:
-    """The folders right below one that hold images, and how many they hold."""
+    """The folders right below the folder `at` that hold images -> how many they hold."""
     return Counter(parts[len(at)] for parts in _below(images, at) if len(parts) > len(at) + 1)
 
 
 def _home(images: list[Parts], root: Path, held: Held) -> Parts:
-    """Where the train folder lies: in the folder itself, or in the only folder within it that has one.
+    """In which folder the data set lies: `root` itself, or the only folder in it that holds one.
 
-    Or, where a share of images is to be held out, the classes.
+    That is one with a train folder and one to test on or, where a share of images is held out, one with a train folder
+    or the classes. Raises OSError where several folders hold one.
     """
 
-    def whole(some: list[Parts], at: Parts) -> bool:
-        roles = _roles_of(_children(some, at))
-        trains = [name for name in roles.get("train", []) if _children(some, (*at, name))]
+    def is_data_set(within: list[Parts], at: Parts) -> bool:
+        roles = _roles_of(_children(within, at))
+        trains = [name for name in roles.get("train", []) if _children(within, (*at, name))]
         return bool(trains) and (len(roles) > 1 or held.share > 0)
 
-    if whole(images, ()):
+    if is_data_set(images, ()):
         return ()
-    around: dict[str, list[Parts]] = {}
+    by_folder: dict[str, list[Parts]] = {}
     for parts in images:
         if len(parts) > 1:
-            around.setdefault(parts[0], []).append(parts)
-    inner = [name for name, some in around.items() if whole(some, (name,))]
+            by_folder.setdefault(parts[0], []).append(parts)
+    inner = [name for name, within in by_folder.items() if is_data_set(within, (name,))]
     if len(inner) > 1:
         words = " or ".join(f"folder:{written(root / name)}" for name in inner[:SHOWN])
         raise OSError(f"{written(root)} holds {len(inner)} data sets: say {words}")
-    only = next(iter(around), "")
-    lonely = len(around) == 1 and all(len(parts) > 2 for parts in images) and len(_children(images, (only,))) > 1
-    return (inner[0],) if inner else (only,) if held.share and lonely else ()
+    only = next(iter(by_folder), "")
+    holds_classes = (
+        len(by_folder) == 1 and all(len(parts) > 2 for parts in images) and len(_children(images, (only,))) > 1
+    )
+    return (inner[0],) if inner else (only,) if held.share and holds_classes else ()
 
 
-def _places(tree: Tree, home: Parts, root: Path, held: Held) -> tuple[Parts, Parts]:
-    """The folder of the classes to train on, and that of the images to test on, () where they are to be held out."""
+def _folders(tree: Tree, home: Parts, root: Path, held: Held) -> tuple[Parts, Parts]:
+    """The folder of the classes to train on, and that of the images to test on, () where those are held out.
+
+    Raises OSError where that is not clear.
+    """
     roles = _roles_of(_children(tree.images, home))
     for names in roles.values():
         if len(names) > 1:
-            raise OSError(f"{written(root.joinpath(*home))} has {_some(names, ' and ')}: keep one of them")
+            raise OSError(f"{written(root.joinpath(*home))} has {_listed(names, ' and ')}: keep one of them")
     folders = {role: (*home, names[0]) for role, names in roles.items()}
     train = folders.get("train", ())
     classes = _children(tree.images, train) if train else Counter[str]()
@@ -230,7 +243,7 @@ def _places(tree: Tree, home: Parts, root: Path, held: Held) -> tuple[Parts, Par
 
 
 def _unclear(tree: Tree, root: Path, home: Parts) -> str:
-    """The words for a folder that cannot be read: what is wanted, what was seen, what could be written."""
+    """The message for a layout that is not clear: what is needed, what was seen, what could be written."""
     children, name = _children(tree.images, home), written(root.joinpath(*home))
     seen = [f"{child} with {_images(count)}" for child, count in sorted(children.items())]
     if loose := sum(len(parts) == len(home) + 1 for parts in _below(tree.images, home)):
@@ -245,10 +258,14 @@ def _unclear(tree: Tree, root: Path, home: Parts) -> str:
     if has_classes and len(roles) > 1:
         hint = "; below test or val there must be folders of the same names as below train"
     elif has_classes or (children and not roles):
-        hint = f"; to test on a fifth of each class of {_some(_classes_at(tree, home, roles))}: folder:{name}:test=0.2"
+        hint = (
+            f"; to test on a fifth of each class of {_listed(_classes_at(tree, home, roles))}: folder:{name}:test=0.2"
+        )
     elif tree.images:
         hint = "; the label of an image is the name of its folder"
-    return f"{name} needs train/CLASS/ and test/CLASS/ (or val/CLASS/) with images in them; it has {_some(seen)}{hint}"
+    return (
+        f"{name} needs train/CLASS/ and test/CLASS/ (or val/CLASS/) with images in them; it has {_listed(seen)}{hint}"
+    )
 
 
 def _classes_at(tree: Tree, home: Parts, roles: Mapping[str, list[str]]) -> list[str]:
@@ -256,7 +273,7 @@ def _classes_at(tree: Tree, home: Parts, roles: Mapping[str, list[str]]) -> list
 
 
 def _classes(tree: Tree, train: Parts, test: Parts, root: Path) -> tuple[list[str], tuple[str, ...]]:
-    """The classes, by name in alphabetical order, and a remark on folders that are none, since they hold no images.
+    """The names of the classes in alphabetical order, and a remark on folders that hold no images and so are none.
 
     Raises OSError naming a class without a training image, or the only class.
     """
@@ -272,9 +289,9 @@ def _classes(tree: Tree, train: Parts, test: Parts, root: Path) -> tuple[list[st
             raise OSError(f"the class {written(parts[-1])} has no training image: {reason}")
     if len(classes) < 2:
         inner = sorted(_children(tree.images, (*train, *classes)))
-        seen = f"{_some(classes)}, in which are {_some(inner)}" if inner else _some(classes)
+        seen = f"{_listed(classes)}, in which are {_listed(inner)}" if inner else _listed(classes)
         raise OSError(f"{written(root.joinpath(*train))} has one class only, {seen}: two are needed")
-    names = _some([parts[-1] for parts in empty])
+    names = _listed([parts[-1] for parts in empty])
     return classes, (f"folders without images are no classes: {names}",) if empty else ()
 
 
@@ -283,25 +300,25 @@ def _tests(images: list[Parts], test: Parts, train: Parts, root: Path, label: Ma
 
     Raises OSError for a class that is not trained on, or an image that is missing.
     """
-    place, classes = written(root.joinpath(*test)), _children(images, test)
+    folder, classes = written(root.joinpath(*test)), _children(images, test)
     listed = root.joinpath(*test, ANNOTATIONS)
     if not set(classes) & set(label) and listed.is_file():
         names, files = annotations(listed), {parts[-1]: parts for parts in _below(images, test)}
         if strange := set(names.values()).difference(label):
             raise OSError(f"{written(listed)} names the unknown class {min(strange)}")
         if missing := set(names).difference(files):
-            raise OSError(f"{place} has no {written(min(missing))}, which {ANNOTATIONS} lists")
+            raise OSError(f"{folder} has no {written(min(missing))}, which {ANNOTATIONS} lists")
         return {files[name]: label[of] for name, of in names.items()}
     if strange := set(classes).difference(label):
         trained = written(root.joinpath(*train))
         raise OSError(
-            f"{place} has the class {written(min(strange))}, which {trained} has not: no training image of it"
+            f"{folder} has the class {written(min(strange))}, which {trained} has not: no training image of it"
         )
     return {parts: label[parts[len(test)]] for parts in _below(images, test) if len(parts) > len(test) + 1}
 
 
 def _held_out(known: Mapping[Parts, int], held: Held) -> dict[Parts, int]:
-    """A share of the images of each class, of one with two images or more at least one and never all."""
+    """The images held out and their labels: a share of each class, of two images or more at least one and never all."""
     chosen: dict[Parts, int] = {}
     of_class: dict[int, list[Parts]] = {}
     for parts, label in known.items():
@@ -325,14 +342,16 @@ def _sorted(labelled: Mapping[Parts, int], root: Path) -> Split:
 
 
 def _unused(tree: Tree, rest: list[Parts], home: Parts, used: tuple[Parts, Parts]) -> dict[str, int]:
-    """How many files are neither trained nor tested on, by the reason."""
+    """Why files are neither trained nor tested on -> how many.
+
+    rest: the images of that kind; used: the folders of train and test, () where there is none.
+    """
     counts: Counter[str] = Counter()
     for parts in rest:
-        split = any(each and parts[: len(each)] == each for each in used)
+        in_split = any(folder and parts[: len(folder)] == folder for folder in used)
         top = parts[: len(home) + 1] if parts[: len(home)] == home else parts[:1]
-        counts[
-            "outside the folders of classes" if split or len(top) == len(parts) else f"in {written('/'.join(top))}"
-        ] += 1
+        loose = in_split or len(top) == len(parts)
+        counts["outside the folders of classes" if loose else f"in {written('/'.join(top))}"] += 1
     if tree.others:
         counts[f"with other endings ({_endings(tree.others)})"] = len(tree.others)
     if tree.hidden:
@@ -340,16 +359,17 @@ def _unused(tree: Tree, rest: list[Parts], home: Parts, used: tuple[Parts, Parts
     return dict(counts)
 
 
-def _whence(test: Parts, held: Held, usual: bool) -> str:
-    """Where the images to test on come from, in words; nothing where that is the usual place."""
+def _test_source(test: Parts, held: Held, usual: bool) -> str:
+    """Where the images to test on come from, in words; "" where that is the usual folder."""
     if held.share:
         return f" ({held.share:.3g} of each class, drawn by seed {held.seed})"
     return "" if usual else f" (in {written('/'.join(test))})"
 
 
 def _endings(files: Iterable[Parts]) -> str:
+    """The endings of files and how many have each, in words: ".gif 3, .txt 1"."""
     counts = Counter(_ending(parts) or "none" for parts in files)
-    return _some(
+    return _listed(
         [f"{written(ending)} {count}" for ending, count in sorted(counts.items(), key=lambda each: (-each[1], each[0]))]
     )
 
@@ -358,7 +378,7 @@ def _images(count: int) -> str:
     return f"{count} image{'' if count == 1 else 's'}"
 
 
-def _some(words: list[str], between: str = ", ") -> str:
-    """The first few of many words."""
+def _listed(words: list[str], between: str = ", ") -> str:
+    """The first of many words, and how many more there are."""
     more = [f"{len(words) - SHOWN} more"] if len(words) > SHOWN else []
     return between.join([*map(written, words[:SHOWN]), *more])

@@ -18,6 +18,7 @@ from sddcli.datasets.reading.files import Tell
 Bytes = NDArray[np.uint8]
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 EVERY = 500
+"""After how many images `tell` hears of the next ones."""
 NUMBERS = {1: "whole numbers", 2: "signed whole numbers", 3: "floating-point numbers"}
 """What a pixel is, by the number that TIFF has for it in SAMPLE_FORMAT."""
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
@@ -32,9 +33,10 @@ class Unreadable(OSError):
 
 
 class Decoded(NamedTuple):
-    """Images x: (N, 3, H, W); which of the P files they are, kept: (P,) bool; what was done to how many images.
+    """What P files gave. x: (N, 3, H, W), the images; kept: (P,) bool, the files that they are of.
 
-    unread: each file that was left out, and what is wrong with it: "is damaged (...)".
+    changes: what was done to pixels -> to how many images; unread: each file that was left out -> what is wrong with
+    it, "is damaged (...)".
     """
 
     x: Bytes
@@ -44,11 +46,12 @@ class Decoded(NamedTuple):
 
 
 def decode(paths: Sequence[Path], resize: int, crop: int, skip: bool, tell: Tell, what: str) -> Decoded:
-    """The images in RGB: all, unless those that cannot be read are skipped.
+    """The images of these files in RGB, turned upright as their EXIF says.
 
-    resize, crop: the shorter side is brought to the first and the middle square of the second is taken, as
-    torchvision's Resize and CenterCrop; 0 leaves images as they are. Images are turned upright as their EXIF says.
-    Raises Unreadable, or OSError naming the first image whose size is not that of those before.
+    resize: the length that the shorter side is brought to, as torchvision's Resize; crop: the side of the middle
+    square that is then taken, as its CenterCrop; 0 leaves out either step. skip: files that cannot be read are left
+    out. tell hears of `what` is done, now and then. Raises Unreadable naming the first file that cannot be read,
+    unless they are skipped, and OSError naming the first image of another size than the first.
     """
     images: list[Bytes | None] = []
     changes, unread = Counter[str](), dict[Path, str]()
@@ -65,21 +68,21 @@ def decode(paths: Sequence[Path], resize: int, crop: int, skip: bool, tell: Tell
                 changes.update(result[1])
             if done % EVERY == 0 or done == len(paths):
                 tell(what, done, len(paths))
-    whole = [image for image in images if image is not None]
+    readable = [image for image in images if image is not None]
     kept = [path for path, image in zip(paths, images, strict=True) if image is not None]
-    for path, image in zip(kept, whole, strict=True):
-        if image.shape != whole[0].shape:
-            sizes = [f"{each.shape[2]}x{each.shape[1]}" for each in (image, whole[0])]
+    for path, image in zip(kept, readable, strict=True):
+        if image.shape != readable[0].shape:
+            sizes = [f"{each.shape[2]}x{each.shape[1]}" for each in (image, readable[0])]
             names = [written(each) for each in (path, kept[0])]
             raise OSError(
                 f"{names[0]} has {sizes[0]} pixels and {names[1]} {sizes[1]}; size=N brings all images to NxN"
             )
-    x = np.stack(whole) if whole else np.empty((0, 3, 1, 1), np.uint8)
+    x = np.stack(readable) if readable else np.empty((0, 3, 1, 1), np.uint8)
     return Decoded(x, np.array([image is not None for image in images], bool), changes, unread)
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Width and height of an image as it is decoded: upright. Raises Unreadable."""
+    """Width and height of an image, upright as `decode` gives it. Raises Unreadable where it cannot be decoded."""
     image = _read(path, 0, 0)
     if isinstance(image, OSError):
         raise Unreadable(f"{written(path)} {image}")
@@ -92,8 +95,9 @@ def written(path: Path | str) -> str:
 
 
 def rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
-    """An image upright and in RGB, a byte a channel, and what that changed: nothing for 8-bit grey, palettes and RGB.
+    """An image upright and in RGB, a byte a channel, and in words what that changed of its pixels.
 
+    Nothing is changed of 8-bit grey, palettes and RGB.
     Grey of 9 to 16 bits is brought to bytes by the range of its type, value * 255 / (2^bits - 1), rounded; of 16-bit
     colour Pillow takes the upper byte. Raises Unreadable for pixels whose range their type does not say.
     """
@@ -103,7 +107,8 @@ def rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
             f"cannot be used: its pixels are {bits}-bit {numbers}, and nobody knows which is black and which is white: "
             "save it with unsigned whole numbers of 8 or 16 bits"
         )
-    several = getattr(image, "n_frames", 1) > 1 and image.format != "MPO"  # of whose two a phone means the first
+    # An MPO is a photograph of a phone, which means the first of its two pictures.
+    several = getattr(image, "n_frames", 1) > 1 and image.format != "MPO"
     changes = ["the first of several pictures in one file taken"] if several else []
     picture = ImageOps.exif_transpose(image)
     if picture.mode[:1] == "I":
@@ -120,7 +125,7 @@ def rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
 
 
 def _type_of_pixels(image: Image.Image) -> tuple[int, str]:
-    """The bits of a channel and what they are, of NUMBERS: as its file says, or its mode. 8 where bytes are at hand."""
+    """How many bits a channel has, and what their numbers are, a value of NUMBERS: as the file says, or the mode."""
     numbers = max(_tag(image, SAMPLE_FORMAT, (1,)))
     if image.format == "TIFF" and (numbers in (2, 3) or image.mode[:1] == "I"):
         return max(_tag(image, BITS_PER_SAMPLE, (1,))), NUMBERS.get(numbers, NUMBERS[1])
@@ -132,12 +137,13 @@ def _type_of_pixels(image: Image.Image) -> tuple[int, str]:
 
 
 def _tag(image: Image.Image, number: int, otherwise: tuple[int, ...]) -> tuple[int, ...]:
-    """A tag of a TIFF, and of other files what is usual."""
+    """The values of a tag of a TIFF; `otherwise` where it has none, or the file is no TIFF."""
     value = getattr(image, "tag_v2", {}).get(number, otherwise) if image.format == "TIFF" else otherwise
     return value if isinstance(value, tuple) else (value,)
 
 
 def _read(path: Path, resize: int, crop: int) -> tuple[Bytes, list[str]] | OSError:
+    """One image (3, H, W) and what was changed of it, or what is wrong with its file: an error does not stop a pool."""
     try:
         with Image.open(path) as image:
             picture, changes = rgb(image)
@@ -151,8 +157,8 @@ def _read(path: Path, resize: int, crop: int) -> tuple[Bytes, list[str]] | OSErr
         reason = " ".join(str(error).split()).replace(f" {str(path)!r}", "")
         return OSError(f"is damaged ({reason or type(error).__name__})")
     if resize and min(picture.size) != resize:
-        share = resize / min(picture.size)
-        size = [max(resize, int(side * share)) for side in picture.size]
+        factor = resize / min(picture.size)
+        size = [max(resize, int(side * factor)) for side in picture.size]
         picture = picture.resize((size[0], size[1]), Image.Resampling.BILINEAR)
     if crop:
         left, top = (round((side - crop) / 2) for side in picture.size)
