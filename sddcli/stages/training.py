@@ -26,6 +26,9 @@ from sddcli.stages import pruning, setting
 RECORDED = 100_000
 """The number of training examples from which on it is not recorded which of them are fitted at each evaluation."""
 
+TRIALS: dict[tuple[object, ...], Company] = {}
+"""What the trial of `company_of` said in this process: a worker trains many batches of the same shapes."""
+
 
 class Happened(NamedTuple):
     """An event between two segments: before which step, and of each run density and test accuracy before and after."""
@@ -148,8 +151,11 @@ def company_of(runs: Sequence[Run], model: Model, data: Data) -> Company | None:
     """How M runs side by side have the bits that each has alone, by a short trial; None on a GPU, which has no such."""
     if data.train.y.device.type != "cpu":
         return None
-    split = setting.teaching_of(runs[0]).split
-    return company(_plan(runs, model, data, ()), model, data.train.x, data.classes, len(runs), split)
+    alike = (runs[0].batch, len(runs), data.sha256, torch.get_num_threads())
+    if alike not in TRIALS:
+        split = setting.teaching_of(runs[0]).split
+        TRIALS[alike] = company(_plan(runs, model, data, ()), model, data.train.x, data.classes, len(runs), split)
+    return TRIALS[alike]
 
 
 def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float]) -> engine.Plan:
