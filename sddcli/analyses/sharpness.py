@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sddcli.core import curvature
-from sddcli.core.curvature import Loss, Ritz
+from sddcli.core.curvature import LossPart, Ritz
 from sddcli.core.seeds import stream
 from sddcli.core.types import Found, Subject, Tensors, learned
 from sddcli.core.words import UsageError, unknown
@@ -66,14 +66,14 @@ def measure(
     return Found(values, _rows(ritz, top))
 
 
-def sam(losses: Sequence[Loss], at: Tensors, directions: Tensors, rho: float) -> float:
+def sam(losses: Sequence[LossPart], at: Tensors, directions: Tensors, rho: float) -> float:
     """L(w + rho g / |g|) - L(w), g the gradient; 0 where that is 0 (Foret et al. 2021)."""
     here, slope = curvature.value_and_gradient(losses, at, directions)
     step = rho * slope / slope.norm().clamp_min(torch.finfo(slope.dtype).tiny)
-    return curvature.value(losses, curvature.moved(at, directions, step)) - here
+    return curvature.value(losses, curvature.displaced(at, directions, step)) - here
 
 
-def box(losses: Sequence[Loss], at: Tensors, directions: Tensors, epsilon: float) -> float:
+def box(losses: Sequence[LossPart], at: Tensors, directions: Tensors, epsilon: float) -> float:
     """100 (max L(w + z) - L(w)) / (1 + L(w)) over |z_i| <= epsilon (|w_i| + 1) (Keskar et al. 2017, metric 2.1).
 
     The highest of ten corners, each the one that the slope at the last points to (Frank & Wolfe 1956, whole steps):
@@ -83,7 +83,7 @@ def box(losses: Sequence[Loss], at: Tensors, directions: Tensors, epsilon: float
     low, slope = curvature.value_and_gradient(losses, at, directions)
     highest = low
     for _ in range(CORNERS):
-        there = curvature.moved(at, directions, most * slope.sign())
+        there = curvature.displaced(at, directions, most * slope.sign())
         value, slope = curvature.value_and_gradient(losses, there, directions)
         highest = max(highest, value)
     return 100 * (highest - low) / (1 + low)
@@ -96,14 +96,14 @@ def _directions(subject: Subject, directions: str) -> Tensors:
     return {name: masks.get(name, torch.ones_like(w)).bool() for name, w in weights}
 
 
-def _losses(subject: Subject, examples: int) -> Sequence[Loss]:
+def _losses(subject: Subject, examples: int) -> Sequence[LossPart]:
     """The mean loss on the chosen examples, in pieces that add up to it."""
     x = subject.data.train.x
     # Not the run's own stream: other examples at each level would be noise in the curve.
     order = stream(0, "analysis", "sharpness", "examples").permutation(len(x))
     chosen = torch.from_numpy(np.sort(order[:examples])).to(x.device)
 
-    def share(piece: Tensor) -> Loss:
+    def part(piece: Tensor) -> LossPart:
         def loss(weights: Tensors) -> Tensor:
             together = {name: w.unsqueeze(0) for name, w in weights.items()}
             logits = subject.forward(together, x[piece].unsqueeze(0), False).squeeze(0)
@@ -111,7 +111,7 @@ def _losses(subject: Subject, examples: int) -> Sequence[Loss]:
 
         return loss
 
-    return [share(piece) for piece in chosen.split(max(1, ROOM // x[0].numel()))]
+    return [part(piece) for piece in chosen.split(max(1, ROOM // x[0].numel()))]
 
 
 def _signs(subject: Subject, probes: int, size: int) -> list[Tensor]:
@@ -120,16 +120,16 @@ def _signs(subject: Subject, probes: int, size: int) -> list[Tensor]:
 
 
 def _rows(ritz: Sequence[Ritz], top: int) -> list[dict[str, object]]:
-    found = ("eigenvalue", ritz[0].values), ("eigenvalue error", ritz[0].errors)
+    parts = ("eigenvalue", ritz[0].values), ("eigenvalue error", ritz[0].errors)
     shares = curvature.spectral_density(ritz, torch.from_numpy(EDGES)).tolist()
     lows, highs = EDGES[:-1], EDGES[1:]
     middles = np.where(lows * highs > 0, np.sign(lows) * np.sqrt(np.abs(lows * highs)), 0.0)
-    places = [float(f"{middle:.3g}") for middle in middles]
+    centres = [float(f"{middle:.3g}") for middle in middles]
     return [
         *(
             {"part": part, "at": float(k), "value": value}
-            for part, values in found
+            for part, values in parts
             for k, value in enumerate(values.flip(0)[:top].tolist(), 1)
         ),
-        *({"part": "density", "at": at, "value": share} for at, share in zip(places, shares, strict=True)),
+        *({"part": "density", "at": at, "value": share} for at, share in zip(centres, shares, strict=True)),
     ]

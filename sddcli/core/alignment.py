@@ -7,10 +7,10 @@ from sddcli.core.types import STATISTICS, Lesson, Tensors, Write
 
 
 def aligned(lesson: Lesson) -> Lesson:
-    """The same gradients, with the bits of a model that is alone where those of products depend on their place.
+    """The same gradients, from copies of the tensors that start at cache lines, as those of a single model do.
 
-    For one model at a time, tensors (1, *shape): of several, only the first would lie as it does alone. It costs a copy
-    of weights and gradients for each batch.
+    So they have a single model's bits also where those of a matrix product depend on where its factors lie in memory.
+    For one model at a time, tensors (1, *shape). It costs a copy of weights and gradients for each batch.
     """
 
     def of(learned: Tensors, fixed: Tensors, gradients: Tensors) -> Write:

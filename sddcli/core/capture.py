@@ -9,47 +9,47 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Word = Tensor | float
+Argument = Tensor | float
 Step = Callable[..., None]
-"""(*words) -> None: reads its words and tensors that stay where they are, and writes to such ones."""
+"""(*arguments) -> None: reads its arguments, and reads and writes tensors whose memory stays the same."""
 
-WARM_UP = 3  # plain steps before: memory is found, algorithms are chosen, workspaces are made
+WARM_UP = 3  # plain steps before capture: they allocate memory, choose algorithms and make workspaces
 
 
 def replayed(step: Step) -> Step:
-    """`step` on CUDA, captured once for each shape of its words and launched from then on.
+    """`step` on CUDA, captured once for each shape of its arguments and launched from then on.
 
-    Each call is one step, the first few of them plain. Tensors among the words are copied to where the graph reads
-    them, and numbers are tensors () to it: others would be for all steps what they were when it was captured.
+    Each call is one step, the first few of them plain. Tensor arguments are copied to where the graph reads them.
+    The graph gets numbers as tensors (), for it would keep a plain number as it was when it was captured.
     """
     pool = torch.cuda.graph_pool_handle()  # the graphs never run at once, so they share their memory
     ready: dict[tuple[tuple[int, ...], ...], Step] = {}
 
-    def call(*words: Word) -> None:
-        shapes = tuple(tuple(word.shape) if isinstance(word, Tensor) else () for word in words)
+    def call(*arguments: Argument) -> None:
+        shapes = tuple(tuple(argument.shape) if isinstance(argument, Tensor) else () for argument in arguments)
         if shapes not in ready:
-            ready[shapes] = _of_shape(step, words, pool)
-        ready[shapes](*words)
+            ready[shapes] = _of_shape(step, arguments, pool)
+        ready[shapes](*arguments)
 
     return call
 
 
-def _of_shape(step: Step, words: Sequence[Word], pool: Any) -> Step:
-    device = next(word.device for word in words if isinstance(word, Tensor))
-    places = [torch.empty_like(w) if isinstance(w, Tensor) else torch.empty((), device=device) for w in words]
-    graph, aside = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+def _of_shape(step: Step, arguments: Sequence[Argument], pool: Any) -> Step:
+    device = next(argument.device for argument in arguments if isinstance(argument, Tensor))
+    copies = [torch.empty_like(a) if isinstance(a, Tensor) else torch.empty((), device=device) for a in arguments]
+    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
     done = 0
 
-    def call(*words: Word) -> None:
+    def call(*arguments: Argument) -> None:
         nonlocal done
-        for place, word in zip(places, words, strict=True):
-            place.copy_(word) if isinstance(word, Tensor) else place.fill_(word)
+        for copy, argument in zip(copies, arguments, strict=True):
+            copy.copy_(argument) if isinstance(argument, Tensor) else copy.fill_(argument)
         if done < WARM_UP:
-            at_once([lambda: step(*places)], [aside])  # a graph is captured aside too, and needs the same there
+            at_once([lambda: step(*copies)], [side])  # capture uses the side stream, so the warm-up does too
         else:
             if done == WARM_UP:
-                with torch.cuda.graph(graph, pool=pool, stream=aside):
-                    step(*places)
+                with torch.cuda.graph(graph, pool=pool, stream=side):
+                    step(*copies)
             graph.replay()
         done += 1
 
@@ -57,7 +57,7 @@ def _of_shape(step: Step, words: Sequence[Word], pool: Any) -> Step:
 
 
 def at_once(jobs: Sequence[Callable[[], None]], streams: Sequence[torch.cuda.Stream]) -> None:
-    """Does jobs that write to places of their own, each on its stream; one after the other where there are none."""
+    """Does jobs that write to separate memory, each on its own stream; one after the other without streams."""
     if not streams:
         for job in jobs:
             job()
@@ -69,6 +69,6 @@ def at_once(jobs: Sequence[Callable[[], None]], streams: Sequence[torch.cuda.Str
         for job, stream in zip(jobs, streams, strict=True):
             with torch.cuda.stream(stream):
                 job()
-    finally:  # a capture that a job's error ends can be given up only where all streams have come back
+    finally:  # when a job fails during capture, the capture can end only after all streams have joined again
         for stream in streams:
             here.wait_stream(stream)

@@ -24,10 +24,11 @@ def company(
 ) -> Company:
     """How so many models trained by `plan` on inputs like x, (N, *features), have the bits of one that is alone.
 
-    A trial: the same network, data and order for each of them, random numbers, a few batches of the sizes that training
-    has, no weight decay, so that what the optimizer keeps is gradients. Whatever differs between them, and from one
-    alone, comes from where their numbers lie in memory and from what is computed beside them. No masks: zeros would
-    hide in which order sums are taken. split: what of the weights the plan's lesson learns, and what is fixed.
+    A trial trains copies of one network, all on the same random data in the same order, for a few batches of the sizes
+    that training has. Without weight decay, the optimizer's memory holds gradients alone. If the copies differ from
+    each other, or from one that is trained alone, it comes from where their numbers lie in memory and from what is
+    computed beside them. No masks: zeros would hide in which order sums are taken. split: which of the weights the
+    plan's lesson learns, and which are fixed.
     """
     if models == 1:
         return "together"
@@ -38,12 +39,12 @@ def company(
 
 
 def separate(plan: engine.Plan) -> engine.Plan:
-    """The same training, each model computed on its own, where it lies as it does alone."""
-    return replace(plan, apart=True, aligned=True)
+    """The same training, each model computed by itself, from copies that lie in memory as a single model's do."""
+    return replace(plan, one_by_one=True, aligned=True)
 
 
 def _trial(plan: engine.Plan, model: Model, x: Tensor, classes: int, models: int, split: Split) -> list[Tensor]:
-    """All that so many copies of one network become, weights and what the optimizer keeps, each (M, *shape)."""
+    """Weights and optimizer's memory of so many copies of one network after the trial, each (M, *shape)."""
     n = min(len(x), BATCHES * plan.batch_size + len(x) % plan.batch_size)
     inputs, labels = _random(x, n), torch.from_numpy(stream(0, "company", "labels").integers(classes, size=(1, n)))
     start = inits.fresh(model, "kaiming:bias=uniform", 0)
@@ -77,6 +78,6 @@ def _random(x: Tensor, n: int) -> Tensor:
 
 
 def _same(together: list[Tensor], alone: list[Tensor]) -> bool:
-    """Whether each of M models has the bits of the one that was alone; numbers that are none equal each other."""
+    """Whether each of M models has the bits of the one that was alone; NaNs of equal bits are equal."""
     pairs = zip(together, alone, strict=True)
     return all(torch.equal(w.view(torch.int32), one.expand_as(w).contiguous().view(torch.int32)) for w, one in pairs)

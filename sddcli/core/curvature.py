@@ -12,8 +12,8 @@ from torch import Tensor
 
 from sddcli.core.types import Tensors
 
-Loss = Callable[[Tensors], Tensor]
-"""Parameters (*shape) -> (): a share of the loss, e.g. that of some of the examples. Shares add up."""
+LossPart = Callable[[Tensors], Tensor]
+"""Parameters (*shape) -> (): a part of the loss, e.g. that of some of the examples. The loss is their sum."""
 Operator = Callable[[Tensor], Tensor]
 """v: (D,) -> H v: (D,), symmetric."""
 TWICE = 2
@@ -21,19 +21,20 @@ TWICE = 2
 
 
 class Tridiagonal(NamedTuple):
-    """T = Q'HQ in the Krylov space of a start vector: diagonal (K,), `beside` it (K,), the last one leads out of T.
+    """T = Q'HQ in the Krylov space of a start vector, float64: its diagonal alpha (K,) and off_diagonal beta (K,).
 
-    Float64; rounding: that of the products it was made from, relative.
+    beta_K is no entry of T: it couples q_K to the next Krylov vector, and bounds the error of the eigenvalues.
+    rounding: the relative rounding error of the products that T was made from.
     """
 
     diagonal: Tensor
-    beside: Tensor
+    off_diagonal: Tensor
     rounding: float
 
 
 class Ritz(NamedTuple):
-    """Eigenvalues of T, (K,) ascending, float64: `values`, their `weights` in the start vector, which sum to 1, and
-    `errors`: an eigenvalue of H lies at most that far from each value.
+    """Eigenvalues of T, all (K,) float64: `values`, ascending; their `weights` in the start vector, which sum to 1;
+    `errors`: how far from each value the nearest eigenvalue of H is at most.
     """
 
     values: Tensor
@@ -42,12 +43,12 @@ class Ritz(NamedTuple):
 
 
 def vector(tensors: Tensors, directions: Tensors) -> Tensor:
-    """The entries of `tensors` where `directions`, bool (*shape), are True, in the order of their names: (D,)."""
+    """(D,) the entries of `tensors` (*shape) where `directions` (*shape) bool are True, in the order of their names."""
     return torch.cat([tensors[name][where] for name, where in directions.items()])
 
 
 def tensors(vector: Tensor, directions: Tensors) -> Tensors:
-    """The tensors that have these entries, and 0 where there is no direction: the adjoint of `vector`."""
+    """(*shape) the tensors that have the entries of `vector`, (D,), and 0 where there is no direction: its adjoint."""
     parts = vector.split([int(where.sum()) for where in directions.values()])
     return {
         name: torch.zeros(where.shape, dtype=vector.dtype, device=vector.device).masked_scatter(where, part)
@@ -55,38 +56,38 @@ def tensors(vector: Tensor, directions: Tensors) -> Tensors:
     }
 
 
-def moved(at: Tensors, directions: Tensors, step: Tensor) -> Tensors:
-    """w + step, (D,) along the directions."""
+def displaced(at: Tensors, directions: Tensors, step: Tensor) -> Tensors:
+    """(*shape) w + step, where w = `at`, (*shape), and step is (D,) along the directions."""
     along = tensors(step, directions)
     return at | {name: at[name] + along[name] for name in directions}
 
 
 @torch.no_grad()
-def value(losses: Sequence[Loss], at: Tensors) -> float:
-    """L at w, the sum of `losses`."""
+def value(losses: Sequence[LossPart], at: Tensors) -> float:
+    """L, the sum of `losses`, at w = `at`, (*shape)."""
     return sum(float(loss(at)) for loss in losses)
 
 
-def value_and_gradient(losses: Sequence[Loss], at: Tensors, directions: Tensors) -> tuple[float, Tensor]:
-    """L and dL/dw at w, (D,), of the loss L that is the sum of `losses`."""
-    found, total = 0.0, torch.zeros_like(vector(at, directions))
+def value_and_gradient(losses: Sequence[LossPart], at: Tensors, directions: Tensors) -> tuple[float, Tensor]:
+    """L, the sum of `losses`, and dL/dw, (D,), at w = `at`, (*shape)."""
+    value, gradient = 0.0, torch.zeros_like(vector(at, directions))
     for loss in losses:
         leaves = _leaves(at, directions)
-        share = loss(at | leaves)
-        slopes = torch.autograd.grad(share, list(leaves.values()))
-        found += float(share.detach())
-        total += vector(dict(zip(leaves, slopes, strict=True)), directions)
-    return found, total
+        part = loss(at | leaves)
+        slopes = torch.autograd.grad(part, list(leaves.values()))
+        value += float(part.detach())
+        gradient += vector(dict(zip(leaves, slopes, strict=True)), directions)
+    return value, gradient
 
 
-def hessian(losses: Sequence[Loss], at: Tensors, directions: Tensors) -> Operator:
-    """H v = d/dw <dL/dw, v> at w, by double backward (Pearlmutter 1994), one of `losses` after the other.
+def hessian(losses: Sequence[LossPart], at: Tensors, directions: Tensors) -> Operator:
+    """H v = d/dw <dL/dw, v> at w = `at`, (*shape), by double backward (Pearlmutter 1994), loss part by loss part.
 
-    Of a ReLU network it is the Hessian where the loss is smooth: kinks have no part in it. Holds the graph of one
-    of the losses at a time, or that of the only one from product to product.
+    Of a ReLU network it is the Hessian where the loss is smooth: kinks have no part in it. The graph of one part is
+    in memory at a time; a single part's graph is kept for all products.
     """
 
-    def slopes(loss: Loss) -> tuple[Tensors, Sequence[Tensor]]:
+    def slopes(loss: LossPart) -> tuple[Tensors, Sequence[Tensor]]:
         leaves = _leaves(at, directions)
         return leaves, torch.autograd.grad(loss(at | leaves), list(leaves.values()), create_graph=True)
 
@@ -108,14 +109,14 @@ def _leaves(at: Tensors, directions: Tensors) -> Tensors:
 
 
 def lanczos(operator: Operator, start: Tensor, steps: int) -> Tridiagonal:
-    """beta_k q_k+1 = H q_k - alpha_k q_k - beta_k-1 q_k-1 from q_1 = start / |start| (Lanczos 1950).
+    """beta_k q_k+1 = H q_k - alpha_k q_k - beta_k-1 q_k-1 from q_1 = start / |start|, (D,) (Lanczos 1950).
 
     With full reorthogonalization: without it, rounding makes copies of eigenvalues. Holds `steps` vectors. Ends
     early where the Krylov space does.
     """
     steps = min(steps, len(start))
     basis = torch.zeros(steps, len(start), dtype=start.dtype, device=start.device)
-    diagonal, beside, q = [], [], start / start.norm()
+    diagonal, off_diagonal, q = [], [], start / start.norm()
     rounding = 10 * torch.finfo(start.dtype).eps
     for k in range(steps):
         basis[k] = q
@@ -124,32 +125,32 @@ def lanczos(operator: Operator, start: Tensor, steps: int) -> Tridiagonal:
         diagonal.append(float(q @ w))
         for _ in range(TWICE):
             w = w - (basis[: k + 1] @ w) @ basis[: k + 1]
-        beside.append(float(w.norm()))
-        if beside[-1] <= rounding * size:
+        off_diagonal.append(float(w.norm()))
+        if off_diagonal[-1] <= rounding * size:
             break
-        q = w / beside[-1]
-    alpha, beta = torch.tensor(diagonal, dtype=torch.float64), torch.tensor(beside, dtype=torch.float64)
+        q = w / off_diagonal[-1]
+    alpha, beta = torch.tensor(diagonal, dtype=torch.float64), torch.tensor(off_diagonal, dtype=torch.float64)
     return Tridiagonal(alpha, beta, rounding)
 
 
-def ritz(found: Tridiagonal) -> Ritz:
+def ritz(T: Tridiagonal) -> Ritz:
     """T = S diag(theta) S': values theta, weights S_1k^2, errors beta_K |S_Kk| (Parlett 1980) and rounding."""
-    inner = found.beside[:-1]
-    values, S = torch.linalg.eigh(torch.diag(found.diagonal) + torch.diag(inner, 1) + torch.diag(inner, -1))
-    return Ritz(values, S[0].square(), found.beside[-1] * S[-1].abs() + found.rounding * values.abs().max())
+    inner = T.off_diagonal[:-1]
+    values, S = torch.linalg.eigh(torch.diag(T.diagonal) + torch.diag(inner, 1) + torch.diag(inner, -1))
+    return Ritz(values, S[0].square(), T.off_diagonal[-1] * S[-1].abs() + T.rounding * values.abs().max())
 
 
-def spectral_density(found: Sequence[Ritz], edges: Tensor) -> Tensor:
+def spectral_density(samples: Sequence[Ritz], edges: Tensor) -> Tensor:
     """Share of the eigenvalues of H in each of the bins between `edges` (B + 1,): (B,), by Lanczos quadrature.
 
     (1/D) #{k: lambda_k in bin} = E[sum of the weights of Ritz values in bin] over random start vectors (Ghorbani,
     Krishnan & Xiao 2019; Yao et al. 2020, PyHessian). What lies outside all bins is counted in the outermost.
     """
     total = torch.zeros(len(edges) - 1, dtype=torch.float64)
-    for one in found:
-        place = torch.bucketize(one.values, edges[1:-1].double())
-        total.index_add_(0, place, one.weights)
-    return total / len(found)
+    for sample in samples:
+        bins = torch.bucketize(sample.values, edges[1:-1].double())
+        total.index_add_(0, bins, sample.weights)
+    return total / len(samples)
 
 
 def hutchinson(samples: Tensor) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sddcli.core import capture
 from sddcli.core.alignment import aligned
-from sddcli.core.optimizers import Rule, Step, sgd
+from sddcli.core.optimizers import Rule, Update, sgd
 from sddcli.core.types import Epoch, Lesson, State, Tensors, Write
 
 ALIGNMENT = 16  # floats in a 64-byte cache line
@@ -30,15 +30,16 @@ Augment = Callable[[Tensor, Tensor], Tensor]
 class Plan:
     """How to train: pure functions and numbers, the same for all M models.
 
-    lesson: what writes the gradients of a batch, of models that are computed together.
-    order(epoch) -> (M, N) int64, each model's own order of the N examples in epoch 0, 1, ...;
-    lr: one learning rate for each step from 0 on, all epochs one after another. rule: the optimizer, and
-    `memory` the names of what it keeps. draws(epoch) -> (M, N, K): what `augment` makes of each example in
-    that epoch. apart: models are computed one after the other. aligned: so each from copies, see
-    core/alignment. computing(): what passes are computed within.
-    chance(step) -> (M, K): the uniform numbers that the lesson takes at that step, of a lesson that draws.
-    cuda: what is fast there. Steps are CUDA graphs, models that are computed apart have a stream each, and the
-    channels of convolutions' weights lie last.
+    lesson: makes what writes the gradients of a batch.
+    order(epoch) -> (M, N) int64: each model's own order of the N examples in epoch 0, 1, ...
+    lr: the learning rate of each step, from step 0 to the last of all epochs.
+    rule: the optimizer; memory: the names of the buffers that it keeps.
+    draws(epoch) -> (M, N, K): the random numbers by which `augment` changes each example in that epoch.
+    one_by_one: models are computed one after the other. aligned: and each from copies, see core/alignment.
+    computing(): the context in which forward and backward passes run, see core/precisions.
+    chance(step) -> (M, K): the uniform numbers of a lesson that draws, at that step; None for other lessons.
+    cuda: do what is fast on CUDA: steps are CUDA graphs, models computed one by one have a stream each, and the
+    weights of convolutions are stored channels last.
     """
 
     lesson: Lesson
@@ -51,7 +52,7 @@ class Plan:
     memory: Sequence[str] = ("velocity",)
     draws: Callable[[int], Tensor] | None = None
     augment: Augment | None = None
-    apart: bool = False
+    one_by_one: bool = False
     aligned: bool = False
     computing: Callable[[], AbstractContextManager[None]] = nullcontext
     chance: Callable[[int], Tensor] | None = None
@@ -80,15 +81,17 @@ def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
             chance = [plan.chance(now.step)] if plan.chance else []
             take(plan.lr[now.step], now.step - since + 1, *batch, *chance)
             now.step += 1
-        if plan.cuda and now.step < len(plan.lr):  # now, while the GPU is still at this epoch
+        if plan.cuda and now.step < len(plan.lr):  # now, while the GPU still computes this epoch
             ahead = _batches(plan, y, epoch + 1)
         yield Epoch(epoch + 1, now)
 
 
 class _Buffers(NamedTuple):
-    """What training writes to. Flat: weights (what is learned), slopes, keep (1 or 0; None of models that nothing is
-    pruned of), memory, scratch. Named, views of them: learned, gradients, and kept, what the optimizer keeps. fixed:
-    copies, since BatchNorm statistics are written to.
+    """The memory that training writes to.
+
+    Flat, all of one size: weights, which are learned; slopes, their gradients; keep, 1 of a kept weight and 0 of a
+    pruned one (None where no model is pruned); memory, the optimizer's; scratch. Views of these by name, (M, *shape):
+    learned, gradients, kept (of memory). fixed: (M, *shape), copies, since training writes BatchNorm statistics.
     """
 
     weights: Tensor
@@ -122,10 +125,10 @@ def _pruned(masks: Tensors) -> bool:
 
 
 def _step(plan: Plan, buffers: _Buffers, x: Tensor, models: int) -> capture.Step:
-    """(learning rate, number, examples (M, B), labels (M, B), draws (M, B, K) and chance (M, K) if any) -> None:
-    trains one step.
+    """A function that trains one step: of the learning rate, the number of the update, the indices of the examples
+    (M, B), their labels (M, B) and, where the plan has them, draws (M, B, K) and chance (M, K).
     """
-    together = [slice(m, m + 1) for m in range(models)] if plan.apart else [slice(models)]
+    together = [slice(m, m + 1) for m in range(models)] if plan.one_by_one else [slice(models)]
     lesson = aligned(plan.lesson) if plan.aligned else plan.lesson
     writes = [
         lesson(*(_of(rows, tensors) for tensors in (buffers.learned, buffers.fixed, buffers.gradients)))
@@ -148,14 +151,14 @@ def _step(plan: Plan, buffers: _Buffers, x: Tensor, models: int) -> capture.Step
         with torch.no_grad():
             if buffers.keep is not None:
                 buffers.slopes.mul_(buffers.keep)
-            told = Step(lr, plan.weight_decay, plan.momentum, number)
-            plan.rule(buffers.weights, buffers.slopes, buffers.memory, buffers.scratch, told)
+            update = Update(lr, plan.weight_decay, plan.momentum, number)
+            plan.rule(buffers.weights, buffers.slopes, buffers.memory, buffers.scratch, update)
 
     return step
 
 
 def _batches(plan: Plan, y: Tensor, epoch: int) -> list[Sequence[Tensor]]:
-    """Those of that epoch: the examples (M, B), their labels (M, B) and, if there are any, draws (M, B, K)."""
+    """The batches of an epoch: indices of examples (M, B), their labels (M, B), draws (M, B, K) if there are any."""
     order = plan.order(epoch)
     shuffled = [order, y.gather(1, order)]
     if plan.draws:

@@ -25,17 +25,19 @@ def logits(forward: Forward, weights: Tensors, x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def answers(forward: Forward, weights: Tensors, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """x: (N, *features) shared; y: (M, N) labels. Returns (M, N) predicted classes and (M,) mean loss per example.
+    """(M, N) predicted classes and (M,) mean cross-entropy of M models, weights (M, *shape).
+
+    x: (N, *features) inputs, the same for all models; y: (M, N) labels.
 
     One model after the other, in evaluation mode, from copies: where a model's weights lie, and so perhaps its last
     bits, would depend on how many lie before them.
     """
     predicted, losses = [], []
     for m in range(y.shape[0]):
-        said = logits(forward, {name: w[m : m + 1].clone() for name, w in weights.items()}, x)
-        predicted.append(said.max(1).indices)  # which takes half as long as argmax does
+        scores = logits(forward, {name: w[m : m + 1].clone() for name, w in weights.items()}, x)
+        predicted.append(scores.max(1).indices)  # which takes half as long as argmax does
         # A softmax along rows of ten takes six times as long as one across them.
-        across, labels = said.t().unsqueeze(0), y[m].unsqueeze(0)
+        across, labels = scores.t().unsqueeze(0), y[m].unsqueeze(0)
         losses.append(F.cross_entropy(across, labels, reduction="none").double().mean())
     return torch.stack(predicted), torch.stack(losses)
 
@@ -43,28 +45,27 @@ def answers(forward: Forward, weights: Tensors, x: Tensor, y: Tensor) -> tuple[T
 def evaluate(
     forward: Forward, weights: Tensors, data: Data, noisy: Tensor, held: Tensor | None = None
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """All accuracies and losses of M models, each (M,) float64; noisy: (M, N) the labels they were trained on.
-
-    Also (M, N) bool, which of these labels they fit.
+    """All accuracies and losses of M models, weights (M, *shape): each (M,) float64; and (M, N) bool, which of the
+    labels they were trained on they fit. noisy: (M, N) these labels.
 
     `train_accuracy` counts against the noisy labels, `clean_accuracy` is that on the truly labelled examples,
     `memorized` the share of wrong labels that are fitted (NaN without wrong labels), `test_accuracy` counts
     against true labels. Losses are mean cross-entropies, `train_loss` against the noisy labels. held: (M, H)
     the labels of the examples held out, noisy as those of training: `validation_accuracy`, `validation_loss`.
     """
-    said, train_loss = answers(forward, weights, data.train.x, noisy)
-    fitted, wrong = said == noisy, noisy != data.train.y
+    predicted, train_loss = answers(forward, weights, data.train.x, noisy)
+    fitted, wrong = predicted == noisy, noisy != data.train.y
     truth = data.test.y.expand(len(noisy), -1)
-    told, test_loss = answers(forward, weights, data.test.x, truth)
-    found = {
+    predicted_test, test_loss = answers(forward, weights, data.test.x, truth)
+    metrics = {
         "train_accuracy": fitted.double().mean(1),
         "clean_accuracy": (fitted & ~wrong).double().sum(1) / (~wrong).sum(1),
         "memorized": (fitted & wrong).double().sum(1) / wrong.sum(1),
-        "test_accuracy": (told == truth).double().mean(1),
+        "test_accuracy": (predicted_test == truth).double().mean(1),
         "train_loss": train_loss,
         "test_loss": test_loss,
     }
     if data.held is not None and held is not None:
-        guessed, held_loss = answers(forward, weights, data.held.x, held)
-        found |= {"validation_accuracy": (guessed == held).double().mean(1), "validation_loss": held_loss}
-    return found, fitted
+        predicted_held, held_loss = answers(forward, weights, data.held.x, held)
+        metrics |= {"validation_accuracy": (predicted_held == held).double().mean(1), "validation_loss": held_loss}
+    return metrics, fitted

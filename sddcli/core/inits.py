@@ -22,20 +22,22 @@ Init = Callable[[Mapping[str, Shape], Draw], Tensors]
 def kaiming(shapes: Mapping[str, Shape], draw: Draw, *, bn: str = "one", bias: str = "zero") -> Tensors:
     """Normal weights of deviation sqrt(2 / fan-in) (He et al. 2015), biases 0; BatchNorm scales 1, shifts 0.
 
+    All (*shape) of one model. Raises UsageError for a start of BatchNorm or of biases that there is not.
+
     The published code of He et al. (2022) has bn=uniform, scales from U(0, 1), and bias=uniform, biases of
     layers from U(-1, 1) / sqrt(fan-in), torch's own default.
     """
     for word, known in ((bn, ("one", "uniform")), (bias, ("zero", "uniform"))):
         if word not in known:
             raise unknown("start of init kaiming", word, known)
-    found = _usual(shapes, draw, lambda shape: sqrt(2 / prod(shape[1:])))
+    weights = _usual(shapes, draw, lambda shape: sqrt(2 / prod(shape[1:])))
     for name, shape in shapes.items():
         layer = shapes.get(name.removesuffix("bias") + "weight", ())
         if name.endswith(".weight") and len(shape) == 1 and bn == "uniform":
-            found[name] = _of(draw(name).random(shape, dtype=np.float32))
+            weights[name] = _of(draw(name).random(shape, dtype=np.float32))
         if name.endswith(".bias") and len(layer) > 1 and bias == "uniform":
-            found[name] = _of(draw(name).uniform(-1, 1, shape) / sqrt(prod(layer[1:])))
-    return found
+            weights[name] = _of(draw(name).uniform(-1, 1, shape) / sqrt(prod(layer[1:])))
+    return weights
 
 
 def glorot(shapes: Mapping[str, Shape], draw: Draw) -> Tensors:
@@ -44,14 +46,14 @@ def glorot(shapes: Mapping[str, Shape], draw: Draw) -> Tensors:
 
 
 def _usual(shapes: Mapping[str, Shape], draw: Draw, deviation: Callable[[Shape], float]) -> Tensors:
-    found = {}
+    weights = {}
     for name, shape in shapes.items():
         if len(shape) > 1:
             normal = draw(name).standard_normal(shape, dtype=np.float32)
-            found[name] = _of(normal * np.float32(deviation(shape)))
+            weights[name] = _of(normal * np.float32(deviation(shape)))
         else:
-            found[name] = torch.zeros(shape) if name.endswith("bias") else torch.ones(shape)
-    return found
+            weights[name] = torch.zeros(shape) if name.endswith("bias") else torch.ones(shape)
+    return weights
 
 
 def _of(values: NDArray[Any]) -> Tensor:
@@ -67,7 +69,7 @@ def fresh(model: Model, init: str, seed: int, *names: str | int) -> Tensors:
     Each parameter has a stream of its own, named by `names` and its own name. Raises UsageError for an
     unknown init.
     """
-    found = pick("init", init, INITS)(model.shapes, lambda name: stream(seed, "init", *names, name))
+    weights = pick("init", init, INITS)(model.shapes, lambda name: stream(seed, "init", *names, name))
     for name, shape in model.statistics.items():
-        found[name] = torch.zeros(shape) if name.endswith("mean") else torch.ones(shape)
-    return found
+        weights[name] = torch.zeros(shape) if name.endswith("mean") else torch.ones(shape)
+    return weights

@@ -25,19 +25,19 @@ Architecture = Callable[[Shape, int], "Model"]
 class Model:
     """An architecture: `shapes` of one model's parameters in order, the `prunable` ones, and `forward`.
 
-    statistics: the shapes of its BatchNorm statistics. apart: M models are computed one after the other, so
-    that nothing is gained by holding the inner values of all of them at once. slopes: the gradient of the mean
-    cross-entropy, written out, for a network that is faster without autograd. alone: whether it can be trained on a
-    batch of one example; BatchNorm, at one value of each channel, cannot.
+    statistics: the shapes of its BatchNorm statistics. one_by_one: M models are computed one after the other, since it
+    is not faster to hold the inner values of all of them at once. slopes: the gradient of the mean cross-entropy,
+    written out, for a network that is faster without autograd. takes_one: whether it can be trained on a batch of one
+    example; BatchNorm cannot where that leaves one value of a channel.
     """
 
     shapes: dict[str, Shape]
     prunable: tuple[str, ...]
     forward: Forward
     statistics: dict[str, Shape] = field(default_factory=dict)
-    apart: bool = False
+    one_by_one: bool = False
     slopes: Slopes | None = None
-    alone: bool = True
+    takes_one: bool = True
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ def of_module(build: Callable[[], nn.Module], features: Shape, spared: Sequence[
             module(torch.empty(1, *features))
         except (RuntimeError, ValueError):
             raise UsageError(f"this network cannot take inputs of shape {tuple(features)}") from None
-        alone = _trains_alone(module, features)
+        takes_one = _takes_one(module, features)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.num_batches_tracked = None  # counts steps for an average over all of them, which nobody asks for
@@ -98,10 +98,10 @@ def of_module(build: Callable[[], nn.Module], features: Shape, spared: Sequence[
         return torch.stack([functional_call(module, own, (x[m],)) for m, own in enumerate(each)])
 
     prunable = tuple(name for name, shape in shapes.items() if len(shape) > 1 and name not in spared)
-    return Model(shapes, prunable, forward, statistics, apart=True, alone=alone)
+    return Model(shapes, prunable, forward, statistics, one_by_one=True, takes_one=takes_one)
 
 
-def _trains_alone(module: nn.Module, features: Shape) -> bool:
+def _takes_one(module: nn.Module, features: Shape) -> bool:
     try:
         module.train()(torch.empty(1, *features, device="meta"))
     except ValueError:  # torch refuses to normalize over a single value
@@ -199,9 +199,9 @@ def _plain(plan: str, width: int, channels: int, normalized: bool) -> nn.Module:
     from torchvision.models.vgg import make_layers
 
     layers: list[str | int] = [piece if piece == "M" else width * int(piece) for piece in plan.split()]
-    found: nn.Sequential = make_layers(layers, batch_norm=normalized)
-    found[0] = nn.Conv2d(channels, width, 3, padding=1)  # torchvision's takes colours only
-    return found
+    network: nn.Sequential = make_layers(layers, batch_norm=normalized)
+    network[0] = nn.Conv2d(channels, width, 3, padding=1)  # torchvision's takes colours only
+    return network
 
 
 def _classifier(features: nn.Module, hidden: nn.Module, n_in: int, classes: int) -> nn.Module:

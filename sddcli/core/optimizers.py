@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Step:
-    """What an optimizer is told: the learning rate, the run's weight decay and momentum, and that this is
-    update 1, 2, ... since it started. Learning rate and number are tensors () within a CUDA graph."""
+class Update:
+    """One update's settings: its learning rate, the run's weight decay and momentum, and its number 1, 2, ... since
+    the optimizer started. Learning rate and number are tensors () within a CUDA graph."""
 
     lr: float | Tensor
     weight_decay: float
@@ -18,25 +18,25 @@ class Step:
     number: float | Tensor
 
 
-Rule = Callable[[Tensor, Tensor, Mapping[str, Tensor], Tensor, Step], None]
-"""(weights, gradients, memory, scratch, step) -> None: one update in place, every buffer (size,).
+Rule = Callable[[Tensor, Tensor, Mapping[str, Tensor], Tensor, Update], None]
+"""(weights, gradients, memory, scratch, update) -> None: changes its buffers, each (size,), in place.
 
-Gradients are those of pruned weights too, 0; scratch is the rule's to write to. A pruned weight stays exactly 0,
-as it does where 0 gradients and 0 memory make no update and weight decay is a multiple of the weight.
+Gradients of pruned weights are 0, and so is what memory holds of them; the rule may write to scratch. A pruned weight
+must stay exactly 0: gradient 0 and memory 0 must not move it, and weight decay must be a multiple of the weight.
 """
 
 
-def sgd(w: Tensor, g: Tensor, memory: Mapping[str, Tensor], scratch: Tensor, step: Step) -> None:
+def sgd(w: Tensor, g: Tensor, memory: Mapping[str, Tensor], scratch: Tensor, update: Update) -> None:
     """Stochastic gradient descent with momentum and L2 penalty: torch.optim.SGD(fused=True)."""
     # One pass over the buffers instead of five. Their sizes are whole cache lines, so that every value is
     # computed in a vector and rounded alike, wherever it lies: bits would depend on M otherwise.
     torch._fused_sgd_(
         [w],
         [g],
-        [memory["velocity"]] if step.momentum else [],
-        weight_decay=step.weight_decay,
-        momentum=step.momentum,
-        lr=step.lr,
+        [memory["velocity"]] if update.momentum else [],
+        weight_decay=update.weight_decay,
+        momentum=update.momentum,
+        lr=update.lr,
         dampening=0.0,
         nesterov=False,
         maximize=False,
@@ -49,7 +49,7 @@ def adam(
     g: Tensor,
     memory: Mapping[str, Tensor],
     scratch: Tensor,
-    step: Step,
+    update: Update,
     *,
     beta1: float = 0.9,
     beta2: float = 0.999,
@@ -57,10 +57,10 @@ def adam(
 ) -> None:
     """Adam (Kingma & Ba 2015) with L2 penalty in the gradient, as torch.optim.Adam."""
     # Product and sum apart: whether torch's add(alpha=) rounds once or twice may depend on an element's
-    # place in the buffer, and so on M. Into scratch: a fresh buffer's page faults cost a third of a step.
-    if step.weight_decay:
-        g.add_(torch.mul(w, step.weight_decay, out=scratch))
-    _adam(w, g, memory, scratch, step, beta1, beta2, eps)
+    # position in the buffer, and so on M. Into scratch: a fresh buffer's page faults cost a third of a step.
+    if update.weight_decay:
+        g.add_(torch.mul(w, update.weight_decay, out=scratch))
+    _adam(w, g, memory, scratch, update, beta1, beta2, eps)
 
 
 def adamw(
@@ -68,16 +68,16 @@ def adamw(
     g: Tensor,
     memory: Mapping[str, Tensor],
     scratch: Tensor,
-    step: Step,
+    update: Update,
     *,
     beta1: float = 0.9,
     beta2: float = 0.999,
     eps: float = 1e-8,
 ) -> None:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019), as torch.optim.AdamW."""
-    if step.weight_decay:
-        w.mul_(1 - step.lr * step.weight_decay)
-    _adam(w, g, memory, scratch, step, beta1, beta2, eps)
+    if update.weight_decay:
+        w.mul_(1 - update.lr * update.weight_decay)
+    _adam(w, g, memory, scratch, update, beta1, beta2, eps)
 
 
 def _adam(
@@ -85,7 +85,7 @@ def _adam(
     g: Tensor,
     memory: Mapping[str, Tensor],
     scratch: Tensor,
-    step: Step,
+    update: Update,
     beta1: float,
     beta2: float,
     eps: float,
@@ -94,11 +94,11 @@ def _adam(
     first.mul_(beta1).add_(torch.mul(g, 1 - beta1, out=scratch))
     second.mul_(beta2).add_(torch.mul(g.mul_(g), 1 - beta2, out=scratch))
     torch.sqrt(second, out=scratch)
-    scratch.div_((1 - beta2**step.number) ** 0.5).add_(eps)
+    scratch.div_((1 - beta2**update.number) ** 0.5).add_(eps)
     torch.div(first, scratch, out=scratch)
-    w.sub_(scratch.mul_(step.lr / (1 - beta1**step.number)))
+    w.sub_(scratch.mul_(update.lr / (1 - beta1**update.number)))
 
 
 OPTIMIZERS: dict[str, Rule] = {"sgd": sgd, "adam": adam, "adamw": adamw}
 MEMORY: dict[str, Sequence[str]] = {"sgd": ("velocity",), "adam": ("first", "second"), "adamw": ("first", "second")}
-"""What each one keeps from step to step: buffers of the weights' size, 0 at its start."""
+"""Optimizer -> names of the buffers that it keeps from step to step, each (size,) as the weights, 0 at its start."""

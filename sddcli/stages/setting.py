@@ -74,7 +74,7 @@ def _emptied(run: Run, model: Model) -> str:
 
 def _check_batches(run: Run, model: Model, n: int) -> None:
     """Raises UsageError where n examples leave one alone in a batch, and the network cannot be trained on one."""
-    if model.alone or (run.batch_size > 1 and n % run.batch_size != 1):
+    if model.takes_one or (run.batch_size > 1 and n % run.batch_size != 1):
         return
     smaller_first = (*range(min(run.batch_size, n), 1, -1), *range(max(run.batch_size, 2), n + 1))
     fitting = next((size for size in smaller_first if n % size != 1), None)

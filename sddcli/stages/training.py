@@ -186,7 +186,7 @@ def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float])
         memory=MEMORY[run.optimizer.split(":")[0]],
         draws=draws if augment else None,
         augment=(lambda x, draws: augment.apply(x, draws, taken)) if augment else None,
-        apart=model.apart,
+        one_by_one=model.one_by_one,
         computing=partial(PRECISIONS[run.precision], device.type),
         chance=chance if setting.teaching_of(run).chances else None,
         cuda=device.type == "cuda",

@@ -121,7 +121,7 @@ def test_captured_steps_are_the_plain_ones(
     captured = ends(name, 25, precision=precision)
     assert Graph.played == 17 + 2  # of 20 steps of full batches and 5 of the rest, the first 3 of each are plain
     # Two waits to go aside for each plain step, and in all 8 that Python does, two for each of the streams.
-    assert Stream.waits == 12 + (8 * 2 * 2 if CASES[name].model.apart else 0)
+    assert Stream.waits == 12 + (8 * 2 * 2 if CASES[name].model.one_by_one else 0)
     monkeypatch.setattr(capture, "replayed", lambda step: step)
     for key, w in ends(name, 25, precision=precision).items():
         assert torch.equal(captured[key], w), key

@@ -37,7 +37,7 @@ def plan_of(model: Model, batch_size: int = 20) -> engine.Plan:
 
     slopes = model.slopes
     lesson = lessons.written_out(slopes) if slopes else lessons.supervised(model.forward, cross_entropy)
-    return engine.Plan(lesson, order, batch_size, [0.1] * 6, momentum=0.9, apart=model.apart)
+    return engine.Plan(lesson, order, batch_size, [0.1] * 6, momentum=0.9, one_by_one=model.one_by_one)
 
 
 @pytest.fixture(autouse=True)

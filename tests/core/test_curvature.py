@@ -24,7 +24,7 @@ HALF = ALL | {name: torch.rand(AT[name].shape, generator=DRAWN) < 0.5 for name i
 SIZE = sum(prod(shape) for shape in MODEL.shapes.values())
 
 
-def share(first: int, last: int) -> curvature.Loss:
+def share(first: int, last: int) -> curvature.LossPart:
     def loss(weights: Tensors) -> Tensor:
         logits = MODEL.forward({name: w.unsqueeze(0) for name, w in weights.items()}, X[None, first:last], False)[0]
         return F.cross_entropy(logits, Y[first:last], reduction="sum") / len(Y)
@@ -49,7 +49,9 @@ def signs(n: int, size: int) -> Tensor:
 
 @pytest.mark.parametrize("losses", [WHOLE, PIECES], ids=["whole", "pieces"])
 @pytest.mark.parametrize("directions", [ALL, HALF], ids=["all", "half"])
-def test_products_and_gradient_are_those_of_the_full_matrix(losses: list[curvature.Loss], directions: Tensors) -> None:
+def test_products_and_gradient_are_those_of_the_full_matrix(
+    losses: list[curvature.LossPart], directions: Tensors
+) -> None:
     matrix, operator = full(directions), curvature.hessian(losses, AT, directions)
     for v in signs(3, len(matrix)):
         torch.testing.assert_close(operator(v), matrix @ v)
@@ -64,7 +66,7 @@ def test_a_vector_and_its_tensors_are_each_others() -> None:
     spread = curvature.tensors(v, HALF)
     assert torch.equal(curvature.vector(spread, HALF), v)
     assert all(not spread[name][~way].any() for name, way in HALF.items())
-    moved = curvature.moved(AT, HALF, v.double())
+    moved = curvature.displaced(AT, HALF, v.double())
     assert all(torch.equal(moved[name] - AT[name] != 0, way) for name, way in HALF.items())
 
 

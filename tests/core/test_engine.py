@@ -83,7 +83,7 @@ def plan_of(
     loss: Any = more.pop("loss", cross_entropy)
     slopes: Any = more.pop("slopes", model.slopes if loss is cross_entropy else None)
     lesson = lessons.written_out(slopes) if slopes else lessons.supervised(model.forward, loss)
-    plan = engine.Plan(lesson, order, batch_size, rates, momentum=0.9, weight_decay=1e-3, apart=model.apart)
+    plan = engine.Plan(lesson, order, batch_size, rates, momentum=0.9, weight_decay=1e-3, one_by_one=model.one_by_one)
     return replace(plan, **rule, **more)  # type: ignore[arg-type]
 
 
@@ -152,7 +152,7 @@ def test_an_epoch_of_a_resnet_is_plain_torchs_batch_statistics_included(augmente
         weight_decay=1e-4,
         draws=(lambda epoch: draws.unsqueeze(0)) if augmented else None,
         augment=partial(crop.apply, size=(16, 16)) if augmented else None,
-        apart=True,
+        one_by_one=True,
     )
     state = state_with({k: w.unsqueeze(0) for k, w in start.items()}, {k: m.unsqueeze(0) for k, m in kept.items()})
     (last,) = engine.train(state, x, y, plan)
