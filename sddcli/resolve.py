@@ -134,27 +134,30 @@ def tables(
     end = "" if protocol == "paper" else f"/{protocol}"
     protocols = tomllib.loads(files("sddcli").joinpath("protocols.toml").read_text(encoding="utf-8"))
     default = _axes(protocols["default"])
-    found: list[Table] = []
-    for dataset in asked.get("dataset", default["dataset"]):
+    datasets = asked.get("dataset", default["dataset"])
+    _must_be_known(datasets)
+    planned: list[Table] = []
+    for dataset in datasets:
         data = str(dataset).split(":")[0]
         of_data = default | _axes(protocols.get(data, {})) | {"dataset": [dataset]}
-        if data not in (known := members("datasets")):
-            raise _unknown_data_set(str(dataset), known, asked["dataset"])
         models = asked.get("model", of_data["model"])
         for model in models:
             of_model, kind = of_data, f"{data}/{str(model).split(':')[0]}"
             for key in (str(dataset), kind, *((f"{data}{end}", f"{kind}{end}") if end else ())):
                 of_model = of_model | _axes(protocols.get(key, {}))
             table = _chosen(of_model | asked | {"dataset": [dataset], "model": [model]}, of_model["level"])
-            found += [table] if count is None or "rewind" in asked else _fitting(table, count, hear)
-    return found
+            planned += [table] if count is None or "rewind" in asked else _fitting(table, count, hear)
+    return planned
 
 
-def _unknown_data_set(word: str, known: Sequence[str], asked: Axis) -> UsageError:
-    """The error for such a word, which may be the end of a path with a comma, as in folder:a,b."""
-    error = unknown("data set", word, known)
-    split = next((str(each) for each in asked if re.match(r"[^:]+:[^:=]+(:|$)", str(each))), "")
-    return UsageError(f"{error}; a comma in a path is quoted: '{split.split(':')[0]}:\"a,b\"'") if split else error
+def _must_be_known(datasets: Axis) -> None:
+    """Raises UsageError for a word of no data set, which may be the end of a path with a comma, as in folder:a,b."""
+    known, words = members("datasets"), [str(dataset) for dataset in datasets]
+    strange = [word for word in words if word.split(":")[0] not in known]
+    if strange:
+        error = unknown("data set", strange[0], known)
+        with_path = next((word.split(":")[0] for word in words if re.match(r"[^:]+:[^:=]+(:|$)", word)), "")
+        raise UsageError(f"{error}; a comma in a path is quoted: '{with_path}:\"a,b\"'") if with_path else error
 
 
 def _fitting(table: Table, count: CountExamples, hear: Hear) -> Iterator[Table]:

@@ -134,8 +134,16 @@ def test_a_comma_in_a_path_is_quoted(tmp_path: Path) -> None:
     assert parse("dataset", 'folder:"a,b"/c,digits') == ["folder:a,b/c", "digits"]
     assert parse("dataset", '"folder:a,b"') == ["folder:a,b"] and parse("dataset", 'folder:a"b') == ['folder:a"b']
     assert plan({}, [], write(tmp_path, 'dataset = "folder:a,b"'))[0]["dataset"] == ["folder:a,b"]
-    with pytest.raises(UsageError, match="unknown data set 'b'.*a comma in a path is quoted"):
-        plan({"dataset": "folder:a,b"})
+
+    def missing(*_: object) -> int:
+        raise FileNotFoundError("no folder of images at a")
+
+    for count in (None, missing):  # before it is looked whether there is such a folder
+        with pytest.raises(UsageError, match="unknown data set 'b'.*a comma in a path is quoted: 'folder:\"a,b\"'"):
+            plan({"dataset": "folder:a,b", "model": "resnet18"}, count=count)
+    with pytest.raises(UsageError) as error:
+        plan({"dataset": "tiny-imagenet:size=32,b"})
+    assert "comma" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind is float])

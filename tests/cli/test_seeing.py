@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sddcli.cli.seeing import MADE_BY, MEASURES, module_of
+from sddcli.cli.kinds import MEASURES, module_of
+from sddcli.cli.seeing import MADE_BY
 from sddcli.families import members, names_in
 from sddcli.index import METRICS
 from sddcli.recipes import measuring
@@ -334,5 +335,5 @@ def test_a_figure_goes_through_a_link(sdd: Sdd, trained: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("figure", members("plots"))
 def test_what_a_figure_lacks_is_made_by_an_analysis_that_there_is(figure: str) -> None:
-    needs = {name for name in module_of(figure).NEEDS if name not in METRICS}
+    needs = {name for name in module_of("plots", figure).NEEDS if name not in METRICS}
     assert not needs or MADE_BY.get(figure, figure) in MEASURES
