@@ -15,6 +15,7 @@ from sddcli.core.types import Data, Examples
 from sddcli.core.words import UsageError, pick, unknown
 from sddcli.datasets.reading.files import Tell
 from sddcli.families import members
+from sddcli.folders import now_at
 
 _loaded: dict[tuple[str, int, float, str], Data] = {}
 _outlined: dict[tuple[str, int, float], Data] = {}
@@ -79,7 +80,9 @@ def _function(word: str, what: str) -> Callable[..., Data]:
         settings.insert(0, pieces.pop())
     if not pieces or not pieces[0]:
         raise UsageError(f"say which folder: {name}:PATH")
-    return functools.partial(pick("data set", ":".join([name, *settings]), {name: function}), path=":".join(pieces))
+    return functools.partial(
+        pick("data set", ":".join([name, *settings]), {name: function}), path=now_at(":".join(pieces))
+    )
 
 
 def _moved(data: Data, device: str) -> Data:

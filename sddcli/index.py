@@ -100,7 +100,7 @@ class Index:
         known = dict(self._base.execute("SELECT path, stamp FROM runs"))
         self._known, read = {row[1] for row in self._base.execute("PRAGMA table_info(runs)")}, 0
         for path, stamp in self.store.stamps():
-            if known.pop(path, None) == stamp:
+            if known.pop(printable(path), None) == stamp:
                 continue
             self._forget(path)
             try:
@@ -118,6 +118,7 @@ class Index:
             self._forget(path)
 
     def _forget(self, path: str) -> None:
+        path = printable(path)
         self._base.execute("DELETE FROM pieces WHERE of = (SELECT rowid FROM runs WHERE path = ?)", (path,))
         self._base.execute("DELETE FROM runs WHERE path = ?", (path,))
 

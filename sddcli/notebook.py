@@ -1,15 +1,19 @@
 """Notebook: one finished run as objects: its network, weights, masks, history. `sddcli.load`."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import isqrt
 from pathlib import Path
 
 import pandas as pd
 from torch import Tensor, nn
 
 from sddcli.core.types import STATISTICS, Data, Forward, Tensors
+from sddcli.core.words import UsageError
 from sddcli.data import outline
+from sddcli.datasets.reading.tensors import outlined
 from sddcli.recipes import measuring
 from sddcli.spec import Run
 from sddcli.stages import setting
@@ -57,7 +61,7 @@ class Loaded:
     @cached_property
     def network(self) -> Network:
         """The trained network, in evaluation mode."""
-        shape = outline(self.run.dataset)
+        shape = _shape(self.run, self.manifest, self.weights)
         model = setting.model_of(self.run, shape)
         ordered = {name: self.weights[name] for name in model.weights}
         return Network(setting.forward_of(model, shape), ordered).eval()
@@ -71,6 +75,31 @@ class Loaded:
     def labels(self) -> Tensor:
         """(N,) the labels it was trained on; the wrong ones are where they differ from data.train.y."""
         return setting.noisy_labels(self.run, self.data)
+
+
+SIDES = (32, 64, 28, 224, 16, 8, 48, 96, 128, 256)  # of square images, the usual first
+
+
+def _shape(run: Run, manifest: Manifest, weights: Tensors) -> Data:
+    """The shape of the data of a run: as its manifest has it, so that no images are needed.
+
+    Where an older sdd wrote none and the images are gone, the first square shape that these weights fit. Raises
+    OSError where there is none.
+    """
+    facts = manifest["data"]
+    if "shape" in facts:
+        return outlined(1, tuple(facts["shape"]), facts["classes"])
+    try:
+        return outline(run.dataset)
+    except OSError:
+        shapes = {name: tuple(w.shape) for name, w in weights.items() if not name.endswith(STATISTICS)}
+        flat = {isqrt(size[1] // 3) for size in shapes.values() if len(size) == 2}
+        for side in (*SIDES, *sorted(flat - {0})):
+            with suppress(UsageError):  # too small for this network
+                shape = outlined(1, (3, side, side), shapes["output.bias"][0])
+                if {name: tuple(size) for name, size in setting.model_of(run, shape).shapes.items()} == shapes:
+                    return shape
+        raise
 
 
 def load(path: str | Path) -> Loaded:

@@ -131,6 +131,9 @@ def tables(
     """
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
+    for name, axis in asked.items():  # of old runs one may be larger; tables and their tools hold 64 bits
+        if large := [value for value in axis if isinstance(value, int) and value >= 2**63]:
+            raise UsageError(f"{name} {large[0]} is too large: whole numbers up to {2**63 - 1} (2^63 - 1) can be given")
     end = "" if protocol == "paper" else f"/{protocol}"
     protocols = tomllib.loads(files("sddcli").joinpath("protocols.toml").read_text(encoding="utf-8"))
     default = _axes(protocols["default"])

@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sddcli.core.words import UsageError
+from sddcli.folders import Known, split, tidied
 from sddcli.packing import pack, pack_fitted, pack_masks, unpack, unpack_fitted, unpack_masks
 from sddcli.pairs import Pair
 from sddcli.spec import FIELDS, Run, from_dict, to_dict
@@ -251,6 +252,26 @@ class Store:
                 damaged.append(StoreError(what))
         return plans
 
+    def image_folders(self) -> dict[str, Known]:
+        """The folders of images of the runs here and of the sweeps asked for: data set -> its hashes, where it lay."""
+        facts: dict[str, list[dict[str, Any]]] = {}
+        for plan in self.plans([]):
+            for word in (word for table in plan["tables"] for word in table.get("dataset", ())):
+                facts.setdefault(tidied(str(word)), [])
+        for path in sorted(each for each in self.root.glob("folder_*") if each.is_dir()):
+            for folder in (path, *sorted(path.glob("level-*"))):
+                with suppress(StoreError):
+                    if found := self.read(folder):
+                        facts.setdefault(found[0].dataset, []).append(found[1]["data"])
+        return {
+            word: Known(
+                frozenset(data["sha256"] for data in several),
+                tuple(dict.fromkeys(str(data["folder"]) for data in several if data.get("folder"))),
+            )
+            for word, several in facts.items()
+            if split(word)
+        }
+
     def working(self, run: Run) -> bool:
         """Whether a process works on `run` now. Needs no right to write; without one to read the answer is no."""
         try:
@@ -274,6 +295,8 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                _must_be_readable(path.parent)
             raise StoreError(f"cannot read {path}: {error.strerror}") from None
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             if not _named_as_ours(path.parent):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import t
 
 from sddcli.core.words import UsageError
+from sddcli.folders import alike
 from sddcli.index import METRICS, Index
 from sddcli.pairs import Pair
 from sddcli.spec import FIELDS, KINDS, SUBSEEDS, Run, Value
@@ -62,7 +63,17 @@ def _frame(index: Index, ids: Collection[str] | None) -> pd.DataFrame:
         raise StoreError(f"no finished runs in {root}; make some with: sdd sweep --runs {root}")
     frame = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0].reset_index(drop=True)
     counted = [name for name in ("weights", "examples") if frame[name].notna().all()]
-    return frame.astype(dict.fromkeys(WORDS, object) | dict.fromkeys(counted, int))
+    return _alike(frame.astype(dict.fromkeys(WORDS, object) | dict.fromkeys(counted, int)))
+
+
+def _alike(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with a folder of images spelled alike in all rows; the same training by two spellings counts once."""
+    words = alike(frame["dataset"].unique())
+    if all(word == own for own, word in words.items()):
+        return frame
+    ours = frame["dataset"].map(words)
+    first = (ours != frame["dataset"]).sort_values(kind="stable").index  # where one is spelled so, that one is kept
+    return frame.assign(dataset=ours).loc[first].drop_duplicates(list(FIELDS)).sort_index().reset_index(drop=True)
 
 
 def _numbers(names: Iterable[str]) -> list[str]:
@@ -126,7 +137,7 @@ def read(path: Path, damaged: list[StoreError] | None = None) -> pd.DataFrame:
             raise StoreError(f"{path} is damaged: its {name} are not all numbers; {REMAKE}") from None
     if frame.empty:
         raise StoreError(f"{path} has no runs")
-    return frame
+    return _alike(frame)
 
 
 def _as_words(path: Path) -> tuple[pd.DataFrame, bool]:

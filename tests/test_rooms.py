@@ -17,10 +17,11 @@ MAY = {
     "events": {"spec"},
     "pairs": {"spec", "core.retraining"},
     "packing": {"core.types"},
-    "store": {"packing", "pairs", "spec", "core.types", "core.words"},
+    "folders": set(),
+    "store": {"folders", "packing", "pairs", "spec", "core.types", "core.words"},
     "families": set(),
     "datasets": {"core", "datasets.reading"},  # a data set knows no other
-    "data": {"families", "datasets.reading", "core"},
+    "data": {"families", "folders", "datasets.reading", "core"},
     "stages": {"core", "spec", "stages"},
     "analyses": {"core"},  # analyses/pairs look at two networks
     "verdicts": set(),  # numbers in, words out; verdicts/sizes look at training sets of several sizes
@@ -30,6 +31,7 @@ MAY = {
         "stages",
         "analyses",
         "store",
+        "folders",
         "pairs",
         "data",
         "datasets.reading",
@@ -39,6 +41,7 @@ MAY = {
         "recipes",
     },
     "launchers": {
+        "folders",
         "recipes",
         "core.words",
         "index",
@@ -49,7 +52,7 @@ MAY = {
         "launchers",
     },
     "index": {"store", "spec", "core.words"},
-    "table": {"index", "store", "pairs", "spec", "core.words"},
+    "table": {"folders", "index", "store", "pairs", "spec", "core.words"},
     "plots": {"plots.style"},
     "resolve": {"families", "spec", "core.words", "core.retraining"},
     "cli": {
@@ -69,7 +72,7 @@ MAY = {
         "core.words",
         "cli",
     },
-    "notebook": {"recipes", "stages", "data", "store", "spec", "core"},
+    "notebook": {"recipes", "stages", "data", "datasets.reading", "store", "spec", "core"},
     "__main__": {"cli"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -232,3 +232,41 @@ def test_folders_of_older_versions_load_for_ever(tmp_path: Path, name: str) -> N
     prune_retrain.work(store, [asked[2]], {}, "cpu", events.append)
     assert store.finished(asked[2]) and all(path.read_bytes() == content for path, content in before.items())
     assert len(table.read(FIXTURES / name / "results.csv")) == 2
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_groups_folder_gives_its_rights_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    root, before = tmp_path / "runs", os.umask(umask)
+    try:
+        root.mkdir()
+        root.chmod(0o2775)
+        save(Store(root), RUN)
+        claim = Store(root).claim(DENSE)
+        assert claim is not None
+        claim.release(finished=False)
+    finally:
+        os.umask(before)
+    for path in root.rglob("*"):
+        wanted = 0o070 if path.is_dir() else 0o060
+        assert path.stat().st_mode & wanted == wanted, path
+
+
+def test_names_of_temporary_files_are_unique_across_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two containers have the same process numbers and host names."""
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    names, replace_ = list[str](), Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, to: (names.append(self.name), replace_(self, to)))
+    for _ in range(3):
+        write(tmp_path / "results.csv", b"x")
+    assert len(set(names)) == 3
+
+
+def test_looking_whether_a_run_is_in_work_needs_no_right_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, opened, real = Store(tmp_path), list[int](), os.open
+    claim = store.claim(DENSE)
+    monkeypatch.setattr(os, "open", lambda path, flags, *more: (opened.append(flags), real(path, flags, *more))[1])
+    assert claim is not None and store.working(DENSE) and not store.working(RUN)
+    claim.release(finished=False)
+    assert not store.working(DENSE) and set(opened) == {os.O_RDONLY}

@@ -195,3 +195,14 @@ def test_rank_correlation_with_test_accuracy_along_chains(trained: Path) -> None
     found = table.correlations(frame, values).set_index("measure")
     assert found.loc["up", ["mean", "std", "n"]].tolist() == pytest.approx([1, 0, 3])
     assert found.loc["down", "mean"] == pytest.approx(-1) and "same" not in found.index
+
+
+@pytest.mark.parametrize(("sign", "decimal"), [(";", ","), ("\t", ","), (",", ".")])
+def test_a_table_that_a_spreadsheet_has_saved_is_read(trained: Path, tmp_path: Path, sign: str, decimal: str) -> None:
+    frame = pd.read_csv(trained / "results.csv", dtype={"run": str, "chain": str})
+    path = tmp_path / "saved.csv"
+    frame.to_csv(path, sep=sign, decimal=decimal, index=False, encoding="utf-8-sig")
+    pd.testing.assert_frame_equal(table.read(path), table.read(trained / "results.csv"))
+    frame.assign(run="5,31E+13").to_csv(path, sep=sign, decimal=decimal, index=False)
+    with pytest.raises(StoreError, match="a spreadsheet made numbers of some ids"):
+        table.read(path)

@@ -1,10 +1,13 @@
 """sdd: what pruning does to generalization, from the command line. Words -> runs -> one call."""
 
 import io
+import os
 import re
+import select
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -69,9 +72,7 @@ for name, command in COMMANDS.items():
 
 def main() -> NoReturn:
     """Runs sdd with this process's arguments; ends with its exit code (0, 1, 2, 3, 4, 130, 143)."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that has no ± shall not lose a table
+    _open_streams()
     libraries.say_warnings(whole="--debug" in sys.argv)
     try:
         code = app([_at_home(word) for word in sys.argv[1:]], standalone_mode=False)
@@ -80,7 +81,13 @@ def main() -> NoReturn:
             traceback.print_exc()
         code, line = _explained(error)
         if line:
-            print(f"sdd: {line}", file=sys.stderr)
+            with suppress(BrokenPipeError):
+                print(f"sdd: {line}", file=sys.stderr)
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        with suppress(BrokenPipeError):
+            stream.flush()
+        if _unread(number):  # what is left in the stream goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
     sys.exit(code)
 
 
@@ -90,8 +97,32 @@ def _at_home(word: str) -> str:
     return option + (expanded(path) if path.startswith("~") else path)
 
 
+def _open_streams() -> None:
+    """Has stdout and stderr take any word, and go nowhere where they are closed: files would get their numbers."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115, for as long as sdd runs
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no ± shall not lose a table
+
+
+def _unread(*numbers: int) -> bool:
+    """Whether nobody reads stdout or stderr any more: of | head, who has seen enough. A worker's pipe is another."""
+    looks = select.poll()
+    for number in numbers or (1, 2):
+        looks.register(number, 0)
+    return any(event & select.POLLERR for _, event in looks.poll(0))
+
+
 def _explained(error: BaseException) -> tuple[int, str]:
     """The exit code and the one line of an error."""
+    if isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError) and _unread():
+        return 0, ""  # Typer makes an exit code 1 of it
     message: Any = getattr(error, "format_message", None)  # a usage error of Typer's own Click
     if message:
         said = " ".join(message().split())

@@ -193,7 +193,7 @@ def verify(
 
     Example: sdd verify runs/
     """
-    from sddcli.launchers import machine
+    from sddcli.launchers import looking, machine
 
     data_in(data_dir)
     store = Store(runs)
@@ -203,6 +203,8 @@ def verify(
 
     machine.one_thread()
     counted: Counter[str] = Counter()
+    if evaluate:
+        looking.find_images(store)
     for folder, wrong in verifying.verified(store, evaluate):
         damaged = any(isinstance(error, Damaged) for error in wrong)
         counted["runs"] += damaged or not wrong

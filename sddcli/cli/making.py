@@ -36,7 +36,7 @@ from sddcli.cli.options import (
 from sddcli.cli.progress import Display, spoken_time
 from sddcli.core.words import unknown
 from sddcli.events import Failed
-from sddcli.spec import BRANCH, FIELDS, Run, last_level
+from sddcli.spec import BRANCH, FIELDS, Run, last_level, unfold
 from sddcli.store import KEEPS, Store, StoreError, Unwritable
 
 if TYPE_CHECKING:
@@ -81,13 +81,14 @@ def sweep(
     Example: sdd sweep --noise 0,0.4 --criterion magnitude,random --seeds 0-2
     """
     from sddcli import auto, sweeps
-    from sddcli.launchers import agenda, local, machine
+    from sddcli.launchers import agenda, local, looking, machine
 
     data_in(data_dir)
     if keep not in KEEPS:
         raise unknown("way to keep", keep, KEEPS)
-    plan = resolve.plan(fields, sets, file, protocol, _training_examples, _hint)
     store, failed = Store(runs), set[Run]()
+    looking.find_images(store)
+    plan = _spelled(store, resolve.plan(fields, sets, file, protocol, _training_examples, _hint))
     chosen = any(last_level(table) for table in plan)  # then a later round may grow from any run of an earlier one
 
     def progress(at_most: bool = False) -> "Progress":
@@ -127,6 +128,15 @@ def sweep(
                 _end(display)
 
 
+def _spelled(store: Store, plan: Sequence[resolve.Table]) -> list[resolve.Table]:
+    """`plan` with each folder of images spelled as the runs of `store` spell it, and each table once."""
+    from sddcli.launchers import looking
+
+    own = looking.spellings(store, [str(word) for table in plan for word in table["dataset"]])
+    tables = [table | {"dataset": list(dict.fromkeys(own[str(word)] for word in table["dataset"]))} for table in plan]
+    return [table for place, table in enumerate(tables) if table not in tables[:place]]
+
+
 def _look_over(store: Store, finished: Iterable[Run], display: Display) -> None:
     """Says which of these runs are damaged, and tidies the others."""
     for run in finished:
@@ -159,11 +169,13 @@ def train_dense(
 
     Example: sdd train-dense --dataset digits --noise 0.4 --seed 1
     """
-    from sddcli.launchers import agenda, local, machine
+    from sddcli.launchers import agenda, local, looking, machine
 
     data_in(data_dir)
-    asked = resolve.runs({"seed": "0"} | fields | {"level": "0"}, sets, None, protocol)
     store = Store(runs)
+    looking.find_images(store)
+    plan = resolve.plan({"seed": "0"} | fields | {"level": "0"}, sets, None, protocol)
+    asked = tuple(dict.fromkeys(run for table in _spelled(store, plan) for run in unfold(table)))
     todo = [run for run in asked if not store.finished(run)]
     display = Display(todo, screen.errors(), family=asked)
     policy = local.Policy(checkpoint_every, retry_failed)
@@ -192,10 +204,11 @@ def prune(
 
     Example: sdd prune runs/RUN --criterion magnitude --retraining lottery
     """
-    from sddcli.launchers import machine
+    from sddcli.launchers import looking, machine
 
     data_in(data_dir)
     store, run = Store.holding(parent)
+    looking.find_images(store)
     child = resolve.child(run, fields, sets, _training_examples, _hint)
     if store.manifest(child) is None:
         from sddcli.recipes import prune_retrain
@@ -220,10 +233,11 @@ def retrain(
 
     Example: sdd retrain runs/RUN/level-01
     """
-    from sddcli.launchers import local
+    from sddcli.launchers import local, looking
 
     data_in(data_dir)
     store, run = Store.holding(child)
+    looking.find_images(store)
     display = Display([run], screen.errors())
     if not store.finished(run):
         _make(store, [run], display, 1, threads, device, local.Policy(checkpoint_every, retry_failed))

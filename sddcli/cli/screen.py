@@ -21,7 +21,11 @@ def console() -> "Console":
     """Stdout, at least 80 columns wide where it is no terminal."""
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=max(80, Console().width))
+    class Out(Console):
+        def on_broken_pipe(self) -> None:  # else rich ends sdd with exit code 1
+            raise BrokenPipeError
+
+    return Out() if sys.stdout.isatty() else Out(width=max(80, Console().width))
 
 
 def errors() -> "Console":

@@ -2,12 +2,13 @@
 
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from sddcli import folders
 from sddcli.events import Failed
 from sddcli.index import Index
 from sddcli.launchers import libraries, machine
@@ -26,6 +27,38 @@ def runs(store: Store, ids: Collection[str]) -> list[Run]:
     """The finished runs with these ids."""
     with Index(store, []) as index:  # what cannot be read is none of them
         return list(index.runs(ids))
+
+
+def find_images(store: Store) -> None:
+    """Has folders of images that are not where their words say looked for where the runs of `store` say they lay."""
+    folders.find(store.image_folders())
+
+
+def spellings(store: Store, words: Iterable[str]) -> dict[str, str]:
+    """Each data set's word -> the word that the runs of `store` have for the same folder of images, or tidied.
+
+    The same is a folder at the same place, or, where the images of the runs are gone, one with the same content.
+    """
+    known, own = store.image_folders(), dict[str, str]()
+    for word in dict.fromkeys(words):
+        own[word], parts = folders.spelled(word, known), folders.split(word)
+        if parts is None:
+            continue
+        path, settings = parts
+        if own[word] not in known and Path(path).is_dir():
+            lost = [each for each, facts in known.items() if facts.sha256 and folders.gone(each, facts)]
+            lost = [each for each in lost if (folders.split(each) or parts)[1] == settings]
+            own[word] = next((each for each in lost if _content(word) in known[each].sha256), own[word])
+        if own[word] != word and Path(path).is_dir():
+            folders.moved((folders.split(own[word]) or parts)[0], path)
+        known.setdefault(own[word], folders.Known(frozenset(), (str(Path(path).absolute()),)))
+    return own
+
+
+def _content(dataset: str) -> str:
+    from sddcli.recipes import measuring
+
+    return measuring.content(dataset)
 
 
 def analyze(
@@ -49,6 +82,7 @@ def analyze(
         return []
     from sddcli.recipes import measuring, prune_retrain
 
+    find_images(store)
     for word in words:
         measuring.check(word, of_pairs=isinstance(todo[0][0], Pair))
     failures: list[Failed] = []

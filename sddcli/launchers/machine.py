@@ -11,6 +11,8 @@ from pathlib import Path
 from tempfile import gettempdir, mkdtemp
 from typing import Any
 
+from sddcli.core.words import printable
+
 
 def cores() -> int:
     """Number of cores this process may run on."""
@@ -102,7 +104,7 @@ PROCESSOR = {"cpu family": "family", "model": "model", "CPU implementer": "imple
 def describe(command: str) -> dict[str, Any]:
     """What a manifest records beside the numbers: it is evidence, not identity."""
     return {
-        "command": command,
+        "command": printable(command),
         "commit": _commit(),
         "versions": {
             "sdd": release(),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
 
+from sddcli import folders
 from sddcli.core import seeds
 from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of
@@ -104,8 +105,15 @@ def _seen(store: Store, run: Run, device: str) -> Subject:
 
 def data_of(store: Store, run: Run, device: str = "cpu") -> Data:
     """The data of `run`. Raises StoreError where they are no longer those that it was made from."""
-    data = load(run.dataset, run.train_size, run.validation, device)
     manifest = store.manifest(run)
+    if manifest and "folder" in manifest["data"]:
+        folders.find({run.dataset: folders.Known(frozenset(), (str(manifest["data"]["folder"]),))})
+    data = load(run.dataset, run.train_size, run.validation, device)
     if manifest and manifest["data"]["sha256"] != data.sha256:
         raise StoreError(f"{store.folder(run)} was made from other {run.dataset} data: its hash differs")
     return data
+
+
+def content(dataset: str) -> str:
+    """The hash of a data set's content. Raises UsageError, OSError where it cannot be read."""
+    return load(dataset).sha256

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from math import isfinite, nan, prod
+from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from sddcli import folders
 from sddcli.core import masks, seeds
 from sddcli.core.maskings import MASKINGS
 from sddcli.core.models import Model
@@ -163,7 +165,10 @@ def bench(
     data = load(run.dataset, run.train_size, run.validation, device)
     name = torch.cuda.get_device_name(device) if device != "cpu" else "cpu"
     notes = {"notes": list(data.notes)} if data.notes else {}
-    facts = {**facts, "device": name, "data": {"name": run.dataset, "sha256": data.sha256, **notes}}
+    shape = {"shape": list(data.train.x.shape[1:]), "classes": data.classes}
+    parts = folders.split(run.dataset)  # so that it is found from elsewhere, too
+    lies = {"folder": str(Path(folders.now_at(parts[0])).absolute())} if parts else {}
+    facts = {**facts, "device": name, "data": {"name": run.dataset, "sha256": data.sha256, **shape, **lies, **notes}}
     return Bench(store, setting.model_of(run, data), data, facts, report, pace)
 
 

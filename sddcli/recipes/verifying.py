@@ -9,7 +9,7 @@ from sddcli.core.retraining import masks_of
 from sddcli.core.stacking import stacked
 from sddcli.core.types import Tensors
 from sddcli.core.words import UsageError
-from sddcli.data import load
+from sddcli.recipes.measuring import data_of
 from sddcli.spec import Run
 from sddcli.stages import setting, training
 from sddcli.store import Damaged, Manifest, Store, StoreError
@@ -77,11 +77,9 @@ def _nested(store: Store, run: Run, kept: Tensors) -> list[StoreError]:
 
 def _again(store: Store, run: Run, manifest: Manifest) -> Sequence[StoreError]:
     try:
-        data = load(run.dataset, run.train_size, run.validation)
-    except (UsageError, OSError) as error:  # which no run is to blame for
+        data = data_of(store, run)
+    except (UsageError, OSError, StoreError) as error:  # which no run is to blame for
         return [StoreError(f"{store.folder(run)} cannot be evaluated: {error}")]
-    if data.sha256 != manifest["data"]["sha256"]:
-        return [StoreError(f"{store.folder(run)}: it was made from other {run.dataset} data: its hash differs")]
     model = setting.model_of(run, data)
     together = stacked([store.weights(run)[0]], model.weights)
     accuracies, recorded = training.metrics([run], model, together, data)[0], dict(manifest["metrics"])

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -218,3 +219,15 @@ def test_bad_words_in_processes_of_their_own(tmp_path: Path, words: str) -> None
     said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert said.returncode in (2, 4) and said.stderr.count("\n") == 1 and said.stderr.startswith("sdd: ")
     assert said.stdout == "" and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["list RUNS", "list RUNS --json", "status RUNS", "sweep --help"])
+def test_a_reader_who_has_seen_enough_is_no_failure(trained: Path, words: str) -> None:
+    """sdd ... | head, and sdd ... >&-."""
+    command = [sys.executable, "-m", "sddcli", *(str(trained) if word == "RUNS" else word for word in words.split())]
+    reads, writes = os.pipe()
+    os.close(reads)
+    piped = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True)
+    closed = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE, text=True)
+    os.close(writes)
+    assert [(each.returncode, each.stderr) for each in (piped, closed)] == [(0, ""), (0, "")]

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from sddcli.store import Store
+from tests.cli.bad import BAD, OTHERS
 from tests.conftest import SMALL, Sdd
 
 
@@ -134,3 +135,35 @@ def test_errors_are_one_line(
     monkeypatch.chdir(tmp_path)
     said = sdd(*words.split())
     assert said.code == 4 and message in said.err and said.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_one_bad_folder_stops_no_command(
+    sdd: Sdd, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = shutil.copytree(trained, tmp_path / "runs")
+    shutil.rmtree(root / "sweeps")
+    bad = BAD[kind](root)
+    for words in (
+        "list",
+        "status",
+        "analyze double-descent",
+        "gc --dry-run",
+        "verify",
+        "report",
+        "plot double-descent",
+    ):
+        command, *more = words.split()
+        said = sdd(command, *more, root)
+        assert said.code == 4 and said.out, f"{words}: {said.err}"
+        assert str(bad).encode(errors="replace").decode() in said.err and "Traceback" not in said.err
+        if kind in OTHERS:
+            assert "damaged" not in said.err and "remove" not in said.err and "is not of sdd" in said.err
+    assert (tmp_path / "report.html").exists() and (tmp_path / "double-descent.png").exists()
+    said = sdd("sweep", *SMALL, "--runs", root)
+    assert said.code == 4 and "level" in said.out and "Traceback" not in said.err
+    repaired = sdd("verify", root, "--repair")
+    left = kind in (*OTHERS, "a later version's")
+    assert repaired.code == (4 if left else 0) and os.path.lexists(bad) == left
+    assert left or (sdd("sweep", *SMALL, "--runs", root).code == 0 and sdd("list", root).code == 0)
