@@ -314,8 +314,19 @@ def _row(event: training.Happened, m: int) -> Row:
 
 
 def prune(store: Store, run: Run, facts: Mapping[str, Any], device: str) -> None:
-    """Writes one run as pruned, ready to be retrained. Raises StoreError, UsageError."""
-    _prepared(bench(store, run, facts, device), run)
+    """Writes one run as pruned, ready to be retrained, unless it is.
+
+    Raises UsageError where it cannot be, StoreError where another process works on it or a relative is missing.
+    """
+    check([run])
+    claim = store.claim(run)
+    if claim is None:
+        raise StoreError(f"another process works on {store.folder(run)}: wait for it")
+    try:
+        if store.manifest(run) is None:
+            _prepared(bench(store, run, facts, device), run)
+    finally:
+        claim.release(store.finished(run))
 
 
 def _prepared(bench: Bench, run: Run) -> Prepared:

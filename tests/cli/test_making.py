@@ -239,7 +239,7 @@ def test_one_class_is_refused_before_images_are_read(sdd: Sdd, tmp_path: Path, m
     for noise in ("0", "0.5 --noise-kind flip"):
         words = ["--dataset", word, "--model", "lenet-8", "--noise", *noise.split(), "--runs", tmp_path / "runs"]
         said = sdd("sweep", *words)
-        assert said.code == 2 and "has one class only" in said.err
+        assert said.code == 4 and "has one class only" in said.err
     assert not (tmp_path / "data").exists() and not (tmp_path / "runs").exists()
 
 
