@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from sddcli.core.types import Data
-from sddcli.core.words import unknown
+from sddcli.core.words import UsageError, unknown
 from sddcli.datasets.reading.files import Arrays, Facts, Tell, cached, stamp
 from sddcli.datasets.reading.layout import Held, Layout, layout
 from sddcli.datasets.reading.pictures import Unreadable, decode, size_of, written
 from sddcli.datasets.reading.tensors import outlined, photographs
 
+LARGEST = 4096  # pixels a side, of which 20,000 images take a terabyte
 SHOWN = 5  # of the images that cannot be read: so many are named
 
 
@@ -26,7 +27,7 @@ def read(tell: Tell, path: str, *, size: int = 0, corrupt: str = "error", test: 
     images of each class is tested on, drawn by `seed`. What else was done than reading all files stands in notes.
     Raises OSError naming what is missing or cannot be read, UsageError for a parameter out of range.
     """
-    skip, held = _skipped(corrupt), Held(test, seed)
+    skip, held = _skipped(size, corrupt), Held(test, seed)
     plan = layout(path, held)
     # Where a folder lies is no part of what is in it, but two folders are two caches.
     location = hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:8]
@@ -43,14 +44,17 @@ def outline(path: str, *, size: int = 0, corrupt: str = "error", test: float = 0
 
     Raises OSError, UsageError as `read` does, but not for images other than the first one.
     """
-    skip = _skipped(corrupt)
+    skip = _skipped(size, corrupt)
     plan = layout(path, Held(test, seed))
     files = [file for file, _ in plan.splits["train"]]
     width, height = (size, size) if size else _first_size(files, skip)
     return outlined(len(files), (3, height, width), len(plan.classes), notes=_notes(plan, {}, []))
 
 
-def _skipped(corrupt: str) -> bool:
+def _skipped(size: int, corrupt: str) -> bool:
+    """Whether corrupt images are skipped. Raises UsageError for a size or a word out of range."""
+    if not 0 <= size <= LARGEST:
+        raise UsageError(f"size=N takes the side of images in pixels, 1 to {LARGEST}, not {size}")
     if corrupt not in ("error", "skip"):
         raise unknown("way with corrupt images", corrupt, ("error", "skip"))
     return corrupt == "skip"

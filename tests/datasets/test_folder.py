@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from sddcli.core.words import UsageError
 from sddcli.data import forget, load, outline
 from tests.conftest import Sdd
 from tests.datasets.small import image_folder as make
@@ -70,6 +71,13 @@ def test_images_of_other_sizes_are_named_or_brought_to_one(root: Path) -> None:
     data = load(f"{word}:size=8:corrupt=skip")
     assert data.train.x.shape == (11, 3, 8, 8) and data.test.x.shape == (6, 3, 8, 8)
     assert outline(f"{word}:size=8").train.x.shape == data.train.x.shape
+
+
+@pytest.mark.parametrize("size", [-3, 4097])
+def test_a_size_out_of_range_is_refused_before_a_file_is_read(root: Path, size: int) -> None:
+    for reading in (load, outline):
+        with pytest.raises(UsageError, match=f"side of images in pixels, 1 to 4096, not {size}"):
+            reading(f"{make(root / reading.__name__)}:size={size}")
 
 
 def test_what_is_missing(root: Path) -> None:
