@@ -289,12 +289,13 @@ def _checked(name: str, value: Any) -> Value:
     return checked(FIELDS[name], value)
 
 
+QUOTED = re.compile(r'(^|[,:]\s*)"([^"]*)"')
+
+
 def _pieces(text: str) -> list[str]:
-    """What commas separate in a word, but for those within double quotes."""
-    if text.count('"') % 2:
-        return text.split(",")
-    outside = [part if k % 2 else part.replace(",", "\0") for k, part in enumerate(text.split('"'))]
-    return "".join(outside).split("\0")
+    """What commas separate in a word, but for those within double quotes that open a name; others are letters of it."""
+    joined = QUOTED.sub(lambda quoted: quoted[1] + quoted[2].replace(",", "\0"), text)
+    return [piece.replace("\0", ",") for piece in joined.split(",")]
 
 
 def _parsed(name: str, text: str) -> Axis:

@@ -133,6 +133,7 @@ def test_home_is_where_no_shell_has_expanded_it(tmp_path: Path, monkeypatch: pyt
 def test_a_comma_in_a_path_is_quoted(tmp_path: Path) -> None:
     assert parse("dataset", 'folder:"a,b"/c,digits') == ["folder:a,b/c", "digits"]
     assert parse("dataset", '"folder:a,b"') == ["folder:a,b"] and parse("dataset", 'folder:a"b') == ['folder:a"b']
+    assert parse("dataset", 'folder:a"b/c"d,folder:"e,f":size=8') == ['folder:a"b/c"d', "folder:e,f:size=8"]
     assert plan({}, [], write(tmp_path, 'dataset = "folder:a,b"'))[0]["dataset"] == ["folder:a,b"]
 
     def missing(*_: object) -> int:
