@@ -24,6 +24,8 @@ Facts = dict[str, Any]
 """What is known of arrays beside their numbers, as JSON takes it."""
 ATTEMPTS, BLOCK, PATIENCE = 3, 1 << 18, 30.0
 """How often a download is tried, the bytes read at once, the seconds without an answer that are waited for."""
+LEFT = 600.0
+"""After how many seconds without a change what another process has downloaded is taken for left: it was killed."""
 CHECKED = 5000
 """After how many files `tell` hears of the next ones."""
 
@@ -45,20 +47,39 @@ def fetch(addresses: Sequence[str], path: Path, md5: str, tell: Tell) -> None:
     """
     mirror = os.environ.get("SDD_MIRROR", "").rstrip("/")
     addresses = [*([f"{mirror}/{path.name}"] if mirror else []), *addresses]
-    part, failures = path.with_name(path.name + ".part"), []
     path.parent.mkdir(parents=True, exist_ok=True)
-    for address in addresses:
-        try:
-            _download(address, part, path.name, tell)
-        except (OSError, HTTPException) as error:
-            failures.append(f"{address}: {error or type(error).__name__}")
-            continue
-        if _md5(part) == md5:
-            part.replace(path)
-            return
-        part.unlink()
-        failures.append(f"{address}: its hash is not {md5}")
+    part, failures = _begun(path), []
+    try:
+        for address in addresses:
+            try:
+                _download(address, part, path.name, tell)
+            except (OSError, HTTPException) as error:
+                failures.append(f"{address}: {error or type(error).__name__}")
+                continue
+            if _md5(part) == md5:
+                part.replace(path)
+                return
+            part.unlink()
+            failures.append(f"{address}: its hash is not {md5}")
+    finally:
+        with suppress(FileNotFoundError):
+            part.replace(path.with_name(f"{path.name}.part"))
     raise OSError(f"cannot download {path.name} ({'; '.join(failures)}); put the file into {path.parent} by hand")
+
+
+def _begun(path: Path) -> Path:
+    """Where this process alone downloads `path` to: what another one left there, if any, under a name of its own."""
+    part = path.with_name(f".{path.name}.{_unique()}.part")
+    killed = [each for each in path.parent.glob(f".{path.name}.*.part") if each.stat().st_mtime < time.time() - LEFT]
+    for each in (path.with_name(f"{path.name}.part"), *killed):
+        with suppress(FileNotFoundError):  # of two processes, one gets it
+            return each.rename(part)
+    return part
+
+
+def _unique() -> str:
+    """A word for the name of a temporary file; two containers on one folder may have the same process number."""
+    return f"{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def _download(address: str, part: Path, name: str, tell: Tell) -> None:
@@ -130,8 +151,7 @@ def cached(name: str, stamped: str, decode: Callable[[], tuple[Arrays, Facts]]) 
     arrays, facts = decode()
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # as safetensors takes them to be
     header = {"source": stamped, "sha256": digest(arrays), "facts": json.dumps(facts)}
-    # Two containers on one folder may have the same process number.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{_unique()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(save(arrays, metadata=header))

@@ -50,6 +50,25 @@ def test_it_is_gone_on_with_by_the_next_command_too(root: Path, server: Server) 
     assert server.asked[-1][1] == 600_000 and (root / "a.zip").read_bytes() == CONTENT
 
 
+def test_two_processes_download_side_by_side(root: Path, server: Server) -> None:
+    """Neither writes into the file of the other, and what a killed one left is gone on with."""
+    server.files["a.zip"], parts = CONTENT, set[str]()
+
+    def second(what: str, done: int, total: int) -> None:
+        if not parts:
+            parts.update(each.name for each in root.iterdir())
+            fetch([f"{server.address}/a.zip"], root / "a.zip", MD5, lambda *_: parts.update(os.listdir(root)))
+
+    fetch([f"{server.address}/a.zip"], root / "a.zip", MD5, second)
+    assert len(parts) == 2 and [path.name for path in root.iterdir()] == ["a.zip"]
+    assert (root / "a.zip").read_bytes() == CONTENT and [start for _, start in server.asked] == [0, 0]
+    (root / "a.zip").rename(root / ".a.zip.1-abc.part")
+    os.truncate(root / ".a.zip.1-abc.part", 400_000)
+    os.utime(root / ".a.zip.1-abc.part", (0, 0))
+    fetch([f"{server.address}/a.zip"], root / "a.zip", MD5, nothing)
+    assert server.asked[-1][1] == 400_000 and [path.name for path in root.iterdir()] == ["a.zip"]
+
+
 def test_a_wrong_file_is_not_kept_and_the_next_address_is_tried(root: Path, server: Server) -> None:
     server.files |= {"bad/a.zip": CONTENT[::-1], "good/a.zip": CONTENT}
     with pytest.raises(OSError, match="its hash is not") as error:
