@@ -167,3 +167,73 @@ def test_one_bad_folder_stops_no_command(
     left = kind in (*OTHERS, "a later version's")
     assert repaired.code == (4 if left else 0) and os.path.lexists(bad) == left
     assert left or (sdd("sweep", *SMALL, "--runs", root).code == 0 and sdd("list", root).code == 0)
+
+
+def reader(root: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """sdd as someone who may only read `root`: root is made to, where it is another user's and gives up its rights."""
+    for path in (root, *root.rglob("*")):
+        if os.geteuid():
+            path.chmod(path.stat().st_mode & ~0o222)
+        else:
+            os.chown(path, 5001, 5001, follow_symlinks=False)
+    without = [] if os.geteuid() else ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    command = [*without, sys.executable, "-m", "sddcli", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=root.parent, check=False)
+
+
+may_give_up = pytest.mark.skipif(not os.geteuid() and not shutil.which("setpriv"), reason="root without setpriv")
+
+
+@may_give_up
+def test_who_may_only_read_is_answered_and_told_once_what_is_not_saved(trained: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    before = sorted(root.rglob("*"))
+    for words in ("analyze double-descent", "analyze learning-distance", "list", "status"):
+        command, *more = words.split()
+        said = reader(root, command, *more, root)
+        assert said.returncode == 0 and said.stdout, f"{words}: {said.stderr}"
+        assert said.stderr.count("is not saved") == (command == "analyze"), f"{words}: {said.stderr}"
+        assert said.stderr.count("\n") == (command == "analyze") and sorted(root.rglob("*")) == before
+
+
+@may_give_up
+def test_a_folder_that_one_may_not_read_is_named_and_the_rest_is_read(trained: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    shutil.rmtree(root / "sweeps")
+    closed = next(root.glob("*lottery-seed2*"))
+    os.chown(closed, *((5001, 5001) if not os.geteuid() else (-1, -1)))
+    closed.chmod(0)
+    try:
+        for words in ("list", "status", "analyze double-descent", "verify", "verify --repair", "gc --dry-run"):
+            command, *more = words.split()
+            without = [] if os.geteuid() else ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+            line = [*without, sys.executable, "-m", "sddcli", command, *more, str(root)]
+            said = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=False)
+            assert said.returncode == 4 and said.stdout, f"{words}: {said.stderr}"
+            assert str(closed) in said.stderr and "ermission" in said.stderr, f"{words}: {said.stderr}"
+            assert "damaged" not in said.stderr and "Traceback" not in said.stderr and closed.exists()
+    finally:
+        closed.chmod(0o700)
+
+
+def test_every_command_bears_a_folder_of_other_runs(
+    sdd: Sdd, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of another data set, model and noise than what is asked for, or of dense networks only."""
+    monkeypatch.chdir(tmp_path)
+    root = shutil.copytree(trained, tmp_path / "runs")
+    other = ["--dataset", "mnist", "--model", "lenet-300-100", "--noise", "0,0.4", "--levels", "0-3"]
+    for more in ([], ["--json"], ["--levels", "auto"], ["--seeds", "0", "--levels", "0"]):
+        said = sdd("sweep", *other, *more, "--dry-run", "--runs", root)
+        assert said.code == 0 and said.out and "Warning" not in said.err and "NaN" not in said.out, said.err
+    for chain in root.glob("*lottery*"):
+        shutil.rmtree(chain)
+    for words in ("list", "status", "report", "gc", "verify", "plot best-epoch", "analyze learning-distance"):
+        command, *more = words.split()
+        said = sdd(command, *more, root)
+        assert said.code == 0 and said.out and "Warning" not in said.err, f"{words}: {said.err}"
+    for words in ("plot double-descent", "analyze double-descent"):
+        command, *more = words.split()
+        said = sdd(command, *more, root)
+        assert "Traceback" not in said.err and "Warning" not in said.err and "bug" not in said.err, said.err
+        assert said.code in (0, 4), said.err
