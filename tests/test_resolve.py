@@ -300,3 +300,11 @@ def test_levels_auto_reach_as_far_as_the_protocols(tmp_path: Path) -> None:
             plan(wrong)
     with pytest.raises(ValueError, match="level takes a whole number"):
         runs({"level": "auto"})
+
+
+@pytest.mark.parametrize("name", ["seed", "train_size"])
+def test_numbers_that_no_table_holds_are_refused_when_given(name: str, tmp_path: Path) -> None:
+    assert plan({name: str(2**63 - 1)})[0][name] == [2**63 - 1]
+    for words in (({name: str(2**63)},), ({}, [f"{name}={2**64}"]), ({}, [], write(tmp_path, f"{name} = {2**63}"))):
+        with pytest.raises(UsageError, match=rf"{name} .* is too large: whole numbers up to {2**63 - 1}"):
+            plan(*words)

@@ -1,6 +1,8 @@
 """Table: rows, means over seeds, what tells curves apart."""
 
+import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from scipy.stats import ttest_rel
 
 from sddcli import table
-from sddcli.spec import FIELDS
+from sddcli.spec import FIELDS, from_dict, to_dict
 from sddcli.store import Store, StoreError
 from sddcli.verdicts.double_descent import PLACES, judge, sentences
 
@@ -206,3 +208,19 @@ def test_a_table_that_a_spreadsheet_has_saved_is_read(trained: Path, tmp_path: P
     frame.assign(run="5,31E+13").to_csv(path, sep=sign, decimal=decimal, index=False)
     with pytest.raises(StoreError, match="a spreadsheet made numbers of some ids"):
         table.read(path)
+
+
+@pytest.mark.parametrize("seed", [2**63 - 1, 2**63, 2**70])
+def test_old_runs_of_seeds_that_are_refused_now_stay_readable(trained: Path, tmp_path: Path, seed: int) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    dense = next(root.glob("*dense-seed1*"))
+    said = json.loads((dense / "manifest.json").read_text())
+    run = from_dict(said["run"] | {"seed": seed})
+    store = Store(root)
+    (dense / "manifest.json").write_text(json.dumps(said | {"run": to_dict(run), "id": run.id}))
+    for chain in root.glob("*lottery-seed1*"):
+        shutil.rmtree(chain)
+    dense.rename(store.folder(run))
+    frame = table.results(store)
+    assert [int(each) for each in frame["seed"] if int(each) > 2] == [seed]
+    assert len(table.select(frame, {"seed": [0, 2]})) == len(frame) - 1
