@@ -20,13 +20,17 @@ Curve = dict[int, float]  # level -> test accuracy of one chain, as far as it is
 
 SHARE = 0.4  # of the trainings of the full sweep: the most that a setting takes
 FIRST = 2 / 3  # of the levels, or of the budget: what is trained before anything is chosen
-STEP = 3  # levels of an iterative chain between two looks at it
-RISE = 0.05  # of test accuracy, more than chance makes of one smoothed chain
+STEP = 3  # levels of an iterative chain that are trained before it is looked at again
+RISE = 0.05  # of test accuracy: larger than chance makes one smoothed chain rise
 REACH = 2  # levels on each side of valley and peak that matter to their places
 
 
-class Finding(NamedTuple):
-    """What a setting's runs so far say: levels of valley and peak, None before two levels are there, and their cost."""
+class Landmarks(NamedTuple):
+    """What a setting's finished runs say, and what they cost.
+
+    places: the levels of valley and peak, None before two levels are trained; seeds, of of_seeds, that have a curve;
+    trainings, of the of_trainings of the full sweep.
+    """
 
     setting: Run
     places: tuple[int, int] | None
@@ -36,45 +40,50 @@ class Finding(NamedTuple):
     of_trainings: int
 
 
-def asked(store: Store, table: Table, lost: Callable[[Run], Any]) -> tuple[Run, ...]:
+def runs_now(store: Store, table: Table, lost: Callable[[Run], Any]) -> tuple[Run, ...]:
     """The runs that `table` asks for now: where levels are chosen, those of all rounds up to the first unfinished one.
 
-    lost: whether a run failed; its chain has no say in what comes next. As this follows from finished runs alone, a
-    sweep may be stopped at any moment, and goes on as if it had not been.
+    lost: whether a run failed; its chain is then ignored in choosing what comes next. The choice follows from finished
+    runs alone, so a sweep that was stopped goes on as if it had not been.
     """
     last = last_level(table)
     if last is None:
         return unfold(table)
-    return tuple(dict.fromkeys(run for ends in _settings(table, last) for run in _rounds(store, ends, lost)[0]))
+    return tuple(
+        dict.fromkeys(run for last_runs in _settings(table, last) for run in _rounds(store, last_runs, lost)[0])
+    )
 
 
-def at_most(store: Store, table: Table) -> tuple[Run, ...]:
-    """The same and, where more rounds may follow, as many runs as these may have: which ones is not known yet."""
+def runs_at_most(store: Store, table: Table) -> tuple[Run, ...]:
+    """The same and, where more rounds may follow, as many further runs as these may take at most.
+
+    Which runs these are is not known yet: only their number means something.
+    """
     last = last_level(table)
     if last is None:
         return unfold(table)
     most: dict[Run, None] = {}
-    for ends in _settings(table, last):
-        found, _ = _rounds(store, ends, lambda run: False)
-        most |= dict.fromkeys(found)
-        if not all(store.finished(run) for run in found):
-            family = [replace(end, level=level) for end in ends for level in range(last + 1)]
+    for last_runs in _settings(table, last):
+        runs, _ = _rounds(store, last_runs, lambda run: False)
+        most |= dict.fromkeys(runs)
+        if not all(store.finished(run) for run in runs):
+            family = [replace(end, level=level) for end in last_runs for level in range(last + 1)]
             more = [run for run in family if run not in most]
-            most |= dict.fromkeys(more[: budget(len(ends), last) - len(found)])
+            most |= dict.fromkeys(more[: budget(len(last_runs), last) - len(runs)])
     return tuple(most)
 
 
-def findings(store: Store, table: Table, lost: Callable[[Run], Any]) -> Iterator[Finding]:
-    """What each setting of `table` has shown by now, if its levels are chosen."""
+def landmarks(store: Store, table: Table, lost: Callable[[Run], Any]) -> Iterator[Landmarks]:
+    """What each setting of `table` has shown by now; nothing of a table whose levels are given."""
     last = last_level(table)
     if last is None:
         return
-    for ends in _settings(table, last):
-        runs, found = _rounds(store, ends, lost)
-        trainings, curves = sum(store.finished(run) for run in runs), list(filter(None, found))
+    for last_runs in _settings(table, last):
+        runs, all_curves = _rounds(store, last_runs, lost)
+        trainings, curves = sum(store.finished(run) for run in runs), list(filter(None, all_curves))
         shared = sorted(set.intersection(*map(set, curves))) if curves else []
-        places = _places(curves, shared, ends[0].rate)[0] if len(shared) > 1 else None
-        yield Finding(ends[0], places, len(curves), len(ends), trainings, len(ends) * (last + 1))
+        places = _places(curves, shared, last_runs[0].rate)[0] if len(shared) > 1 else None
+        yield Landmarks(last_runs[0], places, len(curves), len(last_runs), trainings, len(last_runs) * (last + 1))
 
 
 def budget(chains: int, last: int) -> int:
@@ -84,25 +93,25 @@ def budget(chains: int, last: int) -> int:
 
 def _settings(table: Table, last: int) -> list[list[Run]]:
     """The last runs of all chains, those together that differ in seeds alone."""
-    found: dict[Run, list[Run]] = {}
+    settings: dict[Run, list[Run]] = {}
     for end in unfold({**table, "level": last}):
         alike = replace(end, seed=0, init_seed=None, order_seed=None, noise_seed=None)
-        found.setdefault(alike, []).append(end)
-    return list(found.values())
+        settings.setdefault(alike, []).append(end)
+    return list(settings.values())
 
 
-def _rounds(store: Store, ends: Sequence[Run], lost: Callable[[Run], Any]) -> tuple[list[Run], list[Curve]]:
+def _rounds(store: Store, last_runs: Sequence[Run], lost: Callable[[Run], Any]) -> tuple[list[Run], list[Curve]]:
     """The runs of one setting, round by round, and the curves of its chains, {} for one that failed."""
-    found, curves = list[Run](), [Curve() for _ in ends]
-    alive, last, rate = list(range(len(ends))), ends[0].level, ends[0].rate
-    choose = _one_shot if ends[0].pruning == "one-shot" else _iterative
+    chosen, curves = list[Run](), [Curve() for _ in last_runs]
+    alive, last, rate = list(range(len(last_runs))), last_runs[0].level, last_runs[0].rate
+    choose = _one_shot if last_runs[0].pruning == "one-shot" else _iterative
     while alive:
-        room = budget(len(ends), last) - len(found)
+        room = budget(len(last_runs), last) - len(chosen)
         more = choose([curves[k] for k in alive], last, rate, room)
-        runs = [(alive[k], replace(ends[alive[k]], level=level)) for k, level in more]
+        runs = [(alive[k], replace(last_runs[alive[k]], level=level)) for k, level in more]
         if not runs:
             break
-        found += [run for _, run in runs]
+        chosen += [run for _, run in runs]
         accuracies = {run: _accuracy(store, run) for _, run in runs}
         missing = [(k, run) for k, run in runs if accuracies[run] is None]
         failed = {k for k, run in missing if any(map(lost, with_parents([run])))}
@@ -113,7 +122,7 @@ def _rounds(store: Store, ends: Sequence[Run], lost: Callable[[Run], Any]) -> tu
             break
         alive = [k for k in alive if k not in failed]
         curves = [{} if k in failed else curve for k, curve in enumerate(curves)]
-    return found, curves
+    return chosen, curves
 
 
 def _accuracy(store: Store, run: Run) -> Any:
@@ -123,10 +132,10 @@ def _accuracy(store: Store, run: Run) -> Any:
 
 
 def _iterative(curves: Sequence[Curve], last: int, rate: float, room: int) -> list[tuple[int, int]]:
-    """Which levels to train next, as (chain, level); none at the end, and no more than there is room for.
+    """Which levels to train next, as (chain, level): at most `room` of them, none at the end.
 
-    The first chain goes on until it has risen and lost half of that again. As many others as there is room for
-    follow it to a little behind its peak or, where room is left, on.
+    The first chain goes on until it has risen to its peak and lost half of that rise again. As many other chains as
+    the budget allows follow it to a little beyond its peak, and further where some of the budget is left.
     """
     pilot = curves[0]
     (_, peak), fell = _places([pilot], sorted(pilot), rate) if pilot else ((0, 0), False)
@@ -140,7 +149,7 @@ def _iterative(curves: Sequence[Curve], last: int, rate: float, room: int) -> li
 
 
 def _one_shot(curves: Sequence[Curve], last: int, rate: float, room: int) -> list[tuple[int, int]]:
-    """The same of chains of which each level may be trained by itself: of all chains the same levels.
+    """The same where each level may be trained without those above it: the same levels of all chains.
 
     First levels at equal distances, for two thirds of the budget; then the middles of the gaps beside valley and
     peak, until none is left within two levels of them.
@@ -151,10 +160,8 @@ def _one_shot(curves: Sequence[Curve], last: int, rate: float, room: int) -> lis
         levels: Iterable[int] = dict.fromkeys(round(k * last / (count - 1)) for k in range(count))
     else:
         places, _ = _places(curves, here, rate)
-        gaps = {(a, b) for place in places for a, b in pairwise(here) if b - a > 1 and place in (a, b)}
-        near = {
-            level for place in places for level in range(place - REACH, place + REACH + 1) if here[0] < level < here[-1]
-        }
+        gaps = {(a, b) for level in places for a, b in pairwise(here) if b - a > 1 and level in (a, b)}
+        near = {level for at in places for level in range(at - REACH, at + REACH + 1) if here[0] < level < here[-1]}
         widest = sorted(gaps, key=lambda gap: (gap[0] - gap[1], gap))
         levels = dict.fromkeys([*((a + b) // 2 for a, b in widest), *sorted(near.difference(here))])
     chosen = list(levels)[: room // len(curves)]

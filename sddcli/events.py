@@ -15,7 +15,7 @@ class Reading(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """Something that the user should know of the data or of this machine, in a sentence; told once."""
+    """Something that the user should know of the data or of this machine, in a sentence; reported once."""
 
     sentence: str
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def pack(weights: "Tensors", masks: "Tensors") -> bytes:
-    """One model as safetensors: of a masked tensor its kept values and its mask, a bit each; the rest whole."""
+    """One model (*shape) as safetensors: masked tensors as their kept values and masks, a bit each; others whole."""
     import numpy as np
     from safetensors.numpy import save
 
@@ -29,7 +29,7 @@ def pack(weights: "Tensors", masks: "Tensors") -> bytes:
 
 
 def pack_masks(masks: "Tensors") -> bytes:
-    """Masks alone as safetensors, a bit for each weight."""
+    """The masks of one model, (*shape) bool, as safetensors: a bit for each weight."""
     import numpy as np
     from safetensors.numpy import save
 
@@ -38,7 +38,7 @@ def pack_masks(masks: "Tensors") -> bytes:
 
 
 def unpack(content: bytes) -> tuple["Tensors", "Tensors"]:
-    """The weights, pruned ones 0, and masks that `pack` packed; the file does not keep their order."""
+    """The weights, pruned ones 0, and masks, both (*shape), that `pack` packed; the file does not keep their order."""
     import numpy as np
     import torch
     from safetensors.numpy import load
@@ -55,7 +55,7 @@ def unpack(content: bytes) -> tuple["Tensors", "Tensors"]:
 
 
 def unpack_masks(content: bytes) -> "Tensors":
-    """The masks that `pack` or `pack_masks` packed."""
+    """The masks (*shape) that `pack` or `pack_masks` packed."""
     import numpy as np
     import torch
     from safetensors.numpy import load
@@ -70,7 +70,7 @@ def unpack_masks(content: bytes) -> "Tensors":
 
 
 def pack_fitted(bits: "Tensor") -> bytes:
-    """(E, bytes) uint8 as safetensors: what changed from one row to the next, which is little, compressed."""
+    """(E, ceil(N / 8)) uint8 as safetensors: the bits that change from row to row, compressed; few do."""
     import numpy as np
     from safetensors.numpy import save
 
@@ -81,7 +81,7 @@ def pack_fitted(bits: "Tensor") -> bytes:
 
 
 def unpack_fitted(content: bytes) -> "Tensor":
-    """The bits that `pack_fitted` packed."""
+    """The (E, ceil(N / 8)) uint8 that `pack_fitted` packed."""
     import numpy as np
     import torch
     from safetensors.numpy import load

@@ -1,4 +1,4 @@
-"""Pairs: which two runs an analysis of pairs compares, unless told. Words only, no torch."""
+"""Pairs: which two runs an analysis of pairs compares where the user names none. Words only, no torch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -16,14 +16,14 @@ class Pair(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The first of PAIRS that it is one of, else "other"."""
-        return next((kind for kind, found in PAIRS.items() if self in found(self)), "other")
+        """The first kind in PAIRS that this pair is of, else "other"."""
+        return next((kind for kind, pairs in PAIRS.items() if self in pairs(self)), "other")
 
 
 def redense(runs: Sequence[Run]) -> Iterator[Pair]:
-    """From each sparse network to what it became with all its weights (He et al. 2022, figure 7)."""
+    """From each sparse network to the one that it became when it was trained on with all weights (He et al. 2022)."""
     for run in runs:
-        if run.level and masks_of(run).how == "open" and start_of(run).moment == "final":
+        if run.level and masks_of(run).masking == "open" and start_of(run).moment == "final":
             yield Pair(start_of(run).run, run)
 
 
@@ -51,4 +51,4 @@ def natural(runs: Sequence[Run], kind: str = "") -> list[Pair]:
     """The pairs of one kind whose second run is among `runs`; by default the first kind that there is any of."""
     if kind:
         return list(PAIRS[kind](runs))
-    return next((found for of_kind in (redense, levels) if (found := list(of_kind(runs)))), [])
+    return next((pairs for of_kind in (redense, levels) if (pairs := list(of_kind(runs)))), [])

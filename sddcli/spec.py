@@ -22,7 +22,7 @@ Value = str | int | float | None
 MOST_RUNS = 1_000_000
 COUNTS = ("prunable", "all")
 AUTO = "auto"
-"""In place of a table's levels: they are chosen while the sweep goes on. "auto:last=32" says up to which."""
+"""Instead of a table's levels: they are chosen as the sweep goes on; "auto:last=32" sets the last possible one."""
 SUBSEEDS = ("init_seed", "order_seed", "noise_seed")
 
 
@@ -195,8 +195,8 @@ def differing(runs: Iterable[Run]) -> tuple[str, ...]:
 
 def setting(run: Run, names: Iterable[str]) -> str:
     """The fields `names` of `run` in words, "lr 0.1, seed 2", those that it has."""
-    told = {name: getattr(run, name) for name in names if run.level or name not in BRANCH}
-    return ", ".join(f"{name} {value}" for name, value in told.items() if value not in (None, ""))
+    values = {name: getattr(run, name) for name in names if run.level or name not in BRANCH}
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value not in (None, ""))
 
 
 def named(run: Run, names: Iterable[str]) -> str:
@@ -254,8 +254,8 @@ def unfold(table: Mapping[str, Value | Sequence[Value]]) -> tuple[Run, ...]:
 
 def last_level(table: Mapping[str, Value | Sequence[Value]]) -> int | None:
     """The last level of a table whose levels are chosen as its sweep goes on; None of any other."""
-    found = re.fullmatch(rf"{AUTO}:last=(\d{{1,4}})", str(_axis(table.get("level", 0))[0]))
-    return int(found[1]) if found else None
+    match = re.fullmatch(rf"{AUTO}:last=(\d{{1,4}})", str(_axis(table.get("level", 0))[0]))
+    return int(match[1]) if match else None
 
 
 def _axis(values: Any) -> Sequence[Any]:
@@ -264,13 +264,13 @@ def _axis(values: Any) -> Sequence[Any]:
 
 def with_parents(runs: Iterable[Run]) -> tuple[Run, ...]:
     """`runs` and all runs they grow from, each once, parents first."""
-    found: dict[Run, None] = {}
+    ordered: dict[Run, None] = {}
     for run in runs:
         pending = [run]
         while pending:
-            missing = [parent for parent in pending[-1].parents if parent not in found]
+            missing = [parent for parent in pending[-1].parents if parent not in ordered]
             if missing:
                 pending += missing
             else:
-                found[pending.pop()] = None
-    return tuple(found)
+                ordered[pending.pop()] = None
+    return tuple(ordered)

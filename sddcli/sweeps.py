@@ -50,7 +50,7 @@ def progress(
     """
     failure = failure or store.failure
     done = store.finished if finished is None else finished.__contains__
-    of_tables = (auto.at_most(store, each) if at_most else auto.asked(store, each, failure) for each in tables)
+    of_tables = (auto.runs_at_most(store, each) if at_most else auto.runs_now(store, each, failure) for each in tables)
     asked = tuple(dict.fromkeys(run for runs in of_tables for run in runs))
     runs = with_parents([*asked, *also])
     left = tuple(run for run in runs if not done(run))

@@ -36,7 +36,7 @@ def rounds(store: Store, asked: auto.Table, broken: set[Run]) -> list[list[Run]]
     lost: set[Run] = set()
     while new := [
         run
-        for run in with_parents(auto.asked(store, asked, lost.__contains__))
+        for run in with_parents(auto.runs_now(store, asked, lost.__contains__))
         if run not in lost and not store.finished(run)
     ]:
         found.append(new)
@@ -61,7 +61,7 @@ def test_rounds_follow_from_finished_runs_alone_within_the_budget_and_are_the_fu
     runs = [run for new in rounds(Store(tmp_path / "a"), asked, set()) for run in new]
     assert len(set(runs)) == len(runs) <= 34  # 40 % of 17 levels of 5 seeds
     assert set(runs) < set(unfold({**asked, "level": list(range(17))}))
-    (said,) = auto.findings(Store(tmp_path / "a"), asked, lambda run: False)
+    (said,) = auto.landmarks(Store(tmp_path / "a"), asked, lambda run: False)
     assert np.abs(np.subtract(said.places, (5, 10))).max() <= 1 and (said.trainings, said.of_trainings) == (
         len(runs),
         85,
@@ -72,9 +72,9 @@ def test_rounds_follow_from_finished_runs_alone_within_the_budget_and_are_the_fu
         finish(store, run, CURVE[run.level])
     again = [run for new in rounds(store, asked, set()) for run in new]
     assert set(again) == set(runs[13:])
-    assert set(auto.asked(store, asked, lambda run: False)) == set(runs)
-    assert set(auto.at_most(store, asked)) == set(runs), "nothing is left to choose"
-    most = with_parents(auto.at_most(Store(tmp_path / "c"), asked))
+    assert set(auto.runs_now(store, asked, lambda run: False)) == set(runs)
+    assert set(auto.runs_at_most(store, asked)) == set(runs), "nothing is left to choose"
+    most = with_parents(auto.runs_at_most(Store(tmp_path / "c"), asked))
     assert len(most) == 34
 
 
@@ -88,7 +88,7 @@ def test_the_first_chain_ends_where_it_has_fallen_and_others_end_behind_its_peak
 
 def test_a_chain_that_fails_is_left_and_the_next_one_leads(tmp_path: Path) -> None:
     asked = choice("iterative")
-    (broken,) = [run for run in auto.asked(Store(tmp_path), asked, lambda run: False) if run.level == 8]
+    (broken,) = [run for run in auto.runs_now(Store(tmp_path), asked, lambda run: False) if run.level == 8]
     found = rounds(Store(tmp_path), asked, {broken})
     assert {run.seed for run in found[0]} == {0} and {run.seed for run in found[1]} == {1}
     assert not any(run.seed == 0 for new in found[1:] for run in new) and sum(map(len, found)) <= 34
@@ -96,16 +96,18 @@ def test_a_chain_that_fails_is_left_and_the_next_one_leads(tmp_path: Path) -> No
 
 def test_one_shot_goes_on_without_the_chain_that_failed(tmp_path: Path) -> None:
     asked = choice("one-shot")
-    broken = next(run for run in auto.asked(Store(tmp_path), asked, lambda run: False) if run.level and run.seed == 2)
+    broken = next(
+        run for run in auto.runs_now(Store(tmp_path), asked, lambda run: False) if run.level and run.seed == 2
+    )
     found = rounds(Store(tmp_path), asked, {broken})
     assert len(found) > 1 and not any(run.seed == 2 for new in found[1:] for run in new)
 
 
 def test_numbers_are_asked_for_as_they_are(tmp_path: Path) -> None:
     (asked,) = plan({"level": "0-2", "seed": "0"})
-    assert [run.level for run in auto.asked(Store(tmp_path), asked, bool)] == [0, 1, 2]
-    assert auto.at_most(Store(tmp_path), asked) == auto.asked(Store(tmp_path), asked, bool)
-    assert list(auto.findings(Store(tmp_path), asked, bool)) == []
+    assert [run.level for run in auto.runs_now(Store(tmp_path), asked, bool)] == [0, 1, 2]
+    assert auto.runs_at_most(Store(tmp_path), asked) == auto.runs_now(Store(tmp_path), asked, bool)
+    assert list(auto.landmarks(Store(tmp_path), asked, bool)) == []
 
 
 @given(

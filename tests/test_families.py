@@ -57,7 +57,7 @@ def frozen(weights: Any, prunable: Any, density: float) -> Any:
 
 
 def of_masking(run: Run) -> Origin:
-    return lottery(run)._replace(masks=lottery(run).masks._replace(run=ticket(run), how="mine"))
+    return lottery(run)._replace(masks=lottery(run).masks._replace(run=ticket(run), masking="mine"))
 
 
 MINE: dict[str, tuple[list[tuple[dict[str, Any], Any]], dict[str, str]]] = {

@@ -19,13 +19,14 @@ def measure(subject: Subject, *, bins: int = 15) -> Found:
     labels, and `test_confidence` are of the test set; `clean_confidence` and `wrong_confidence` the mean
     confidence on the correctly and on the wrongly labelled examples of the training set. Rows: the reliability
     diagram, of each bin of the test set the mean confidence and accuracy, and how many examples are in it.
+    Raises UsageError for less than one bin.
     """
     if bins < 1:
         raise UsageError(f"calibration needs at least one bin, got bins={bins}")
     weights = {name: w.unsqueeze(0) for name, w in subject.net.final.items()}
     train, test = subject.data.train, subject.data.test
-    said = logits(subject.forward, weights, test.x).double()
-    confidence, answer = said.softmax(1).max(1)
+    scores = logits(subject.forward, weights, test.x).double()
+    confidence, answer = scores.softmax(1).max(1)
     right = (answer == test.y).double()
     rows = _reliability(confidence, right, bins)
     gaps = [row["size"] / len(right) * abs(row["accuracy"] - row["confidence"]) for row in rows if row["size"]]
@@ -33,7 +34,7 @@ def measure(subject: Subject, *, bins: int = 15) -> Found:
     wrong = subject.labels != train.y
     values = {
         "test_ece": sum(gaps),
-        "test_nll": float(F.cross_entropy(said, test.y)),
+        "test_nll": float(F.cross_entropy(scores, test.y)),
         "test_confidence": float(confidence.mean()),
         "clean_confidence": float(known[~wrong].mean()),
         "wrong_confidence": float(known[wrong].mean()),

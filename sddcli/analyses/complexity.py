@@ -25,7 +25,7 @@ def measure(subject: Subject) -> Found:
     over units of the entropy, in bits, of being active, p = share of examples with a preactivation above 0
     (Quétu & Tartaglione 2024, DSD2); here each position of a channel counts as a unit, as there. Rows: each layer of
     weights, from `depth` 1, its density too; a ReLU belongs to the first layer since the ReLU before it, so that
-    a shortcut and the output have none.
+    a shortcut and the output have none. Raises UsageError for a network without ReLUs.
     """
     net, active = subject.net, _active(subject)
     if not active:
@@ -57,7 +57,7 @@ def measure(subject: Subject) -> Found:
 
 
 def effective_rank(matrix: Tensor) -> float:
-    """exp(-sum p log p), p = singular values / their sum; 0 of a matrix of zeros."""
+    """exp(-sum p log p), p = singular values / their sum, of a matrix (n, m); 0 where all of it is 0."""
     values = torch.linalg.svdvals(matrix.double())
     p = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
     return float((-torch.xlogy(p, p).sum()).exp()) if values.any() else 0.0
@@ -70,7 +70,7 @@ def entropy(p: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _active(subject: Subject) -> Tensors:
-    """The layer of each ReLU -> in which share of the training examples it is active: (channels, places)."""
+    """Layer -> the share of training examples in which each position of its ReLU is active: (channels, positions)."""
     weights = {name: w.unsqueeze(0) for name, w in subject.net.final.items()}
     x, total = subject.data.train.x, Tensors()
     for piece in x.split(chunk(x)):
@@ -81,9 +81,9 @@ def _active(subject: Subject) -> Tensors:
 
 
 class _Watch(TorchFunctionMode):
-    """Counts in how many examples each place of each ReLU is active: counts, (channels, places).
+    """Counts in how many examples each position of each ReLU is active: `counts`, name -> (channels, positions).
 
-    names: where a layer's weights lie in memory -> its name. So no network has to say where its ReLUs are.
+    names: the memory address of a layer's weights -> its name, so that no network has to say where its ReLUs are.
     """
 
     def __init__(self, names: dict[int, str]) -> None:
@@ -95,7 +95,7 @@ class _Watch(TorchFunctionMode):
     ) -> Any:
         """Lets every operation happen, and looks at those that apply weights or are ReLUs."""
         result = func(*args, **(kwargs or {}))
-        for argument in args[1:]:  # weights that come first are only viewed
+        for argument in args[1:]:  # an operation whose first argument is a weight only takes a view of it
             if isinstance(argument, Tensor) and not self.layer:
                 self.layer = self.names.get(argument.data_ptr(), "")
         if func in RELUS:

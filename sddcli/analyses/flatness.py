@@ -10,7 +10,7 @@ from sddcli.core.evaluate import answers
 from sddcli.core.types import Found, Subject, Tensors, Trained
 from sddcli.core.words import UsageError
 
-Place = tuple[float, ...]
+Point = tuple[float, ...]
 """How many steps from the network along each direction."""
 
 
@@ -24,6 +24,7 @@ def measure(
     Rows: means over so many `directions` at `points` steps from -reach to reach, against the labels trained on and,
     of the test set, the true ones; with plane=21 one grid of 21 x 21 steps, `across` along a second direction.
     Values: how much loss rises and accuracy is lost at distance `reach`, mean over both ways along each direction.
+    Raises UsageError for numbers of directions or points, or a reach, that make no such lines.
     """
     count, size = (2, plane) if plane else (directions, points)
     if count < 1 or size < 3 or size % 2 == 0 or not reach > 0:
@@ -32,12 +33,16 @@ def measure(
     axis = [reach * k / (size // 2) for k in range(-(size // 2), size // 2 + 1)]
     lines = {(step, 0.0): [_along(k, step, count) for k in range(count)] for step in axis}
     shown = {(step, across): [(step, across)] for across in axis for step in axis} if plane else lines
-    found = {place: _at(subject, ways, place) for place in {place: None for each in shown.values() for place in each}}
+    points_shown = dict.fromkeys(point for each in shown.values() for point in each)
+    metrics = {point: _at(subject, ways, point) for point in points_shown}
     rows = [
-        {"step": step, "across": across, **_mean([found[place] for place in places])}
-        for (step, across), places in shown.items()
+        {"step": step, "across": across, **_mean([metrics[point] for point in averaged])}
+        for (step, across), averaged in shown.items()
     ]
-    here, ends = found[(0.0,) * count], _mean([found[place] for end in (-reach, reach) for place in lines[end, 0.0]])
+    here, ends = (
+        metrics[(0.0,) * count],
+        _mean([metrics[point] for end in (-reach, reach) for point in lines[end, 0.0]]),
+    )
     values = {}
     for split in ("train", "test"):
         values[f"flatness_{split}_loss_rise"] = ends[f"{split}_loss"] - here[f"{split}_loss"]
@@ -45,21 +50,21 @@ def measure(
     return Found(values, rows)
 
 
-def _along(number: int, step: float, count: int) -> Place:
+def _along(number: int, step: float, count: int) -> Point:
     """So many steps along one of `count` directions."""
     return tuple(step if k == number else 0.0 for k in range(count))
 
 
 def direction(net: Trained, stream: Callable[..., np.random.Generator], number: int, masked: bool) -> Tensors:
     """A random direction (*shape) of each weight matrix and convolution, filters (rows) as long as those of `net`."""
-    found = {}
+    scaled = {}
     for name, w in net.final.items():
         if w.ndim > 1:
             drawn = stream("flatness", number, name).standard_normal(tuple(w.shape), dtype=np.float32)
             d = torch.from_numpy(drawn).to(w.device)
             d = d * net.masks[name] if masked and name in net.masks else d
-            found[name] = d * (_lengths(w) / (_lengths(d) + 1e-10))
-    return found
+            scaled[name] = d * (_lengths(w) / (_lengths(d) + 1e-10))
+    return scaled
 
 
 def _lengths(w: torch.Tensor) -> torch.Tensor:
@@ -68,19 +73,19 @@ def _lengths(w: torch.Tensor) -> torch.Tensor:
     return norms.view(-1, *[1] * (w.ndim - 1))
 
 
-def _at(subject: Subject, ways: Sequence[Tensors], place: Place) -> dict[str, float]:
-    """Losses and accuracies at one place."""
-    # One place after the other: side by side, MLPs were not faster, since their inner values leave the cache.
+def _at(subject: Subject, ways: Sequence[Tensors], point: Point) -> dict[str, float]:
+    """Losses and accuracies at one point."""
+    # One point after the other: side by side, MLPs were not faster, since their inner values leave the cache.
     weights = {name: w.unsqueeze(0) for name, w in subject.net.final.items()}
-    for step, way in zip(place, ways, strict=True):
+    for step, way in zip(point, ways, strict=True):
         weights |= {name: weights[name] + step * d for name, d in way.items() if step}
-    found = {}
+    metrics = {}
     for split, x, y in (("train", subject.data.train.x, subject.labels), ("test", *subject.data.test)):
-        said, loss = answers(subject.forward, weights, x, y.unsqueeze(0))
-        found[f"{split}_loss"] = float(loss)
-        found[f"{split}_accuracy"] = float((said[0] == y).double().mean())
-    return found
+        predicted, loss = answers(subject.forward, weights, x, y.unsqueeze(0))
+        metrics[f"{split}_loss"] = float(loss)
+        metrics[f"{split}_accuracy"] = float((predicted[0] == y).double().mean())
+    return metrics
 
 
-def _mean(found: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: fmean(each[name] for each in found) for name in found[0]}
+def _mean(metrics: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: fmean(each[name] for each in metrics) for name in metrics[0]}

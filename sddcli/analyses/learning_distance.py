@@ -10,9 +10,10 @@ def measure(subject: Subject) -> Found:
 
     `learning_distance` counts the prunable weights, `learning_distance_all` all parameters, and
     `masking_distance` is the part of the first due to masking alone: the norm of the initial weights
-    that are pruned now. The rest, squared difference of the two, is what surviving weights moved.
-    `own_distance` is from where this level's own training started, before its masks: another place than the
-    dense initialization where weights are drawn anew, rewound or kept. Rows: the same for each prunable layer.
+    that are pruned now. The rest, the square root of the difference of their squares, is what
+    surviving weights moved.
+    `own_distance` is from where this level's own training started, before its masks: not the dense
+    initialization where weights are drawn anew, rewound or kept. Rows: the same for each prunable layer.
     """
     net = subject.net
     moved, own = _minus(net.final, net.initial), _minus(net.final, subject.start())
@@ -24,7 +25,7 @@ def measure(subject: Subject) -> Found:
         "own_distance": _norm({name: own[name] for name in net.masks}),
     }
     parts = {"learning_distance": moved, "masking_distance": lost, "own_distance": own}
-    rows = [{"layer": name} | {said: _norm({name: part[name]}) for said, part in parts.items()} for name in net.masks]
+    rows = [{"layer": name} | {kind: _norm({name: part[name]}) for kind, part in parts.items()} for name in net.masks]
     return Found(values, rows)
 
 

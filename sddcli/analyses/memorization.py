@@ -18,7 +18,7 @@ def measure(subject: Subject, *, evaluations: int = 1) -> Found:
     `unfitted_since_dense`: the share that the dense network fits at its end and this one does not;
     `fitted_since_dense`: the other way round. Rows: for each true class, how many of its labels are clean and wrong,
     and the share of both that is fitted, after the last of so many evaluations, spread over training.
-    Raises UsageError where nothing was recorded.
+    Raises UsageError where nothing was recorded, or so many evaluations were not.
     """
     record, dense, truth = subject.record(), subject.dense(), subject.data.train.y
     if record is None or dense is None:
@@ -28,7 +28,9 @@ def measure(subject: Subject, *, evaluations: int = 1) -> Found:
     parts = {"clean": subject.labels == truth, "wrong": subject.labels != truth}
     of_examples = _of_examples(record, dense)
     values = {
-        f"{said}_{name}": _mean(value, part) for said, value in of_examples.items() for name, part in parts.items()
+        f"{measure}_{name}": _mean(value, part)
+        for measure, value in of_examples.items()
+        for name, part in parts.items()
     }
     rows = []
     for k in torch.linspace(len(record.epochs) / evaluations, len(record.epochs), evaluations).round().long().tolist():

@@ -10,11 +10,11 @@ from sddcli.core.types import Found, Subject, Tensors
 def measure(subject: Subject) -> Found:
     """Mean |final - initial| of prunable weights: do winning tickets move more (Zhou et al. 2019, section 3)?
 
-    Outside its own mask a network has moved to 0 and no further, so the masks of a level are laid over the network
-    that it was pruned from: of the weights that live there, `movement_kept` is how far those went that this level
-    keeps, `movement_pruned` those that it removes. `movement` is that of this level's own living weights, all
-    three from the dense initialization; `own_movement` the same from where its own training started. What there
-    is none of, such as a pruning event of a dense network, is no number. Rows: the same for each prunable layer.
+    `movement` is that of the weights that this level keeps, `own_movement` the same from where its own training
+    started. A pruned weight is 0, whatever it would have done, so kept and pruned weights are compared in the network
+    that this level was pruned from: `movement_kept` is how far those of its weights had gone that this level keeps,
+    `movement_pruned` those that it removes. All but `own_movement` are from the dense initialization. Where there are
+    no such weights, as in a dense network, which is not pruned, it is NaN. Rows: the same for each prunable layer.
     """
     net, parent = subject.net, subject.parent()
     moved = _moved(net.final, net.initial, net.masks)
@@ -27,14 +27,14 @@ def measure(subject: Subject) -> Found:
     parts["movement_kept"] = (before, {name: living[name] & mask for name, mask in net.masks.items()})
     parts["movement_pruned"] = (before, {name: living[name] & ~mask for name, mask in net.masks.items()})
     rows = [
-        {"layer": name} | {said: _mean([move[name]], [where[name]]) for said, (move, where) in parts.items()}
+        {"layer": name} | {kind: _mean([move[name]], [where[name]]) for kind, (move, where) in parts.items()}
         for name in net.masks
     ]
     # Names are sorted because a file does not keep their order, and a sum's last bits depend on it.
     names = sorted(net.masks)
     values = {
-        said: _mean([move[name] for name in names], [where[name] for name in names])
-        for said, (move, where) in parts.items()
+        kind: _mean([move[name] for name in names], [where[name] for name in names])
+        for kind, (move, where) in parts.items()
     }
     return Found(values, rows)
 

@@ -14,7 +14,7 @@ from sddcli.core.types import Found, Subject, Tensors, learned
 from sddcli.core.words import UsageError, unknown
 
 ROOM = 2**17
-"""The most numbers of inputs that are differentiated twice at once: the graph of those is held."""
+"""How many input values are differentiated twice at once, at most: their graph has to fit in memory."""
 DECADES = np.arange(-3, 3.01, 0.25)
 EDGES = np.concatenate([-(10 ** DECADES[::-1]), 10**DECADES])
 """Bins of eigenvalues: four to a decade from 0.001 to 1000 on either side, and one around 0."""
@@ -42,6 +42,7 @@ def measure(
     Rows: part `eigenvalue`: the `top` largest, `at` 1, 2, ...; part `eigenvalue error`: an eigenvalue is at most so
     far from that; part `density`: the share of eigenvalues in the bin around `at`, by Lanczos quadrature from
     `starts` of the probes. Holds `steps` vectors of `hessian_size`, and the graph of a few examples (see ROOM).
+    Raises UsageError for other directions, or numbers out of range.
     """
     if directions not in ("unmasked", "all"):
         raise unknown("directions", directions, ("unmasked", "all"))
@@ -76,8 +77,9 @@ def sam(losses: Sequence[LossPart], at: Tensors, directions: Tensors, rho: float
 def box(losses: Sequence[LossPart], at: Tensors, directions: Tensors, epsilon: float) -> float:
     """100 (max L(w + z) - L(w)) / (1 + L(w)) over |z_i| <= epsilon (|w_i| + 1) (Keskar et al. 2017, metric 2.1).
 
-    The highest of ten corners, each the one that the slope at the last points to (Frank & Wolfe 1956, whole steps):
-    where L is convex they only rise. Keskar et al. climb by ten iterations of L-BFGS-B.
+    The highest of ten corners of that box, each the one to which the gradient at the corner before points (Frank &
+    Wolfe 1956, whole steps): where L is convex, L rises from each to the next. Keskar et al. climb by ten iterations of
+    L-BFGS-B.
     """
     most = epsilon * (curvature.vector(at, directions).abs() + 1)
     low, slope = curvature.value_and_gradient(losses, at, directions)
@@ -90,7 +92,7 @@ def box(losses: Sequence[LossPart], at: Tensors, directions: Tensors, epsilon: f
 
 
 def _directions(subject: Subject, directions: str) -> Tensors:
-    """Where there is a direction, (*shape) bool, of each parameter."""
+    """Parameter -> which of its entries are directions, (*shape) bool."""
     masks = subject.net.masks if directions == "unmasked" else {}
     weights = sorted(learned(subject.net.final).items())  # a file does not keep the order
     return {name: masks.get(name, torch.ones_like(w)).bool() for name, w in weights}

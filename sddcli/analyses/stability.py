@@ -21,7 +21,7 @@ def measure(subject: Subject) -> Found:
     if parent and any((living & ~kept[name]).any() for name, living in parent.masks.items()):
         both = (parent.final, masks.apply(kept, parent.final))
         together = {name: torch.stack([weights[name] for weights in both]) for name in parent.final}
-        said, _ = answers(subject.forward, together, test.x, test.y.expand(2, -1))
-        before, after = (said == test.y).double().mean(1).tolist()
+        predicted, _ = answers(subject.forward, together, test.x, test.y.expand(2, -1))
+        before, after = (predicted == test.y).double().mean(1).tolist()
     lost = (before - after) / before if before else nan
     return Found({"instability": lost, "before_pruning_accuracy": before, "after_pruning_accuracy": after})

@@ -40,7 +40,7 @@ from sddcli.spec import BRANCH, FIELDS, Run, last_level, unfold
 from sddcli.store import KEEPS, Store, StoreError, Unwritable
 
 if TYPE_CHECKING:
-    from sddcli.auto import Finding
+    from sddcli.auto import Landmarks
     from sddcli.launchers.local import Policy
     from sddcli.sweeps import Progress
 
@@ -120,7 +120,7 @@ def sweep(
         try:
             if not set(now.asked) <= set(now.left):
                 _show(store, now.asked, as_json, damaged)
-            _say_places([each for table in plan for each in auto.findings(store, table, failed.__contains__)])
+            _say_places([each for table in plan for each in auto.landmarks(store, table, failed.__contains__)])
         finally:  # also where nobody reads what is shown
             complained = {failure.reason for failure in display.failures}
             damaged[:] = [error for error in damaged if str(error) not in complained]
@@ -214,7 +214,7 @@ def prune(
         from sddcli.recipes import prune_retrain
 
         machine.one_thread()
-        prune_retrain.prune(store, child, machine.describe(_command()), prune_retrain.place(device))
+        prune_retrain.prune(store, child, machine.describe(_command()), prune_retrain.device_of(device))
     print(store.folder(child))
 
 
@@ -323,15 +323,15 @@ def _show(store: Store, asked: Sequence[Run], as_json: bool, damaged: list[Store
     print(f"to plot them: sdd plot double-descent {shlex.quote(str(store.root))}")
 
 
-def _say_places(found: Sequence["Finding"]) -> None:
+def _say_places(settings: Sequence["Landmarks"]) -> None:
     """Where valley and peak seem to be in settings whose levels were chosen, and what that took: a line each."""
-    told = [name for name in FIELDS if len({getattr(each.setting, name) for each in found}) > 1]
-    for each in found:
-        label = ", ".join(f"{name} {getattr(each.setting, name)}" for name in told)
+    differing = [name for name in FIELDS if len({getattr(each.setting, name) for each in settings}) > 1]
+    for each in settings:
+        label = ", ".join(f"{name} {getattr(each.setting, name)}" for name in differing)
         valley, peak = each.places or (0, 0)
-        said = f"valley near level {valley}, peak near level {peak}" if valley < peak else "no rise"
+        places = f"valley near level {valley}, peak near level {peak}" if valley < peak else "no rise"
         cost = f"from {each.seeds} of {each.of_seeds} seeds and {each.trainings} of {each.of_trainings} trainings"
-        print(f"{label}: {said}, {cost}" if label else f"{said}, {cost}", file=sys.stderr)
+        print(f"{label}: {places}, {cost}" if label else f"{places}, {cost}", file=sys.stderr)
 
 
 def _estimate(

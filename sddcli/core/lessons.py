@@ -65,9 +65,9 @@ def written_out(slopes: Slopes) -> Lesson:
 
 
 def scores(weights: Tensors, prunable: Sequence[str], density: float) -> tuple[Tensors, Tensors]:
-    """A score for each prunable weight is learned, at first that of a gate open with probability `density`.
+    """Scores of the prunable weights are learned, (*shape), and all weights are fixed.
 
-    All weights are fixed. Raises UsageError where that is no probability between 0 and 1.
+    At first each gate is open with probability `density`. Raises UsageError unless that is above 0 and below 1.
     """
     if not 0 < density < 1:
         raise UsageError(f"gates cannot be open with probability {density:g} at first: take a level that prunes more")

@@ -19,7 +19,7 @@ def kept(size: int, rate: float, level: int, spared: int = 0) -> int:
 
 
 def full(weights: Tensors) -> Tensors:
-    """Masks that keep everything, in the shape of `weights`."""
+    """Masks that keep everything, bool, in the shape of `weights`: of one model or of M."""
     return {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
 
 
@@ -28,7 +28,7 @@ def keep(scores: Tensors, masks: Tensors, count: int, ties: Tensors | None = Non
 
     scores, masks: (*shape) of one model. ties: (*shape), of equal scores the one with more of it is kept; without it,
     the one that comes first. Returns masks nested in the old ones.
-    Raises UsageError where a score is NaN: the network has diverged.
+    Raises UsageError where a score is NaN: the network has diverged; ValueError where fewer than `count` are alive.
     """
     alive = torch.cat([masks[name].flatten() for name in scores])
     flat = torch.cat([score.flatten() for score in scores.values()]).double()
@@ -57,10 +57,10 @@ def allocated(scores: Tensors, masks: Tensors, counts: Mapping[str, int], ties: 
 
 
 def apply(masks: Tensors, weights: Tensors) -> Tensors:
-    """The weights with every pruned one exactly 0; parameters without a mask as they are."""
+    """The weights with every pruned one exactly 0, parameters without a mask as they are: of one model or of M."""
     return {name: torch.where(masks[name], w, 0.0) if name in masks else w for name, w in weights.items()}
 
 
 def density(masks: Tensors) -> float:
-    """Share of the prunable weights that are kept, of one model."""
+    """Share of the prunable weights that are kept, of one model, (*shape)."""
     return sum(int(m.sum()) for m in masks.values()) / sum(m.numel() for m in masks.values())

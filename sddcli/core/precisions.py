@@ -11,7 +11,7 @@ Computing = Callable[[str], AbstractContextManager[None]]
 
 @contextmanager
 def _products(tf32: bool) -> Iterator[None]:
-    # Torch computes convolutions in TF32 unless told otherwise, and matrix products in float32.
+    # By default torch computes convolutions in TF32 and matrix products in float32.
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     try:

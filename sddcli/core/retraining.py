@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 PRUNINGS = ("iterative", "one-shot")
 Moment = Literal["initial", "step", "final", "fresh"]
-"""Of a run's training: before it, at the rewind step, at its end; "fresh" are new weights, drawn for this level."""
+"""A moment of a run's training: its start, the rewind step, its end; "fresh": weights drawn anew for this level."""
 
 
 class Masks(NamedTuple):
-    """The run that masks come from, what becomes of them (a word of maskings.MASKINGS), and which weights are ranked.
+    """The run that masks come from; masking: what becomes of them, a word of maskings.MASKINGS; moment: which of that
+    run's weights are ranked.
 
-    At the moments "initial" and "fresh" that run need not be trained: its own masks are made in the same way, round
-    by round.
+    At the moments "initial" and "fresh" that run need not be trained: its masks are made anew, level by level.
     """
 
     run: Run
-    how: str
+    masking: str
     moment: Moment = "final"
 
 
-class Start(NamedTuple):
+class Weights(NamedTuple):
     """The run whose weights are taken, and at which moment of its training."""
 
     run: Run
@@ -45,14 +45,14 @@ class Start(NamedTuple):
 class Origin(NamedTuple):
     """All that a retraining decides.
 
-    Schedule "rewound" is the run's own from its rewind step on, "full" from 0, and "last" holds one learning rate for
-    the full length. lr: that rate or, of "full", the first one; for 0 the last one of the full schedule, or the run's
-    own first. lesson: what a step teaches, a word of lessons.LESSONS; timetable: what happens in between, a word of
-    timetables.TIMETABLES.
+    schedule: "full" is the run's own from step 0 on, "rewound" from its rewind step on; "last" keeps one learning rate
+    for as many steps. lr: of "last" that rate, 0 for the last one of the full schedule; of "full" the first rate, 0 for
+    the run's own. lesson: what a step teaches, a word of lessons.LESSONS; timetable: what happens between the segments
+    of the training, a word of timetables.TIMETABLES.
     """
 
     masks: Masks
-    start: Start
+    start: Weights
     schedule: Literal["full", "rewound", "last"]
     lr: float = 0.0
     lesson: str = "supervised"
@@ -67,8 +67,9 @@ class Origin(NamedTuple):
 class Retraining(NamedTuple):
     """origin(run, *, parameters): what it decides for a run.
 
-    rewinds: the rewind step matters to it, if only through the lottery chain that it grows from. ranks: its masks are
-    ranked by a criterion. chained: a level grows from another one, so that it matters from which.
+    rewinds: whether the rewind step matters to it, also where only the lottery run is rewound whose masks it takes.
+    ranks: whether a criterion ranks weights for its masks. chained: whether a level is pruned from another one, so that
+    `pruning`, iterative or one-shot, matters.
     """
 
     origin: Callable[..., Origin]
@@ -78,7 +79,10 @@ class Retraining(NamedTuple):
 
 
 def previous(run: Run) -> Run:
-    """The run that is pruned further: one level up (iterative), or the dense one (one-shot)."""
+    """The run that is pruned further: one level up (iterative), or the dense one (one-shot).
+
+    Raises UsageError where `pruning` is neither.
+    """
     if run.pruning not in PRUNINGS:
         raise unknown("pruning", run.pruning, PRUNINGS)
     return replace(run, level=run.level - 1 if run.pruning == "iterative" else 0)
@@ -99,19 +103,22 @@ def pruned(run: Run, untrained: Moment = "initial") -> Masks:
     return Masks(previous(run), "prune", untrained if criterion(run.criterion).moment == "initial" else "final")
 
 
-def rewound(run: Run) -> Start:
+def rewound(run: Run) -> Weights:
     """The dense run's weights at the rewind step."""
-    return Start(dense(run), "initial" if run.rewind == "0it" else "step")
+    return Weights(dense(run), "initial" if run.rewind == "0it" else "step")
 
 
-def trained(run: Run) -> Start:
-    """The trained weights of the run before. Raises UsageError where masks need no training, and this would."""
+def trained(run: Run) -> Weights:
+    """The trained weights of the run before.
+
+    Raises UsageError where its masks are made before training, level by level, and it would be trained for these alone.
+    """
     if run.pruning == "iterative" and criterion(run.criterion).moment == "initial":
         raise UsageError(
             f"criterion {run.criterion} ranks weights before training, and retraining {run.retraining} goes on from "
             "trained ones, level by level: take --retraining lottery, or --pruning one-shot"
         )
-    return Start(previous(run), "final")
+    return Weights(previous(run), "final")
 
 
 def lottery(run: Run) -> Origin:
@@ -131,12 +138,12 @@ def lr_rewind(run: Run) -> Origin:
 
 def scratch(run: Run) -> Origin:
     """New random weights at every level; the masks are pruned along this chain itself (He et al. 2022)."""
-    return Origin(pruned(run, untrained="fresh"), Start(dense(run), "fresh"), "full")
+    return Origin(pruned(run, untrained="fresh"), Weights(dense(run), "fresh"), "full")
 
 
 def reinit(run: Run) -> Origin:
     """New random weights under the lottery chain's masks: the ticket's control (He et al. 2022, figure 10)."""
-    return Origin(Masks(ticket(run), "same"), Start(dense(run), "fresh"), "full")
+    return Origin(Masks(ticket(run), "same"), Weights(dense(run), "fresh"), "full")
 
 
 def shuffle(run: Run) -> Origin:
@@ -146,13 +153,14 @@ def shuffle(run: Run) -> Origin:
 
 def redense(run: Run, *, lr: float = 0.0) -> Origin:
     """The lottery run goes on with all weights, pruned ones from 0, at its last learning rate, or `lr` (figure 6)."""
-    return Origin(Masks(ticket(run), "open"), Start(ticket(run), "final"), "last", lr)
+    return Origin(Masks(ticket(run), "open"), Weights(ticket(run), "final"), "last", lr)
 
 
 def gradual(run: Run, *, start: float = 0.0, end: float = 0.5, events: int = 20) -> Origin:
     """One training from the initialization, in which masks are pruned along a cubic ramp down to the level's density.
 
-    start, end: shares of the training; events: so many prunings between them (Zhu & Gupta 2017).
+    start, end: shares of the training; events: so many prunings between them (Zhu & Gupta 2017). Raises UsageError
+    unless 0 <= start < end < 1 and there is an event.
     """
     if not 0 <= start < end < 1:
         raise UsageError(
@@ -167,7 +175,8 @@ def supermask(run: Run, *, lr: float = 10.0) -> Origin:
     """Initial weights stay as they are; which of them count is learned (Zhou et al. 2019, section 4).
 
     The level sets the share of gates that are open at first; how many are in the end, training decides. lr: the first
-    learning rate of the scores, in place of the run's own: their gradients are far smaller than those of weights.
+    learning rate of the scores, instead of the run's own: their gradients are far smaller than those of weights.
+    Raises UsageError unless it is above 0.
     """
     if not 0 < lr < inf:
         raise UsageError(f"retraining supermask takes a learning rate above 0, got {lr:g}")
@@ -176,7 +185,7 @@ def supermask(run: Run, *, lr: float = 10.0) -> Origin:
 
 def untrained(run: Run) -> Origin:
     """All of the dense network at its initialization, for a training that makes its masks itself."""
-    return Origin(Masks(dense(run), "open", "initial"), Start(dense(run), "initial"), "full")
+    return Origin(Masks(dense(run), "open", "initial"), Weights(dense(run), "initial"), "full")
 
 
 RETRAININGS: dict[str, Retraining] = {
@@ -202,7 +211,7 @@ def masks_of(run: Run) -> Masks:
     return origin(run).masks
 
 
-def start_of(run: Run) -> Start:
+def start_of(run: Run) -> Weights:
     """Whose weights, and from which moment, `run` starts from."""
     return origin(run).start
 
@@ -225,18 +234,20 @@ def root(run: Run) -> Run:
 
 
 def rounds(run: Run) -> tuple[Run, ...]:
-    """The runs whose prunings, one after the other from full masks, make the masks of a run that ranks untrained
-    weights: all levels up to its own where it is pruned iteratively."""
+    """The runs whose criteria prune full masks one after the other, for a run that is pruned before training.
+
+    All levels up to its own where it is pruned iteratively, else it alone.
+    """
     above = masks_of(run).run
     return (*(rounds(above) if above.level else ()), run)
 
 
 def rewind_point(text: str) -> tuple[int, Literal["it", "ep"]]:
-    """The steps or epochs that "1000it" or "5ep" means. Raises UsageError."""
-    found = re.fullmatch(r"(\d{1,9})(it|ep)", text)
-    if not found:
+    """The steps or epochs that "1000it" or "5ep" means. Raises UsageError where a text means neither."""
+    match = re.fullmatch(r"(\d{1,9})(it|ep)", text)
+    if not match:
         raise UsageError(f"rewind takes steps or epochs, such as 1000it or 5ep, got {text!r}")
-    return int(found[1]), "it" if found[2] == "it" else "ep"
+    return int(match[1]), "it" if match[2] == "it" else "ep"
 
 
 def rewind_steps(text: str, steps_per_epoch: int) -> int:

@@ -37,7 +37,7 @@ def gradual(steps: int, *, start: float = 0.0, end: float = 0.5, events: int = 2
 
 
     Sparsity follows s * (1 - (1 - t)^3), t from 0 to 1 along the ramp, down to that of the level (Zhu & Gupta 2017).
-    Masks nest: a weight that is cut stays 0.
+    Masks nest: a weight that is cut stays 0. Raises UsageError where the ramp ends with the training or later.
     """
 
     def cut(progress: float, state: State, context: Context) -> State:

@@ -165,5 +165,5 @@ class Epoch(NamedTuple):
 
 
 def learned(weights: Tensors) -> Tensors:
-    """The parameters among `weights`: all but BatchNorm statistics."""
+    """The parameters among `weights`, of one model or of M: all but BatchNorm statistics."""
     return {name: w for name, w in weights.items() if not name.endswith(STATISTICS)}

@@ -18,7 +18,10 @@ def weight(shape: tuple[int, ...]) -> None:
 
 
 def block(shape: tuple[int, ...], *, size: int = 4) -> Tensor:
-    """So many neighbours along the inputs of a neuron or filter; what is left over at the end is a smaller block."""
+    """So many neighbours along the inputs of a neuron or filter; what is left over at the end is a smaller block.
+
+    Raises UsageError for a size below 2.
+    """
     if size < 2:
         raise UsageError(f"unit block takes a size of 2 or more, got {size}")
     inputs = torch.Size(shape[1:]).numel()

@@ -19,7 +19,7 @@ class UsageError(ValueError):
     """What was asked for cannot be done; the message says why, in one line, to whoever asked.
 
     Of everything that the user may have caused: words, settings that do not fit the data, a training that diverges.
-    Any other ValueError is a bug, and is told as one.
+    Any other ValueError is a bug, and is reported as one.
     """
 
 

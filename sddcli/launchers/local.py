@@ -253,7 +253,7 @@ def _serve(
     while True:
         task, runs = pipe.recv()
         try:
-            place = prune_retrain.place(device)
+            place = prune_retrain.device_of(device)
             if task == "check":
                 for note in prune_retrain.check(runs, lambda *said: pipe.send(Reading(*said))):
                     pipe.send(Noted(note))

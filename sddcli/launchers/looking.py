@@ -86,7 +86,7 @@ def analyze(
     for word in words:
         measuring.check(word, of_pairs=isinstance(todo[0][0], Pair))
     failures: list[Failed] = []
-    look = partial(_look, str(store.root), prune_retrain.place(device))
+    look = partial(_look, str(store.root), prune_retrain.device_of(device))
     for done, (failed, kept) in enumerate(_looked(look, todo, workers), start=1):
         failures += failed
         for subject, word, numbers, error in kept:

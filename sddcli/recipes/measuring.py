@@ -26,13 +26,16 @@ def check(word: str, of_pairs: bool = False) -> Callable[..., Found]:
     return pick("measure", word, {name: measure})
 
 
-def found(word: str, *subjects: Subject) -> Found:
-    """What that analysis finds about a run, or about a pair."""
+def analysed(word: str, *subjects: Subject) -> Found:
+    """What the analysis `word` finds about a run, or about the two of a pair."""
     return check(word, of_pairs=len(subjects) > 1)(*subjects)
 
 
 def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> Subject:
-    """`run`, with these weights, as analyses see it; what few of them need is read when it is asked for."""
+    """`run`, with the weights and masks of `net`, (*shape), as analyses see it.
+
+    What few of them need is read when it is asked for; then UsageError or StoreError is raised where it is not there.
+    """
 
     def here(tensors: Tensors) -> Tensors:
         return on_device(tensors, data.train.y.device)
@@ -40,8 +43,8 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
     def parent() -> Trained | None:
         if run.level == 0:
             return None
-        source, how, moment = masks_of(run)
-        if moment != "final" and how != "prune":  # by its own training
+        source, masking, moment = masks_of(run)
+        if moment != "final" and masking != "prune":  # by its own training
             return None
         if moment != "final":  # pruned from untrained weights, those that its own training started from
             untrained = net.initial if moment == "initial" else here(start(store, run, model, data))
@@ -51,8 +54,8 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
         return Trained(net.initial, *map(here, store.weights(source)))
 
     def recorded(run: Run) -> Record | None:
-        found = store.record(run)
-        return found and Record(*(part.to(data.train.y.device) for part in found))
+        record = store.record(run)
+        return record and Record(*(part.to(data.train.y.device) for part in record))
 
     return Subject(
         net,
@@ -70,9 +73,9 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
 def measured(
     store: Store, words: Sequence[str], of: Run | Pair, device: str = "cpu"
 ) -> Iterator[tuple[str, Found | None, Exception | None]]:
-    """Lets analyses look at a run or a pair and keeps what they find: each word, and why it could not be done.
+    """Runs analyses of a run or a pair and saves what they find. Yields each word, its result, and the error if any.
 
-    Where one may not write, what was found comes with the error.
+    Where the result could not be saved, it comes with that error.
     """
     try:
         seen = [_seen(store, run, device) for run in (of if isinstance(of, Pair) else (of,))]
@@ -82,7 +85,7 @@ def measured(
     for word in words:
         numbers = None
         try:
-            numbers = found(word, *seen)
+            numbers = analysed(word, *seen)
             store.save_measure(of, word, numbers)
             yield word, numbers, None
         except (StoreError, UsageError, ArithmeticError) as error:

@@ -42,7 +42,7 @@ NOTICES: dict[str | None, str] = {
     "one by one": f"{_CAUSE}: models are computed one by one, which is slower; {_ADVICE}",
     "not promised": f"{_CAUSE}: a run's last bits may depend on the runs trained beside it; {_ADVICE}",
 }
-"""What is told once where models side by side do not have the bits that each has alone: see core/company."""
+"""The note to the user where models side by side do not have the bits that each has alone: see core/company."""
 
 
 def check(runs: Sequence[Run], tell: Tell = silent) -> tuple[str, ...]:
@@ -71,17 +71,17 @@ def training_examples(dataset: str, train_size: int, validation: float) -> int:
     return len(outline(dataset, train_size, validation).train.y)
 
 
-def place(device: str) -> str:
-    """The device that a word means: auto is CUDA where torch has one. Raises UsageError where it is not there."""
-    if device == "auto":
+def device_of(word: str) -> str:
+    """The device that a word means: auto is CUDA where torch has one. Raises UsageError for one that is not here."""
+    if word == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device != "cpu" and not re.fullmatch(r"cuda(:\d+)?", device):
-        raise unknown("device", device, ("auto", "cpu", "cuda"))
-    if device != "cpu" and int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
-        raise UsageError(f"no device {device} here: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs")
-    if ":" in device:
-        torch.cuda.set_device(device)  # streams and graphs are those of the current one
-    return device
+    if word != "cpu" and not re.fullmatch(r"cuda(:\d+)?", word):
+        raise unknown("device", word, ("auto", "cpu", "cuda"))
+    if word != "cpu" and int(word.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise UsageError(f"no device {word} here: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs")
+    if ":" in word:
+        torch.cuda.set_device(word)  # streams and graphs are those of the current one
+    return word
 
 
 def disk(runs: Sequence[Run]) -> int:
@@ -186,7 +186,7 @@ def work(
     cannot be pruned, that diverges or finds no memory is recorded and reported as failed; one that another
     process works on is reported as busy; the others go on.
     """
-    at = bench(store, runs[0], facts, device, report, pace)
+    shared = bench(store, runs[0], facts, device, report, pace)
     claims: dict[Run, Claim] = {}
     ready: dict[Run, Ready] = {}
     try:
@@ -201,14 +201,14 @@ def work(
                     store.tidy(run)
                     report(Saved(run))
                 else:
-                    ready[run] = _ready(at, run)
+                    ready[run] = _ready(shared, run)
             except Exception as error:
                 _fail(store, run, error, report)
         # Runs that were saved at different steps are not trained side by side.
         for step in dict.fromkeys(each.begun.step for each in ready.values()):
             together = {run: each for run, each in ready.items() if each.begun.step == step}
             if not pace.stopping():
-                _train(at, together)
+                _train(shared, together)
     finally:
         for run, claim in claims.items():
             claim.release(store.finished(run))
@@ -268,7 +268,7 @@ def _train_together(bench: Bench, ready: Mapping[Run, Ready]) -> None:
         bench.report(Noted(NOTICES[company]))
     histories = {run: list(each.history) for run, each in ready.items()}
     events = {run: list(each.events) for run, each in ready.items()}
-    # What an older sdd began has no record of its first evaluations, and gets none.
+    # A checkpoint of an older sdd has no record of the first evaluations; then none is kept of the later ones.
     records = {run: each.begun.fitted for run, each in ready.items() if each.begun.fitted is not None}
     begun, initial = [each.begun for each in ready.values()], [each.prepared.initial for each in ready.values()]
     for now in training.train(runs, bench.model, bench.data, begun, initial, company == "one by one"):
@@ -306,7 +306,7 @@ def _train_together(bench: Bench, ready: Mapping[Run, Ready]) -> None:
         bench.report(Saved(run))
 
 
-def _row(event: training.Happened, m: int) -> Row:
+def _row(event: training.EventRecord, m: int) -> Row:
     """An event as a row of details of run m."""
     pairs = {"density": event.density[m], "test_accuracy": event.test_accuracy[m]}
     sides = {f"{name}_{side}": value for name, both in pairs.items() for side, value in zip(SIDES, both, strict=True)}
@@ -354,10 +354,10 @@ def _prepared(bench: Bench, run: Run) -> Prepared:
 def _masks(bench: Bench, run: Run, initial: Tensors) -> tuple[Tensors, Row]:
     """The masks of `run`, (*shape), and what they and the network just pruned by them are measured to be."""
     store, model, data = bench.store, bench.model, bench.data
-    source, how, moment = masks_of(run)
+    source, masking, moment = masks_of(run)
     device = data.train.y.device
     ranked: Tensors = {}  # the weights that are pruned, where any are
-    if moment == "final" and how == "prune":
+    if moment == "final" and masking == "prune":
         ranked, before = (on_device(part, device) for part in store.weights(source))
     elif moment == "final":
         before = on_device(store.masks(source), device)
@@ -370,9 +370,11 @@ def _masks(bench: Bench, run: Run, initial: Tensors) -> tuple[Tensors, Row]:
             return pruning.prune(run, model, Trained(initial, ranked, masks), data)
         return pruning.prune_untrained(run, model, initial, ranked, data)
 
-    kept = MASKINGS[how].make(before, pruned, partial(seeds.stream, run.seed, "masks", run.level))
-    metrics = _size(before if how == "open" else kept, data)  # of re-dense training, the sparsity that it comes from
-    if how == "prune":
+    kept = MASKINGS[masking].make(before, pruned, partial(seeds.stream, run.seed, "masks", run.level))
+    metrics = _size(
+        before if masking == "open" else kept, data
+    )  # of re-dense training, the sparsity that it comes from
+    if masking == "prune":
         cut = stacked([masks.apply(kept, ranked)], model.weights)
         after = training.metrics([run], model, cut, data)[0]
         metrics |= {f"pruned_{name}": value for name, value in _finite(after).items()}
@@ -407,7 +409,7 @@ def _save(
     measures = {"events": _costs(events)} if events else {}
     for word in ALWAYS:
         with suppress(StoreError):  # a lost file that only a measure asks for costs no training
-            measures[word] = measuring.found(word, seen)
+            measures[word] = measuring.analysed(word, seen)
     initial = net.initial if run.level == 0 else None
     facts = {**bench.facts, **timed, "metrics": metrics}
     store.save_trained(run, net.final, net.masks, history, measures, facts, initial, fitted)

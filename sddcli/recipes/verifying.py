@@ -19,16 +19,17 @@ NEAR = 0.005
 
 
 def verified(store: Store, evaluate: bool = False) -> Iterator[tuple[Path, list[StoreError]]]:
-    """Each folder of a run, and each thing that is wrong in it: Damaged where making the run again mends it.
+    """Each folder of a run and the list of what is wrong in it, a Damaged where making the run again mends that.
 
-    Hashes of all files; kept weights as many as recorded; finite weights; masks within those they were pruned
-    from, or equal to them, or open, as the retraining says. evaluate: accuracies are computed again, too.
+    Checked are the hashes of all files; that as many weights are kept as recorded, and that they are finite; that masks
+    follow from those of the run they were made from, as the retraining says. evaluate: accuracies are computed again,
+    too.
     """
-    for folder, found in store.survey():
-        if isinstance(found, StoreError):
-            yield folder, [found]
+    for folder, content in store.survey():
+        if isinstance(content, StoreError):
+            yield folder, [content]
             continue
-        run, manifest = found
+        run, manifest = content
         wrong = store.damaged(run)
         if not wrong and manifest["stage"] == "trained":
             try:
@@ -55,7 +56,7 @@ def _inside(store: Store, run: Run, manifest: Manifest) -> list[StoreError]:
         if not all(w.isfinite().all() for w in weights.values()):
             wrong.append(Damaged(f"{store.folder(run)}: its weights are not all numbers"))
     density = masks.density(kept)
-    opened = run.level == 0 or (masks_of(run).how == "open" and not setting.moves(run))
+    opened = run.level == 0 or (masks_of(run).masking == "open" and not setting.moves(run))
     recorded = 1.0 if opened else manifest["metrics"].get("density")
     if recorded is None or abs(density - recorded) > 1e-12:
         kept_share = f"{density:.6%} of its weights are kept, and its manifest says {recorded}"
@@ -64,12 +65,12 @@ def _inside(store: Store, run: Run, manifest: Manifest) -> list[StoreError]:
 
 
 def _nested(store: Store, run: Run, kept: Tensors) -> list[StoreError]:
-    source, how, moment = masks_of(run)
+    source, masking, moment = masks_of(run)
     try:
         above = store.masks(source)
-    except StoreError:  # which is said of that run, or it is not there
+    except StoreError:  # it is reported with that run, or the run is not there
         return []
-    rule = MASKINGS[how]
+    rule = MASKINGS[masking]
     if moment == "fresh" or rule.follows(kept, above):  # fresh weights differ from level to level
         return []
     return [Damaged(f"{store.folder(run)}: {rule.otherwise.format(other=store.folder(source))}")]

@@ -66,7 +66,7 @@ def check(run: Run, data: Data) -> None:
 
 
 def _emptied(run: Run, model: Model) -> str:
-    """What `run` keeps no weight of, where there is such a group."""
+    """The name of a group of which `run` keeps no weight, "" where there is none."""
     least = units.largest({name: model.shapes[name] for name in model.prunable}, pick("unit", run.unit, UNITS))
     empty = [group for group, count in counts(run, model).items() if count < least]
     return empty[0] or f"{model.size} weights" if empty else ""
@@ -89,7 +89,7 @@ def noisy_labels(run: Run, data: Data) -> Tensor:
 
 
 def held_labels(run: Run, data: Data) -> Tensor | None:
-    """(H,) the labels of the examples held out: noisy as those of training, since nobody would know better."""
+    """(H,) the labels of the examples held out: noisy as those of training, as they would be in practice."""
     return None if data.held is None else _noisy(run, data, data.held, "noise", "held")
 
 
@@ -102,7 +102,10 @@ def _noisy(run: Run, data: Data, examples: Examples, *names: str) -> Tensor:
 
 
 def augmentation(run: Run, data: Data) -> Augmentation | None:
-    """What is done to each training image before each step. Raises UsageError where data are no images in bytes."""
+    """How training images are changed before each step, None for not at all.
+
+    Raises UsageError where the data are no images in bytes.
+    """
     augment = pick("augment", run.augment, AUGMENTATIONS)()
     if augment and not data.mean:
         raise UsageError(f"augment {run.augment!r} is for images that are held as bytes, and {run.dataset} is not")
@@ -124,12 +127,12 @@ def forward_of(model: Model, data: Data) -> Forward:
 
 
 def teaching_of(run: Run) -> Teaching:
-    """What `run` learns, and how that makes a network."""
+    """What `run` learns, and which network that makes; a dense run is supervised."""
     return pick("lesson", origin(run).lesson if run.level else "supervised", LESSONS)
 
 
 def moves(run: Run) -> bool:
-    """Whether the masks of `run` are others at the end of its training than at its start."""
+    """Whether the masks of `run` change during its training."""
     return run.level > 0 and origin(run).moves
 
 
@@ -200,6 +203,9 @@ def schedule(run: Run, n: int) -> tuple[list[float], int]:
 
 
 def timetable(run: Run, n: int) -> Mapping[int, Event]:
-    """What happens in the training of `run` on n examples, before which step. Raises UsageError where it cannot."""
+    """Step -> the event before it, in the training of `run` on n examples.
+
+    Raises UsageError where the timetable does not fit in that many steps.
+    """
     word = origin(run).timetable if run.level else ""
     return pick("timetable", word, TIMETABLES)(len(schedule(run, n)[0])) if word else {}

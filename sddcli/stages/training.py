@@ -24,32 +24,32 @@ from sddcli.spec import Run
 from sddcli.stages import pruning, setting
 
 RECORDED = 100_000
-"""The number of training examples from which on it is not recorded which of them are fitted at each evaluation."""
+"""With this many training examples or more, no record is kept of which of them are fitted at each evaluation."""
 
 TRIALS: dict[tuple[object, ...], Company] = {}
 """What the trial of `company_of` said in this process: a worker trains many batches of the same shapes."""
 
 
-class Happened(NamedTuple):
-    """An event between two segments: before which step, and of each run density and test accuracy before and after."""
+class EventRecord(NamedTuple):
+    """An event between two segments: the step after it, and each run's density and test accuracy, (before, after)."""
 
     step: int
     density: Sequence[tuple[float, float]]
     test_accuracy: Sequence[tuple[float, float]]
 
 
-class Training(NamedTuple):
-    """After an epoch: its number, the metrics of each run where it was evaluated, and the state: see Epoch.
+class EpochEnd(NamedTuple):
+    """The end of an epoch: its number and the state then, which the next epoch overwrites (see types.Epoch).
 
-    fitted: (M, ceil(N / 8)) uint8, there too, which training labels each run fits, a bit each. events: those since the
-    epoch before.
+    metrics: one dictionary for each of the M runs, None where the epoch is not evaluated. fitted: (M, ceil(N / 8))
+    uint8, which training labels each run fits, a bit each, None as well. events: those since the epoch before.
     """
 
     epoch: int
     metrics: list[dict[str, float]] | None
     state: State
     fitted: Tensor | None = None
-    events: Sequence[Happened] = ()
+    events: Sequence[EventRecord] = ()
 
 
 def train(
@@ -59,18 +59,18 @@ def train(
     begun: Sequence[Begun],
     initial: Sequence[Tensors],
     one_by_one: bool = False,
-) -> Iterator[Training]:
-    """Trains M runs side by side from where they are, at one step, to the end.
+) -> Iterator[EpochEnd]:
+    """Trains M runs side by side from where they are, all at the same step, to the end.
 
     The runs agree in `Run.batch`. initial: the dense initialization of each, (*shape), which criteria may look at.
-    Between the segments of a training happens what its timetable says, always before the step that it names: a run
-    that was saved at that step is saved without it. Evaluates after each `eval_every` epochs and after the last one.
-    one_by_one: each is computed on its own; see `company_of`.
+    An event of the timetable happens before the step that it names. A run that is saved at that step is saved as it was
+    before the event, which then happens when it goes on. Evaluates after each `eval_every` epochs and after the last.
+    one_by_one: each is computed by itself; see `company_of`.
     """
     run, (noisy, held) = runs[0], _labels(runs, data)
     steps, (rates, _) = -(-noisy.shape[1] // run.batch_size), setting.schedule(run, noisy.shape[1])
     events, context = setting.timetable(run, noisy.shape[1]), _context(runs, model, data, initial)
-    state, happened = _state(model, data, begun), list[Happened]()
+    state, happened = _state(model, data, begun), list[EventRecord]()
     while state.step < len(rates):
         if state.step in events:
             state, what = _happen(events[state.step], state, context, runs, model, data)
@@ -83,10 +83,10 @@ def train(
                 continue
             seen, happened = happened, []
             if epoch % run.eval_every and epoch != run.epochs:
-                yield Training(epoch, None, now, events=seen)
+                yield EpochEnd(epoch, None, now, events=seen)
                 continue
-            found, fitted = _averaged(runs, model, now, data, noisy, held)
-            yield Training(epoch, found, now, torch.from_numpy(np.packbits(fitted.cpu().numpy(), axis=1)), seen)
+            metrics, fitted = _averaged(runs, model, now, data, noisy, held)
+            yield EpochEnd(epoch, metrics, now, torch.from_numpy(np.packbits(fitted.cpu().numpy(), axis=1)), seen)
 
 
 def _context(runs: Sequence[Run], model: Model, data: Data, initial: Sequence[Tensors]) -> Context:
@@ -106,7 +106,7 @@ def _context(runs: Sequence[Run], model: Model, data: Data, initial: Sequence[Te
 
 def _happen(
     event: Event, state: State, context: Context, runs: Sequence[Run], model: Model, data: Data
-) -> tuple[State, Happened]:
+) -> tuple[State, EventRecord]:
     after = event(state, context)
     after = replace(after, learned=masks.apply(after.masks, after.learned))
     density = [[masks.density(single(each.masks, m)) for m in range(len(runs))] for each in (state, after)]
@@ -115,7 +115,7 @@ def _happen(
     for each in (state, after):
         predicted, _ = answers(setting.forward_of(model, data), network(runs, each), data.test.x, truth)
         accuracy.append((predicted == truth).double().mean(1).tolist())
-    return after, Happened(state.step, list(zip(*density, strict=True)), list(zip(*accuracy, strict=True)))
+    return after, EventRecord(state.step, list(zip(*density, strict=True)), list(zip(*accuracy, strict=True)))
 
 
 def beginning(run: Run, model: Model, data: Data, start: Tensors, kept: Tensors) -> Begun:
@@ -148,7 +148,10 @@ def _state(model: Model, data: Data, begun: Sequence[Begun]) -> State:
 
 
 def company_of(runs: Sequence[Run], model: Model, data: Data) -> Company | None:
-    """How M runs side by side have the bits that each has alone, by a short trial; None on a GPU, which has no such."""
+    """How M runs side by side have the bits that each has alone, by a short trial.
+
+    None on a GPU, where no bits are promised.
+    """
     if data.train.y.device.type != "cpu":
         return None
     alike = (runs[0].batch, len(runs), data.sha256, torch.get_num_threads())
@@ -200,7 +203,7 @@ def _chance(runs: Sequence[Run], model: Model, *names: str | int) -> Tensor:
 
 
 def replay(run: Run, step: int, model: Model, data: Data, start: Tensors) -> Tensors:
-    """The weights, (*shape), of a dense run at one step of its training, trained there again."""
+    """The weights (*shape) of a dense run at one step of its training: it is trained again up to there."""
     rates, _ = setting.schedule(run, len(data.train.y))
     state = _state(model, data, [beginning(run, model, data, start, pruning.full_masks(model, start))])
     labels = setting.noisy_labels(run, data).unsqueeze(0)
@@ -210,8 +213,10 @@ def replay(run: Run, step: int, model: Model, data: Data, start: Tensors) -> Ten
 
 
 def network(runs: Sequence[Run], state: State, chance: Tensor | None = None) -> Tensors:
-    """The weights in effect of M runs in training, (M, *shape), pruned ones 0; of a lesson that draws, by `chance`,
-    (M, K), or the most probable ones."""
+    """The weights in effect of M runs in training, (M, *shape), pruned ones 0.
+
+    chance: (M, K) uniform numbers for a lesson that draws; None for its most probable network.
+    """
     return setting.teaching_of(runs[0]).network(state.learned, state.fixed, chance)
 
 
@@ -237,9 +242,10 @@ def _labels(runs: Sequence[Run], data: Data) -> tuple[Tensor, Tensor | None]:
 def _averaged(
     runs: Sequence[Run], model: Model, state: State, data: Data, noisy: Tensor, held: Tensor | None
 ) -> tuple[list[dict[str, float]], Tensor]:
-    """The metrics of M runs in training; of a lesson that draws, their means over several networks drawn.
+    """The metrics of M runs in training, and (M, N) bool which labels they fit.
 
-    Which labels are fitted is then that of the most probable network.
+    Of a lesson that draws, metrics are means over several drawn networks; the labels are those that the most probable
+    network fits.
     """
     likely, fitted = _evaluated(runs[0], model, network(runs, state), data, noisy, held)
     if not setting.teaching_of(runs[0]).chances:
@@ -255,6 +261,6 @@ def _evaluated(
     run: Run, model: Model, weights: Tensors, data: Data, noisy: Tensor, held: Tensor | None
 ) -> tuple[list[dict[str, float]], Tensor]:
     with PRECISIONS[run.precision](noisy.device.type):
-        found, fitted = evaluate(setting.forward_of(model, data), weights, data, noisy, held)
-    columns = {name: values.tolist() for name, values in found.items()}
+        values, fitted = evaluate(setting.forward_of(model, data), weights, data, noisy, held)
+    columns = {name: column.tolist() for name, column in values.items()}
     return [{name: column[m] for name, column in columns.items()} for m in range(len(noisy))], fitted

@@ -30,12 +30,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Curves = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 FIT = 0.99  # train accuracy from which labels count as fitted
 MARGIN = 0.005  # the least difference in accuracy that phases distinguish (delta, delta')
 WIDTH = 0.27  # standard deviation of the smoothing, in ln(density)
-CLIFF = 0.5  # of the range of the mean curve: a step between two levels that is no noise and no slope
+CLIFF = 0.5  # of the range of the mean curve: a larger step between two levels is a collapse
 LEVEL = 0.05  # of the test
 SIMULATIONS = 1000
 POWER_SIMULATIONS = 100
@@ -49,7 +49,7 @@ NOTE = (
 ENDS = ("valley_low", "peak_low", "valley_high", "peak_high")
 
 
-def judge(test: Curves, train: Curves, density: Curves) -> dict[str, Any]:
+def judge(test: Floats, train: Floats, density: Floats) -> dict[str, Any]:
     """What the curves of one setting say. test, train: (S, K) accuracies of S seeds at K levels in order.
 
     density: (K,) share of weights kept at them. Returns places as indices of levels: `fitted`, the last with train
@@ -73,7 +73,7 @@ def judge(test: Curves, train: Curves, density: Curves) -> dict[str, Any]:
         valley, peak = deepest(smooth)
         before = int(smooth[: valley + 1].argmax())
     ends = place_intervals(test, density, rule) if tested else dict.fromkeys(ENDS)
-    found = None if p is None else bool(p < LEVEL and smooth[before] > smooth[valley] < smooth[peak])
+    dips = None if p is None else bool(p < LEVEL and smooth[before] > smooth[valley] < smooth[peak])
     return {
         "n": seeds,
         "fitted": int(fitted[-1]) if len(fitted) else None,
@@ -84,33 +84,33 @@ def judge(test: Curves, train: Curves, density: Curves) -> dict[str, Any]:
         **_interval("rise", test[:, peak] - test[:, valley]),
         **_interval("gain", test[:, peak] - test[:, 0]),
         "p": p,
-        "found": found,
-        "phases": _phases(smooth, test, valley, peak) if found else [],
+        "found": dips,
+        "phases": _phases(smooth, test, valley, peak) if dips else [],
         "smoothed": smooth.tolist(),
     }
 
 
-def smoothed(mean: Curves, density: Curves) -> Curves:
+def smoothed(mean: Floats, density: Floats) -> Floats:
     """(K,) curve, averaged with Gaussian weights in ln(density), but not across a cliff.
 
     Rate 0.2 averages as binomial weights of seven levels do, rate 0.5 hardly at all, and levels may be missing.
     """
-    place, steps = np.log(density), np.abs(np.diff(mean))
+    position, steps = np.log(density), np.abs(np.diff(mean))
     # Averaged with its neighbours, a peak beside a collapse would lie two levels before it.
     side = np.cumsum(np.concatenate([[0], steps > CLIFF * np.ptp(mean)]))
-    weights = np.exp(-(((place[:, None] - place) / WIDTH) ** 2) / 2) * (side[:, None] == side)
-    smooth: Curves = weights @ mean / weights.sum(1)
+    weights = np.exp(-(((position[:, None] - position) / WIDTH) ** 2) / 2) * (side[:, None] == side)
+    smooth: Floats = weights @ mean / weights.sum(1)
     return smooth
 
 
-def places(smooth: Curves) -> tuple[int, int]:
+def places(smooth: Floats) -> tuple[int, int]:
     """Indices of valley and peak of a smoothed curve: the ends of its largest rise."""
     rise = smooth - np.minimum.accumulate(smooth)
     peak = len(rise) - 1 - int(rise[::-1].argmax())
     return peak - int(smooth[peak::-1].argmin()), peak
 
 
-def deepest(smooth: Curves) -> tuple[int, int]:
+def deepest(smooth: Floats) -> tuple[int, int]:
     """Indices of the valley of a smoothed curve that lies deepest below both sides, and of the peak behind it."""
     before, behind = np.maximum.accumulate(smooth), np.maximum.accumulate(smooth[::-1])[::-1]
     valley = int((np.minimum(before, behind) - smooth).argmax())
@@ -118,28 +118,28 @@ def deepest(smooth: Curves) -> tuple[int, int]:
 
 
 def place_intervals(
-    test: Curves, density: Curves, rule: Callable[[Curves], tuple[int, int]] = places
+    test: Floats, density: Floats, rule: Callable[[Floats], tuple[int, int]] = places
 ) -> dict[str, int]:
     """The ends of the 95 % intervals of valley and peak, indices of levels: see above.
 
     test: (S, K), two seeds or more; density: (K,); rule: `places` or `deepest`.
     """
-    # A level at which some seeds have collapsed says nothing of the noise beside it, nor of that behind the cliff.
+    # Levels at which some seeds have collapsed are noisier than others: their noise is averaged among themselves.
     variance, correlation = noise_of(test, _among_alike)
     seeds, levels = test.shape
     draw = np.random.Generator(np.random.Philox(key=1993))
     noise = np.sqrt(variance / seeds) * autoregressive(draw, PLACE_SIMULATIONS, levels, correlation)
-    # Nor is a place looked for where the curve has collapsed: noise of that size makes rises of its own there.
+    # No valley or peak is sought where the curve has collapsed: noise is so large there that it makes rises by itself.
     smooth = smoothed(test.mean(0), density)
     valley, peak = rule(smooth)
     fallen = np.flatnonzero(smooth[peak:] < smooth[valley] - 3 * np.sqrt(variance[peak:] / seeds))
     end = peak + int(fallen[0]) if len(fallen) else levels
-    found = [rule(smoothed(curve[:end], density[:end])) for curve in test.mean(0) + noise]
-    ends = np.percentile(found, (2.5, 97.5), axis=0, method="nearest").ravel()
+    drawn = [rule(smoothed(curve[:end], density[:end])) for curve in test.mean(0) + noise]
+    ends = np.percentile(drawn, (2.5, 97.5), axis=0, method="nearest").ravel()
     return dict(zip(ENDS, map(int, ends), strict=True))
 
 
-def _interval(name: str, differences: Curves) -> dict[str, float | None]:
+def _interval(name: str, differences: Floats) -> dict[str, float | None]:
     """Mean over seeds and its 95 % t-interval."""
     from scipy.stats import t
 
@@ -149,7 +149,7 @@ def _interval(name: str, differences: Curves) -> dict[str, float | None]:
     return {name: mean, f"{name}_low": ends[0], f"{name}_high": ends[1]}
 
 
-def _phases(smooth: Curves, test: Curves, valley: int, peak: int) -> list[str]:
+def _phases(smooth: Floats, test: Floats, valley: int, peak: int) -> list[str]:
     """Light, critical, sweet, collapsed, one a level (the phases of He et al. 2022, by a rule of our own).
 
     Light lasts while test accuracy stays within max(2 standard deviations of the dense level, 0.005) of the
@@ -167,7 +167,7 @@ def _phases(smooth: Curves, test: Curves, valley: int, peak: int) -> list[str]:
     ]
 
 
-def p_value(test: Curves) -> float:
+def p_value(test: Floats) -> float:
     """How often noise alone makes as much of a dip. test: (S, K), at least two seeds; smallest 1/1001."""
     variance, correlation = noise_of(test)
     if not variance.any():
@@ -190,12 +190,12 @@ def detectable(variance: float, correlation: float, seeds: int, levels: int) -> 
     low, high = 0.0, 64 * sqrt(variance)
     while high - low > 0.02 * high:
         dip = (low + high) / 2
-        found = sum(p_value(noise - dip * shape) < LEVEL for noise in noises)
-        low, high = (low, dip) if found >= 0.8 * POWER_SIMULATIONS else (dip, high)
+        detected = sum(p_value(noise - dip * shape) < LEVEL for noise in noises)
+        low, high = (low, dip) if detected >= 0.8 * POWER_SIMULATIONS else (dip, high)
     return high
 
 
-def detectable_by(scatter: Sequence[Curves], seeds: int, levels: int) -> float | None:
+def detectable_by(scatter: Sequence[Floats], seeds: int, levels: int) -> float | None:
     """The dip, in accuracy, that a sweep of so many seeds and levels would find in 4 of 5 cases.
 
     scatter: (S, K) test accuracies of settings like its own, whose noise is taken to be its; None where none of
@@ -208,7 +208,7 @@ def detectable_by(scatter: Sequence[Curves], seeds: int, levels: int) -> float |
     return detectable(variance, average(correlation for _, correlation in noises), seeds, levels)
 
 
-def statistic(mean: Curves, weights: Curves) -> float:
+def statistic(mean: Floats, weights: Floats) -> float:
     """How much less (K,) `mean` misses the best rise-fall-rise-fall curve than the best rise-fall one.
 
     In squared errors weighted by (K,) `weights`, the inverse variances of the mean.
@@ -242,7 +242,7 @@ def _errors(values: list[float], weights: list[float]) -> list[float]:
     return errors
 
 
-def noise_of(test: Curves, around: Callable[[Curves], Curves] | None = None) -> tuple[Curves, float]:
+def noise_of(test: Floats, around: Callable[[Floats], Floats] | None = None) -> tuple[Floats, float]:
     """Variance (K,) at each level and lag-1 correlation of the scatter of (S, K) curves around their mean.
 
     Collapsing networks scatter far more than others, so each level has a variance of its own, averaged with
@@ -267,14 +267,14 @@ def noise_of(test: Curves, around: Callable[[Curves], Curves] | None = None) -> 
     return variance / max(1 - lost, 0.2), correlation
 
 
-def _local(values: Curves, reach: int = 3) -> Curves:
+def _local(values: Floats, reach: int = 3) -> Floats:
     """The mean of each value and of so many on each side of it, fewer at the ends."""
     window, inner = np.ones(2 * reach + 1), slice(reach, reach + len(values))
     return np.convolve(values, window)[inner] / np.convolve(np.ones(len(values)), window)[inner]
 
 
-def _among_alike(values: Curves) -> Curves:
-    """The same, but of values that exceed the median around them tenfold: these are averaged among themselves."""
+def _among_alike(values: Floats) -> Floats:
+    """The same, but values above ten times the median around them are averaged among themselves, the others too."""
     near = np.lib.stride_tricks.sliding_window_view(np.pad(values, 3, constant_values=np.nan), 7)
     loud = values > 10 * np.nanmedian(near, axis=1)
     means = [_local(values * alike) / np.maximum(_local(alike.astype(np.float64)), 1e-12) for alike in (~loud, loud)]
@@ -282,17 +282,17 @@ def _among_alike(values: Curves) -> Curves:
 
 
 @cache
-def _null(seeds: int, levels: int, correlation: float) -> Curves:
+def _null(seeds: int, levels: int, correlation: float) -> Floats:
     """The statistic, in units of the noise estimated as from real curves, on flat curves of simulated noise."""
     draw = np.random.Generator(np.random.Philox(key=20220617))
-    found = []
+    statistics = []
     for _ in range(SIMULATIONS):
         noise = autoregressive(draw, seeds, levels, correlation)
-        found.append(statistic(noise.mean(0), seeds / noise_of(noise)[0]))
-    return np.array(found)
+        statistics.append(statistic(noise.mean(0), seeds / noise_of(noise)[0]))
+    return np.array(statistics)
 
 
-def autoregressive(draw: np.random.Generator, seeds: int, levels: int, correlation: float) -> Curves:
+def autoregressive(draw: np.random.Generator, seeds: int, levels: int, correlation: float) -> Floats:
     """(seeds, levels) standard normal noise in which neighbouring levels of a chain have this correlation."""
     noise = draw.standard_normal((seeds, levels))
     for k in range(1, levels):
@@ -308,8 +308,8 @@ def sentences(row: Mapping[Any, Any]) -> Iterator[str]:
         yield f"not tested: {few}"
     else:
         dips = row["p"] < 0.05
-        found = "the curve turns more than once, but smoothed it has no dip" if dips else "the dip could be chance"
-        yield f"{'double descent' if row['found'] else f'no double descent: {found}'} (p = {row['p']:.2g}, {n})"
+        reason = "the curve turns more than once, but smoothed it has no dip" if dips else "the dip could be chance"
+        yield f"{'double descent' if row['found'] else f'no double descent: {reason}'} (p = {row['p']:.2g}, {n})"
         if row["n"] < 3:
             yield "fewer than 3 seeds are too few to trust"
     if row["fitted"] == row["fitted"] and row["fitted"] is not None:

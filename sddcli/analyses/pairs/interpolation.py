@@ -9,7 +9,7 @@ from sddcli.core.types import Found, Subject
 from sddcli.core.words import UsageError
 
 ROUNDING = 1e-6
-"""What share of the largest loss of a line may be rounding: smaller rises are none."""
+"""Rises below this share of the largest loss on a line may be rounding, and do not count."""
 
 
 def measure(a: Subject, b: Subject, *, points: int = 51) -> Found:
@@ -19,7 +19,8 @@ def measure(a: Subject, b: Subject, *, points: int = 51) -> Found:
     alpha, so that the ends of the line are the runs' own metrics. Values: barriers, the most by which loss or error
     is above the straight line between its ends (linear mode connectivity: Frankle et al. 2020, who compare with the
     mean of the ends); `train_loss_rise`, the most by which train loss rises on the way from a to b, and
-    `train_loss_falls`, 1 where it never does. Raises UsageError for networks of different shape or data.
+    `train_loss_falls`, 1 where it never does. Raises UsageError for networks of different shape or data, or
+    fewer than two points.
     """
     if points < 2:
         raise UsageError(f"interpolation takes at least 2 points, got {points}")
@@ -50,21 +51,21 @@ def _comparable(a: Subject, b: Subject) -> None:
     shapes, others = ({name: tuple(w.shape) for name, w in seen.net.final.items()} for seen in (a, b))
     for name in {**shapes, **others}:
         if shapes.get(name) != others.get(name):
-            told = " and ".join(str(found.get(name, "nothing")) for found in (shapes, others))
-            raise UsageError(f"no line between networks of different shapes: their {name} are {told}")
+            both = " and ".join(str(each.get(name, "nothing")) for each in (shapes, others))
+            raise UsageError(f"no line between networks of different shapes: their {name} are {both}")
     if a.data.sha256 != b.data.sha256 or not torch.equal(a.data.train.y, b.data.train.y):
         raise UsageError("no line between networks of different training examples")
 
 
 def _at(a: Subject, b: Subject, alpha: float) -> dict[str, float]:
-    """Losses and accuracies at one place of the line."""
+    """Losses and accuracies at one point of the line."""
     weights = {name: ((1 - alpha) * w + alpha * b.net.final[name]).unsqueeze(0) for name, w in a.net.final.items()}
     same = torch.equal(a.labels, b.labels)
     train = [(1.0, a.labels)] if same else [(1 - alpha, a.labels), (alpha, b.labels)]
-    found = dict.fromkeys(("train_loss", "train_accuracy", "test_loss", "test_accuracy"), 0.0)
-    for split, x, told in (("train", a.data.train.x, train), ("test", a.data.test.x, [(1.0, a.data.test.y)])):
-        for share, y in told:
-            said, loss = answers(a.forward, weights, x, y.unsqueeze(0))
-            found[f"{split}_loss"] += share * float(loss)
-            found[f"{split}_accuracy"] += share * float((said[0] == y).double().mean())
-    return found
+    metrics = dict.fromkeys(("train_loss", "train_accuracy", "test_loss", "test_accuracy"), 0.0)
+    for split, x, labels in (("train", a.data.train.x, train), ("test", a.data.test.x, [(1.0, a.data.test.y)])):
+        for share, y in labels:
+            predicted, loss = answers(a.forward, weights, x, y.unsqueeze(0))
+            metrics[f"{split}_loss"] += share * float(loss)
+            metrics[f"{split}_accuracy"] += share * float((predicted[0] == y).double().mean())
+    return metrics

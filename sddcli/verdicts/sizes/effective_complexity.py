@@ -15,8 +15,8 @@ def judge(sizes: Sequence[int], train: NDArray[np.float64], *, error: float = 0.
     each of the K levels `effective_complexity`, None where not even the smallest set is fitted, and `at_least`,
     true where the largest one is, so that it is a bound from below.
     """
-    found = [_largest(np.asarray(sizes, float), accuracies, 1 - error) for accuracies in train.T]
-    return {"effective_complexity": [n for n, _ in found], "at_least": [bound for _, bound in found]}
+    largest = [_largest(np.asarray(sizes, float), accuracies, 1 - error) for accuracies in train.T]
+    return {"effective_complexity": [n for n, _ in largest], "at_least": [bound for _, bound in largest]}
 
 
 def _largest(sizes: NDArray[np.float64], accuracies: NDArray[np.float64], wanted: float) -> tuple[float | None, bool]:
