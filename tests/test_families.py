@@ -63,7 +63,7 @@ def of_masking(run: Run) -> Origin:
 MINE: dict[str, tuple[list[tuple[dict[str, Any], Any]], dict[str, str]]] = {
     # family -> (table, entry) and the field that names it
     "criterion": ([(CRITERIA, Criterion(smallest))], {"criterion": "mine"}),
-    "allocation": ([(ALLOCATIONS, Allocation(lambda shapes, kept: {n: kept(16) for n in shapes}))], {"scope": "mine"}),
+    "allocation": ([(ALLOCATIONS, Allocation(lambda shapes, kept, _: dict.fromkeys(shapes, 16)))], {"scope": "mine"}),
     "unit": ([(UNITS, rows)], {"unit": "mine"}),  # type: ignore[list-item]
     "start": ([(STARTS, lambda weights, draw: {n: 2 * w for n, w in weights.items()})], {"start": "mine"}),  # type: ignore[list-item]
     "noise": ([(NOISES, lambda labels, rate, classes, draw: (labels + 1) % classes.number)], {"noise_kind": "mine"}),

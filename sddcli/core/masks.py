@@ -37,13 +37,16 @@ def keep(scores: Tensors, masks: Tensors, count: int, ties: Tensors | None = Non
     if count > alive.sum():
         raise ValueError(f"cannot keep {count} weights of {int(alive.sum())}")
     # Only the living are ranked, and ties go to the lower index, so the count is exact.
-    candidates = alive.nonzero().squeeze(1)
-    if ties is not None:
-        drawn = torch.cat([ties[name].flatten() for name in scores]).to(flat.device)
-        candidates = candidates[drawn[candidates].sort(descending=True, stable=True).indices]
-    order = flat[candidates].sort(descending=True, stable=True).indices
-    chosen = torch.zeros_like(alive)
-    chosen[candidates[order[:count]]] = True
+    candidates, chosen = alive.nonzero().squeeze(1), torch.zeros_like(alive)
+    if count:
+        living = flat[candidates]
+        last = living.kthvalue(len(living) - count + 1).values  # by far faster than to sort them all
+        above, equal = candidates[living > last], candidates[living == last]
+        if ties is not None:
+            drawn = torch.cat([ties[name].flatten() for name in scores]).to(flat.device)
+            equal = equal[drawn[equal].sort(descending=True, stable=True).indices]
+        chosen[above] = True
+        chosen[equal[: count - len(above)]] = True
     pieces = chosen.split([score.numel() for score in scores.values()])
     return {name: piece.view_as(masks[name]) for name, piece in zip(scores, pieces, strict=True)}
 

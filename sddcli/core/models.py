@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from sddcli.core import dense
 from sddcli.core.types import STATISTICS, Forward, Slopes, Tensors
-from sddcli.core.words import UsageError, pick
+from sddcli.core.words import UsageError, pick, unknown
 
 Shape = tuple[int, ...]
 Architecture = Callable[[Shape, int], "Model"]
@@ -45,6 +45,11 @@ class Model:
         return (*self.shapes, *self.statistics)
 
     @property
+    def output(self) -> str:
+        """The name of the output layer's weights, prunable or not: the last that have a fan-in."""
+        return [name for name, shape in self.shapes.items() if len(shape) > 1][-1]
+
+    @property
     def size(self) -> int:
         """Number of prunable weights."""
         return sum(prod(self.shapes[name]) for name in self.prunable)
@@ -55,20 +60,25 @@ class Model:
         return sum(prod(shape) for name, shape in self.shapes.items() if len(shape) > 1) - self.size
 
 
-def mlp(widths: tuple[int, ...], features: Shape, classes: int) -> Model:
-    """Fully connected ReLU layers of the given hidden widths; the output layer is never pruned."""
+def mlp(widths: tuple[int, ...], features: Shape, classes: int, *, prunable: str = "hidden") -> Model:
+    """Fully connected ReLU layers of the given hidden widths; prunable are the hidden ones or all.
+
+    Raises UsageError where `prunable` is neither of the words hidden and all.
+    """
+    if prunable not in ("hidden", "all"):
+        raise unknown("prunable layers of lenet:", prunable, ("hidden", "all"))
     sizes = (prod(features), *widths, classes)
     layers = [f"hidden{i}" for i in range(1, len(widths) + 1)] + ["output"]
     shapes: dict[str, Shape] = {}
     for layer, n_in, n_out in zip(layers, sizes, sizes[1:], strict=False):
         shapes |= {f"{layer}.weight": (n_out, n_in), f"{layer}.bias": (n_out,)}
-    prunable = tuple(f"{layer}.weight" for layer in layers[:-1])
-    return Model(shapes, prunable, partial(dense.forward, layers), slopes=partial(dense.slopes, layers))
+    names = tuple(f"{layer}.weight" for layer in (layers if prunable == "all" else layers[:-1]))
+    return Model(shapes, names, partial(dense.forward, layers), slopes=partial(dense.slopes, layers))
 
 
-def lenet_300_100(features: Shape, classes: int) -> Model:
-    """LeNet-300-100 (LeCun et al. 1998), as pruned by Frankle & Carbin (2019) and He et al. (2022)."""
-    return mlp((300, 100), features, classes)
+def lenet_300_100(features: Shape, classes: int, *, prunable: str = "hidden") -> Model:
+    """LeNet-300-100 (LeCun et al. 1998) as He et al. (2022) prune it; Frankle & Carbin (2019): prunable=all."""
+    return mlp((300, 100), features, classes, prunable=prunable)
 
 
 def of_module(build: Callable[[], nn.Module], features: Shape, spared: Sequence[str] = ()) -> Model:
@@ -235,6 +245,7 @@ def architecture(word: str, features: Shape, classes: int) -> Model:
 
     Raises UsageError for an unknown word, or inputs that it cannot take.
     """
-    if re.fullmatch(r"lenet(-[1-9]\d{0,5})+", word):
-        return mlp(tuple(int(width) for width in word.split("-")[1:]), features, classes)
+    if lenet := re.fullmatch(r"(lenet(?:-[1-9]\d{0,5})+)(?::.*)?", word):
+        widths = tuple(int(width) for width in lenet[1].split("-")[1:])
+        return pick("model", word, {lenet[1]: partial(mlp, widths)})(features, classes)
     return pick("model", word, MODELS)(features, classes)

@@ -1,6 +1,6 @@
 """Types: what the rooms of the core hand to each other."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -65,11 +65,18 @@ class Data(NamedTuple):
 
 @dataclass(frozen=True)
 class Net:
-    """One trained model as a criterion sees it: its prunable weights only, name -> (*shape).
+    """One model as a criterion sees it: its prunable weights only, name -> (*shape), and what can be asked about it.
 
-    `stream(*names)` gives the random generator of this pruning step for what `names` names;
-    `gradients(batches)` the gradient, with respect to the final weights, of the mean loss on so many random
-    training batches, or on all examples for None; training labels, evaluation mode.
+    initial: before its training; final: those that are ranked. `stream(*names)` gives the random generator of this
+    pruning step for what `names` names; `gradients(batches)` the gradient, with respect to the final weights, of the
+    mean loss on so many random training batches, or on all examples for None; training labels, evaluation mode.
+
+    counts: how many weights are to be kept of each group that is ranked together, "" for all; `keep(scores, masks,
+    counts)` the masks of those that pruning by these scores would keep within masks. others: the weights that are
+    never pruned. `forward(weights, inputs)`: logits (B, classes), evaluation mode, of all weights, `others` too, and
+    `loss(logits, labels)` their mean loss (). `batches(number, each)`: random training batches, inputs as networks
+    take them and training labels, so many of them or all for None; of the first `each` examples of every class alone
+    where that is a number. Nothing is read before it is asked for.
     """
 
     initial: Tensors
@@ -77,6 +84,12 @@ class Net:
     masks: Tensors
     stream: Callable[..., np.random.Generator]
     gradients: Callable[[int | None], Tensors]
+    counts: Mapping[str, int]
+    keep: Callable[[Tensors, Tensors, Mapping[str, int]], Tensors]
+    others: Tensors
+    forward: Callable[[Tensors, Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    batches: Callable[[int | None, int | None], Iterator[Examples]]
 
 
 class Trained(NamedTuple):

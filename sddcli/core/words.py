@@ -4,6 +4,7 @@ import difflib
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from math import inf
 from os.path import expanduser
 from typing import Any, TypeVar, cast
 
@@ -21,6 +22,26 @@ class UsageError(ValueError):
     Of everything that the user may have caused: words, settings that do not fit the data, a training that diverges.
     Any other ValueError is a bug, and is reported as one.
     """
+
+
+class Whole(int):
+    """A parameter: a whole number, 1 or more."""
+
+    def __new__(cls, value: int | str) -> "Whole":
+        """Raises UsageError for a smaller one, ValueError for what is no whole number."""
+        if int(value) < 1:
+            raise UsageError("it takes 1 or more")
+        return super().__new__(cls, value)
+
+
+class Positive(float):
+    """A parameter: a finite number above 0."""
+
+    def __new__(cls, value: float | str) -> "Positive":
+        """Raises UsageError for any other, ValueError for what is no number."""
+        if not 0 < float(value) < inf:
+            raise UsageError("it takes a finite number above 0")
+        return super().__new__(cls, value)
 
 
 def expanded(path: str) -> str:
@@ -63,8 +84,9 @@ def pick(kind: str, word: str, table: Mapping[str, Member]) -> Member:
             raise unknown(f"parameter of {kind} {name!r}:", key, parameters)
         try:
             bound[key] = type(parameters[key].default)(text)
-        except ValueError:
-            raise UsageError(f"{kind} {name!r} cannot read {setting!r}") from None
+        except ValueError as error:
+            why = f": {error}" if isinstance(error, UsageError) else ""
+            raise UsageError(f"{kind} {name!r} cannot read {setting!r}{why}") from None
     if not bound:
         return member
     with_settings = functools.partial(function, **bound)

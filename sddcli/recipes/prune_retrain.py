@@ -368,7 +368,7 @@ def _masks(bench: Bench, run: Run, initial: Tensors) -> tuple[Tensors, Row]:
     def pruned(masks: Tensors) -> Tensors:
         if moment == "final":
             return pruning.prune(run, model, Trained(initial, ranked, masks), data)
-        return pruning.prune_untrained(run, model, initial, ranked, data)
+        return pruning.prune_untrained(run, model, ranked, data)
 
     kept = MASKINGS[masking].make(before, pruned, partial(seeds.stream, run.seed, "masks", run.level))
     metrics = _size(

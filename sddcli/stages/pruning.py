@@ -1,18 +1,19 @@
 """Pruning: which weights of a network a run keeps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from sddcli.core import masks, seeds, units
+from sddcli.core import images, masks, seeds, units
 from sddcli.core.criteria import criterion
 from sddcli.core.evaluate import chunk
 from sddcli.core.losses import LOSSES
 from sddcli.core.models import Model
 from sddcli.core.retraining import rounds
-from sddcli.core.types import Data, Net, Tensors, Trained
+from sddcli.core.types import Data, Examples, Net, Tensors, Trained
 from sddcli.core.units import UNITS
 from sddcli.core.words import pick
 from sddcli.spec import Run
@@ -38,32 +39,55 @@ def prune(run: Run, model: Model, net: Trained, data: Data) -> Tensors:
 
 def ranked(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str, int], stream: Stream) -> Tensors:
     """The masks (*shape) of so many weights of each group, ranked by the criterion of `run`."""
+    rule, unit, loss = criterion(run.criterion), pick("unit", run.unit, UNITS), pick("loss", run.loss, LOSSES)
+    ties = None
+    if rule.ties == "random":
+        shapes = {name: model.shapes[name] for name in model.prunable}
+        ties = {name: torch.from_numpy(stream("ties", name).random(shape)) for name, shape in shapes.items()}
+
+    def keep(scores: Tensors, within: Tensors, counts: Mapping[str, int]) -> Tensors:
+        if unit is units.weight:
+            return masks.allocated(scores, within, counts, ties)
+        drawn = ties and units.averaged(ties, within, unit)
+        kept = masks.allocated(units.averaged(scores, within, unit), within, counts, drawn)
+        return units.whole(kept, within, unit)
+
+    def forward(weights: Tensors, x: Tensor) -> Tensor:
+        return model.forward({name: w.unsqueeze(0) for name, w in weights.items()}, x.unsqueeze(0), False).squeeze(0)
+
     seen = Net(
         initial={name: net.initial[name] for name in model.prunable},
         final={name: net.final[name] for name in model.prunable},
         masks={name: net.masks[name] for name in model.prunable},
         stream=stream,
         gradients=lambda batches: _gradients(run, model, net.final, data, batches, stream),
+        counts=counts,
+        keep=keep,
+        others={name: net.final[name] for name in model.weights if name not in model.prunable},
+        forward=forward,
+        loss=lambda logits, y: loss(logits.unsqueeze(0), y.unsqueeze(0), {}),
+        batches=lambda number, each: _batches(run, data, number, each, stream),
     )
-    rule, unit = criterion(run.criterion), pick("unit", run.unit, UNITS)
-    ties = None
-    if rule.ties == "random":
-        ties = {name: torch.from_numpy(stream("ties", name).random(tuple(w.shape))) for name, w in seen.final.items()}
-    scores = rule.score(seen)
-    if unit is not units.weight:
-        scores, ties = units.averaged(scores, seen.masks, unit), ties and units.averaged(ties, seen.masks, unit)
-    kept = masks.allocated(scores, seen.masks, counts, ties)
-    return kept if unit is units.weight else units.whole(kept, seen.masks, unit)
+    return keep(rule.score(seen), seen.masks, counts)
 
 
-def prune_untrained(run: Run, model: Model, initial: Tensors, weights: Tensors, data: Data) -> Tensors:
-    """The masks of `run`, (*shape), where its criterion ranks weights before training: `weights`, round by round.
+def _batches(run: Run, data: Data, number: int | None, each: int | None, stream: Stream) -> Iterator[Examples]:
+    """Random training batches, see Net; the first ones are those that a gradient on so many is of."""
+    labels = setting.noisy_labels(run, data)
+    order = torch.from_numpy(stream("batches").permutation(len(labels))).to(labels.device)
+    if each is not None:
+        order = torch.cat([order[labels[order] == label][:each] for label in range(data.classes)])
+    normalize = images.normalizing(data.mean, data.deviation) if data.mean else None
+    for part in order.split(run.batch_size)[:number]:
+        x = data.train.x[part]
+        yield Examples(normalize(x) if normalize else x, labels[part])
 
-    initial: the dense network's, which a criterion may look at too, both (*shape).
-    """
+
+def prune_untrained(run: Run, model: Model, weights: Tensors, data: Data) -> Tensors:
+    """The masks of `run`, (*shape), where its criterion ranks weights before training: `weights`, round by round."""
     kept = full_masks(model, weights)
     for each in rounds(run):
-        kept = prune(each, model, Trained(initial, masks.apply(kept, weights), kept), data)
+        kept = prune(each, model, Trained(weights, masks.apply(kept, weights), kept), data)
     return kept
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sddcli.core import images, inits, lessons, masks, models, seeds, units
-from sddcli.core.allocation import ALLOCATIONS
+from sddcli.core.allocation import ALLOCATIONS, Kept
 from sddcli.core.criteria import criterion
 from sddcli.core.images import AUGMENTATIONS, Augmentation
 from sddcli.core.inits import INITS
@@ -60,16 +60,21 @@ def check(run: Run, data: Data) -> None:
         schedule(run, len(data.train.y))
         timetable(run, len(data.train.y))
 
-        if empty := _emptied(run, model):
-            last = next(k for k in range(run.level) if _emptied(replace(run, level=k + 1), model))
-            raise UsageError(f"level {run.level} leaves none of {empty}; the last possible is {last}")
+        group_sizes(run, model)  # where layers are not those that its scope is for, no level is possible
+        if why := _impossible(run, model):
+            last = next(k for k in range(run.level) if _impossible(replace(run, level=k + 1), model))
+            raise UsageError(f"level {run.level} {why}; the last possible is {last}")
 
 
-def _emptied(run: Run, model: Model) -> str:
-    """The name of a group of which `run` keeps no weight, "" where there is none."""
+def _impossible(run: Run, model: Model) -> str:
+    """Why the level of `run` cannot be, fewer weights than its scope keeps, or none of some group; "" where it can."""
+    try:
+        kept = counts(run, model)
+    except UsageError as error:
+        return str(error)
     least = units.largest({name: model.shapes[name] for name in model.prunable}, pick("unit", run.unit, UNITS))
-    empty = [group for group, count in counts(run, model).items() if count < least]
-    return empty[0] or f"{model.size} weights" if empty else ""
+    empty = [group for group, count in kept.items() if count < least]
+    return f"leaves none of {empty[0] or f'{model.size} weights'}" if empty else ""
 
 
 def _check_batches(run: Run, model: Model, n: int) -> None:
@@ -170,17 +175,21 @@ def started(run: Run, model: Model, weights: Tensors) -> Tensors:
 def counts(run: Run, model: Model) -> dict[str, int]:
     """How many weights `run` keeps in each group that is ranked together: in all, "", or layer by layer."""
     spared = model.spared if run.count == "all" else 0
-    return _per_group(run, model, lambda size: masks.kept(size, run.rate, run.level, spared))
+
+    def kept(size: int, factor: float = 1.0) -> int:
+        return masks.kept(size, min(1.0, run.rate * factor), run.level, spared)
+
+    return _per_group(run, model, kept)
 
 
 def group_sizes(run: Run, model: Model) -> dict[str, int]:
     """How many prunable weights each of those groups has."""
-    return _per_group(run, model, lambda size: size)
+    return _per_group(run, model, lambda size, factor=1.0: size)
 
 
-def _per_group(run: Run, model: Model, kept: Callable[[int], int]) -> dict[str, int]:
+def _per_group(run: Run, model: Model, kept: Kept) -> dict[str, int]:
     shapes = {name: model.shapes[name] for name in model.prunable}
-    return pick("scope", run.scope, ALLOCATIONS).counts(shapes, kept)
+    return pick("scope", run.scope, ALLOCATIONS).counts(shapes, kept, model.output)
 
 
 def schedule(run: Run, n: int) -> tuple[list[float], int]:

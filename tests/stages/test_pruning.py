@@ -9,15 +9,18 @@ from numpy.typing import NDArray
 
 from sddcli.core import masks
 from sddcli.core.criteria import CRITERIA
+from sddcli.core.models import architecture
 from sddcli.core.seeds import stream
 from sddcli.core.types import Tensors, Trained
+from sddcli.core.words import UsageError
 from sddcli.stages import pruning, setting
 from tests.stages.digits import DATA, MODEL, PRUNED, dense
 
 Floats = NDArray[np.float64]
+WORDS = [f"{name}:rounds=10" if name == "synflow" else name for name in CRITERIA]
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("criterion", WORDS)
 @pytest.mark.parametrize(
     ("scope", "count"), [("global", "prunable"), ("global", "all"), ("layer", "prunable"), ("erk", "prunable")]
 )
@@ -35,6 +38,51 @@ def test_chains_keep_exact_counts_and_nest(criterion: str, scope: str, count: st
             assert sum(sizes.values()) == masks.kept(49_200, 0.2, level)
         assert all((kept[name] | ~inner[name]).all() for name in inner) and set(inner) == set(MODEL.prunable)
         kept = inner
+
+
+@pytest.mark.parametrize("criterion", WORDS)
+def test_chains_of_a_network_of_convolutions_and_batchnorm(criterion: str) -> None:
+    """The counts are exact and masks nest; two networks have the masks that each has alone, whatever is drawn between.
+
+    No layer is emptied by criteria that promise so.
+    """
+    runs = [replace(PRUNED, model="convnet:width=4", criterion=criterion, seed=seed) for seed in (1, 2)]
+    model = setting.model_of(runs[0], DATA)
+    found: list[list[Tensors]] = []
+    for order in (runs, runs[::-1], runs[:1]):
+        chains = {run: [pruning.full_masks(model, setting.fresh(run.root, model))] for run in order}
+        for level in (1, 5, 12):
+            torch.rand(level)
+            for run, chain in chains.items():
+                each = replace(run, level=level)
+                initial, trained = setting.fresh(run.root, model), setting.fresh(replace(run, level=9), model)
+                net = Trained(initial, masks.apply(chain[-1], trained), chain[-1])
+                chain.append(pruning.prune(each, model, net, DATA))
+                assert sum(int(mask.sum()) for mask in chain[-1].values()) == masks.kept(model.size, 0.2, level)
+                assert all((chain[-2][name] | ~chain[-1][name]).all() for name in model.prunable)
+                if criterion in ("lamp", "synflow:rounds=10"):
+                    assert all(mask.any() for mask in chain[-1].values())
+        found.append([mask for chain in map(chains.__getitem__, order) for mask in chain])
+    assert all(_same(a, b) for a, b in zip(found[0], found[1][4:] + found[1][:4], strict=True))
+    assert all(_same(a, b) for a, b in zip(found[0], found[2], strict=False))
+    assert not _same(found[0][3], found[0][7]), "the seed matters"
+
+
+def _same(a: Tensors, b: Tensors) -> bool:
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(("k", "label"), [(3, 51.3), (7, 21.1), (9, 13.5), (15, 3.6), (18, 1.9), (20, 1.2)])
+def test_the_ladder_of_weights_left_is_the_printed_one(k: int, label: float) -> None:
+    """LeNet-300-100 on MNIST loses 20 % of hidden layers and 10 % of the output layer a round (Frankle & Carbin)."""
+    run = replace(PRUNED, model="lenet-300-100:prunable=all", scope="roles", level=k)
+    model = architecture(run.model, (1, 28, 28), 10)
+    left = sum(setting.counts(run, model).values())
+    assert abs(left - (265_200 * 0.8**k + 1000 * 0.9**k)) <= 1.5 and round(100 * left / 266_200, 1) == label
+    narrow = architecture("lenet-30-10:prunable=all", (4,), 3)
+    assert narrow.prunable == ("hidden1.weight", "hidden2.weight", "output.weight") and not narrow.spared
+    with pytest.raises(UsageError, match="unknown prunable layers of lenet: 'some'"):
+        architecture("lenet-30:prunable=some", (4,), 3)
 
 
 def test_magnitude_prunes_the_smallest_of_all_layers() -> None:
@@ -80,7 +128,7 @@ def test_snip_scores_the_initial_weights_on_one_batch_by_plain_torch() -> None:
     """One-shot: the kept are those of largest |w dL/dw|, by a few lines of torch alone."""
     run = replace(PRUNED, criterion="snip", pruning="one-shot", level=4)
     initial = setting.fresh(run.root, MODEL)
-    kept = pruning.prune_untrained(run, MODEL, initial, initial, DATA)
+    kept = pruning.prune_untrained(run, MODEL, initial, DATA)
     chosen = torch.from_numpy(stream(run.seed, "criterion", 4, "batches").permutation(1297)[:64])
     labels = setting.noisy_labels(run, DATA)[chosen]
     names = ("hidden1", "hidden2", "output")
@@ -101,8 +149,8 @@ def test_snip_scores_the_initial_weights_on_one_batch_by_plain_torch() -> None:
 def test_pruned_level_by_level_at_initialization_masks_nest_and_are_those_of_each_level() -> None:
     run = replace(PRUNED, criterion="snip", level=3)
     initial = setting.fresh(run.root, MODEL)
-    third = pruning.prune_untrained(run, MODEL, initial, initial, DATA)
-    second = pruning.prune_untrained(replace(run, level=2), MODEL, initial, initial, DATA)
+    third = pruning.prune_untrained(run, MODEL, initial, DATA)
+    second = pruning.prune_untrained(replace(run, level=2), MODEL, initial, DATA)
     assert all((second[name] | ~third[name]).all() for name in third)
     assert sum(int(mask.sum()) for mask in third.values()) == masks.kept(49_200, 0.2, 3)
 

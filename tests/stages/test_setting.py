@@ -97,6 +97,12 @@ def test_noise_is_that_of_the_seed_and_leaves_the_data_alone() -> None:
         (dict(level=60), "level 60 leaves none of 49200 weights; the last possible is 51"),
         (dict(level=18, count="all"), "level 18 leaves none of 49200 weights; the last possible is 17"),
         (dict(level=50, scope="layer"), "level 50 leaves none of hidden[12].weight; the last possible is 47"),
+        (
+            dict(level=11, scope="uniform-plus"),
+            "level 11 keeps 4226 weights.*keeps 6000 or more; the last possible is 9",
+        ),
+        (dict(scope="roles"), "output.weight of this network is never pruned: take roles:output=1"),
+        (dict(criterion="synflow:rounds=0"), "criterion 'synflow' cannot read 'rounds=0': it takes 1 or more"),
         (dict(rewind="99ep"), "rewind 99ep is not before the end"),
     ],
 )
