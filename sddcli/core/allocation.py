@@ -82,8 +82,8 @@ def uniform(shapes: Shapes, kept: Kept, output: str) -> dict[str, int]:
 def uniform_plus(shapes: Shapes, kept: Kept, output: str) -> dict[str, int]:
     """The first layer, where it is a convolution, stays dense, of the last at least a fifth; the others share alike.
 
-    Uniform+ (Gale et al. 2019). Its last layer is the last one that is prunable. Raises UsageError where the level keeps
-    fewer weights than that.
+    Uniform+ (Gale et al. 2019). Its last layer is the last one that is prunable. Raises UsageError where the level
+    keeps fewer weights than that.
     """
     sizes = _sizes(shapes)
     first, *_, last = (*shapes,) * 2
