@@ -53,6 +53,8 @@ MAY = {
     },
     "index": {"store", "spec", "core.words"},
     "table": {"folders", "index", "store", "pairs", "spec", "core.words"},
+    "figures": set(),  # names and the words of sweeps
+    "claims": {"claims", "figures", "table", "verdicts", "core.words"},
     "plots": {"plots.style"},
     "resolve": {"families", "spec", "core.words", "core.retraining"},
     "cli": {
@@ -64,6 +66,8 @@ MAY = {
         "auto",
         "table",
         "plots",
+        "claims",
+        "figures",
         "verdicts",
         "store",
         "pairs",

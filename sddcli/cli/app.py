@@ -16,6 +16,7 @@ from sddcli.cli.help import Command
 from sddcli.cli.inspection import gc, list_runs, logs, status, verify
 from sddcli.cli.making import prune, retrain, sweep, train_dense
 from sddcli.cli.reporting import report
+from sddcli.cli.reproducing import reproduce
 from sddcli.cli.seeing import analyze, plot
 from sddcli.core.words import UsageError, expanded
 from sddcli.launchers import libraries, machine
@@ -57,6 +58,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "plot": plot,
     "analyze": analyze,
     "report": report,
+    "reproduce": reproduce,
     "list": list_runs,
     "status": status,
     "logs": logs,

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -80,52 +80,86 @@ def sweep(
 
     Example: sdd sweep --noise 0,0.4 --criterion magnitude,random --seeds 0-2
     """
-    from sddcli import auto, sweeps
-    from sddcli.launchers import agenda, local, looking, machine
+    from sddcli import auto
+    from sddcli.launchers import looking
 
     data_in(data_dir)
     if keep not in KEEPS:
         raise unknown("way to keep", keep, KEEPS)
-    store, failed = Store(runs), set[Run]()
+    store = Store(runs)
     looking.find_images(store)
     plan = _spelled(store, resolve.plan(fields, sets, file, protocol, _training_examples, _hint))
-    chosen = any(last_level(table) for table in plan)  # then a later round may grow from any run of an earlier one
-
-    def progress(at_most: bool = False) -> "Progress":
-        return sweeps.progress(store, plan, failed.__contains__, at_most=at_most)
-
-    def crew(todo: Sequence[Run]) -> int:
-        return min(workers or machine.crew(device), agenda.width(todo))
-
-    now = progress()
-    todo = now.left
+    how = How(device, workers, threads, checkpoint_every, retry_failed, fail_fast, skip_busy, keep)
     if dry_run:
         with leaving_out() as damaged:
-            _estimate(store, progress(at_most=True), crew(todo), as_json, chosen, damaged)
+            price(store, plan, how, as_json, damaged)
         return
-    display = Display(todo, screen.errors(), family=now.runs)
-    _look_over(store, set(now.runs).difference(todo), display)
-    meanwhile = "all" if chosen else keep
-    policy = local.Policy(checkpoint_every, retry_failed, fail_fast, skip_busy, (_command(), plan), meanwhile)
-    while todo:
-        stopped = _make(store, todo, display, crew(todo), threads, device, policy)
-        failed.update(failure.run for failure in display.failures)
-        now = progress()
-        todo = () if stopped else now.to_make
-        display.more(todo)
-    if chosen:
-        sweeps.collect(store, keep, of=set(now.runs))
-    _complain(display, debug)
+    now, display = made(store, plan, how)
+    complain(display, debug)
     with leaving_out() as damaged:
         try:
             if not set(now.asked) <= set(now.left):
                 _show(store, now.asked, as_json, damaged)
+            failed = {failure.run for failure in display.failures}
             _say_places([each for table in plan for each in auto.landmarks(store, table, failed.__contains__)])
         finally:  # also where nobody reads what is shown
             complained = {failure.reason for failure in display.failures}
             damaged[:] = [error for error in damaged if str(error) not in complained]
             if all(isinstance(error, Unwritable) for error in damaged):
-                _end(display)
+                end(display)
+
+
+class How(NamedTuple):
+    """How runs are made, none of which changes a number: the options of `sdd sweep` of these names."""
+
+    device: str = "auto"
+    workers: int | None = None
+    threads: int = 1
+    checkpoint_every: float = 60.0
+    retry_failed: bool = False
+    fail_fast: bool = False
+    skip_busy: bool = False
+    keep: str = "all"
+
+    def crew(self, todo: Sequence[Run]) -> int:
+        """How many workers make these runs."""
+        from sddcli.launchers import agenda, machine
+
+        return min(self.workers or machine.crew(self.device), agenda.width(todo))
+
+
+def made(store: Store, plan: Sequence[resolve.Table], how: How) -> "tuple[Progress, Display]":
+    """Makes what is missing of the runs of these tables; how far they are then, and the display, with its failures."""
+    from sddcli import sweeps
+    from sddcli.launchers import local
+
+    failed = set[Run]()
+    chosen = any(last_level(table) for table in plan)  # then a later round may grow from any run of an earlier one
+    now = sweeps.progress(store, plan, failed.__contains__)
+    todo = now.left
+    display = Display(todo, screen.errors(), family=now.runs)
+    _look_over(store, set(now.runs).difference(todo), display)
+    meanwhile = "all" if chosen else how.keep
+    told = (_command(), list(plan))
+    policy = local.Policy(how.checkpoint_every, how.retry_failed, how.fail_fast, how.skip_busy, told, meanwhile)
+    while todo:
+        stopped = _make(store, todo, display, how.crew(todo), how.threads, how.device, policy)
+        failed.update(failure.run for failure in display.failures)
+        now = sweeps.progress(store, plan, failed.__contains__)
+        todo = () if stopped else now.to_make
+        display.more(todo)
+    if chosen:
+        sweeps.collect(store, how.keep, of=set(now.runs))
+    return now, display
+
+
+def price(store: Store, plan: Sequence[resolve.Table], how: How, as_json: bool, damaged: list[StoreError]) -> None:
+    """Says what making the missing runs of these tables costs."""
+    from sddcli import sweeps
+
+    chosen = any(last_level(table) for table in plan)
+    sweep = sweeps.progress(store, plan, set[Run]().__contains__, at_most=True)
+    _estimate(store, sweep, how.crew(sweep.left), as_json, chosen, damaged)
 
 
 def _spelled(store: Store, plan: Sequence[resolve.Table]) -> list[resolve.Table]:
@@ -180,11 +214,11 @@ def train_dense(
     display = Display(todo, screen.errors(), family=asked)
     policy = local.Policy(checkpoint_every, retry_failed)
     _make(store, todo, display, min(workers or machine.crew(device), agenda.width(todo)), threads, device, policy)
-    _complain(display, debug)
+    complain(display, debug)
     for run in asked:
         if store.finished(run):
             print(store.folder(run))
-    _end(display)
+    end(display)
 
 
 @with_fields({"level", *BRANCH}, "VALUE")
@@ -241,10 +275,10 @@ def retrain(
     display = Display([run], screen.errors())
     if not store.finished(run):
         _make(store, [run], display, 1, threads, device, local.Policy(checkpoint_every, retry_failed))
-    _complain(display, debug)
+    complain(display, debug)
     if store.finished(run):
         print(store.folder(run))
-    _end(display)
+    end(display)
 
 
 def _hint(line: str) -> None:
@@ -291,14 +325,15 @@ def _terminated(*_: Any) -> None:
     raise SystemExit(143)
 
 
-def _complain(display: Display, debug: bool) -> None:
+def complain(display: Display, debug: bool) -> None:
+    """Says on stderr which runs failed, and why."""
     for failure in display.failures:
         print(f"sdd: {display.named(failure.run)} failed: {failure.reason}", file=sys.stderr)
         if debug and failure.trace:
             print(failure.trace, file=sys.stderr)
 
 
-def _end(display: Display) -> None:
+def end(display: Display) -> None:
     """Ends with exit code 3 or 4 where runs failed."""
     if display.failures:
         raise SystemExit(4 if any(failure.damaged for failure in display.failures) else 3)

@@ -147,3 +147,13 @@ def verdicts(
             out.print(lines, soft_wrap=True, highlight=False)
     if not found.empty and note:
         out.print(fill(note, 78), soft_wrap=True, highlight=False)
+
+
+def listed(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table of words, a line a row; the last column, which may be long, is wrapped."""
+    table = _table(*names)
+    for column in table.columns:
+        column.justify, column.no_wrap = "left", column is not table.columns[-1]
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)

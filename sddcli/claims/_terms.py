@@ -1,0 +1,178 @@
+"""Terms: what claims are decided with: settings, findings, verdicts. Files without an underscore are the claims."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import sqrt
+from typing import Any, NamedTuple
+
+import pandas as pd
+from scipy.stats import t
+
+from sddcli import table
+from sddcli.core.words import UsageError
+from sddcli.verdicts.double_descent import FIT, PLACES, detectable_by, judge
+
+HOLDS, IN_PART, NOT, UNDECIDED = "holds", "holds in part", "does not hold", "undecided"
+DEEP = 0.05
+"""A dip in accuracy as deep as those of the paper's figure 1; a curve that excludes one of that depth has none."""
+Interval = tuple[float, float, float]
+"""A value, and the ends of its 95 % interval."""
+
+
+class Finding(NamedTuple):
+    """One thing that a claim says, and what was measured: true, false, or None where its interval leaves it open.
+
+    value, low, high: with a 95 % interval, None where nothing can be measured; unit: "points" of accuracy, of which a
+    share has 100, "levels", or "" for plain numbers.
+    """
+
+    text: str
+    holds: bool | None
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+
+
+class Verdict(NamedTuple):
+    """What a claim comes to. seeds: the fewest of any setting; smallest: the dip that 4 of 5 such sweeps detect."""
+
+    word: str
+    findings: tuple[Finding, ...]
+    seeds: int
+    smallest: float | None
+
+
+class Setting(NamedTuple):
+    """The runs that differ in seed and level alone: their rows, and what the test for double descent says of them."""
+
+    rows: pd.DataFrame
+    curve: Mapping[str, Any]
+
+    def at(self, level: int, name: str) -> "pd.Series[float]":
+        """A number at one level, by seed."""
+        rows = self.rows[self.rows["level"] == level]
+        return rows.set_index("seed")[name].astype(float).sort_index()
+
+    def place(self, name: str) -> Interval:
+        """The level of the valley or of the peak, with its interval."""
+        value = float(self.curve[name])
+        low, high = (self.curve[f"{name}_{end}"] for end in ("low", "high"))
+        return value, float(low), float(high)
+
+    def size(self, name: str) -> Interval:
+        """The dip, the rise or the gain, in accuracy, with its interval."""
+        value, low, high = (self.curve[f"{name}{end}"] for end in ("", "_low", "_high"))
+        return float(value), float(low), float(high)
+
+    @property
+    def fitted(self) -> int:
+        """The last level at which the training labels are fitted; -1 where there is none."""
+        return -1 if self.curve["fitted"] is None else int(self.curve["fitted"])
+
+    def thresholds(self) -> "pd.Series[float]":
+        """The last level at which each seed fits its training labels, -1 where there is none, by seed."""
+        train = self.rows.pivot(index="seed", columns="level", values="train_accuracy")
+        fitted = train >= FIT - 1e-9
+        return fitted.mul(train.columns.to_numpy(float) + 1, axis="columns").max(axis="columns") - 1
+
+
+def verdict(settings: Iterable[Setting], *findings: Finding) -> Verdict:
+    """The word that follows from the findings: all true, all false, both, or some open and none against the others."""
+    told = [finding.holds for finding in findings]
+    word = IN_PART if True in told and False in told else UNDECIDED if None in told else HOLDS if told[0] else NOT
+    settings = tuple(settings)
+    seeds = min(setting.rows["seed"].nunique() for setting in settings)
+    levels = min(setting.rows["level"].nunique() for setting in settings)
+    noise = [curve.test for setting in settings for curve in table.curves(setting.rows)]
+    return Verdict(word, findings, seeds, detectable_by(noise, seeds, levels))
+
+
+def by(frame: pd.DataFrame, *names: str) -> dict[Any, Setting]:
+    """The settings of `frame` by the values of one field, or of several as a tuple. Raises as `one`."""
+    groups = table.grown(frame).groupby(list(names), sort=True)
+    return {key[0] if len(names) == 1 else key: one(rows) for key, rows in groups}
+
+
+def one(frame: pd.DataFrame) -> Setting:
+    """The only setting of `frame`. Raises UsageError where there are several."""
+    if several := table.varied(frame):
+        raise UsageError(f"a claim is decided setting by setting, and these runs differ in {', '.join(several)}")
+    (row,) = table.judged(frame, judge, PLACES).to_dict("records")
+    return Setting(frame, {str(name): value for name, value in row.items()})
+
+
+def interval(values: "pd.Series[float]") -> Interval:
+    """The mean over seeds and its 95 % t-interval."""
+    values = values.dropna()
+    half = float(t.ppf(0.975, len(values) - 1) * values.sem()) if len(values) > 1 else float("inf")
+    mean = float(values.mean())
+    return mean, mean - half, mean + half
+
+
+def difference(second: Interval, first: Interval) -> Interval:
+    """The second value minus the first, with the interval that follows from theirs (Zou & Donner 2008)."""
+    (b, b_low, b_high), (a, a_low, a_high) = second, first
+    return b - a, b - a - sqrt((b - b_low) ** 2 + (a_high - a) ** 2), b - a + sqrt((b_high - b) ** 2 + (a - a_low) ** 2)
+
+
+def above(text: str, value: Interval, unit: str = "points", least: float = 0.0) -> Finding:
+    """True where the whole interval is above `least`, false where it is below, open where it holds it."""
+    _, low, high = value
+    return Finding(text, True if low > least else False if high <= least else None, *value, unit)
+
+
+def below(text: str, value: Interval, unit: str = "points", most: float = 0.0) -> Finding:
+    """True where the whole interval is below `most`, false where it is above, open where it holds it."""
+    _, low, high = value
+    return Finding(text, True if high < most else False if low >= most else None, *value, unit)
+
+
+def near(text: str, value: Interval, most: float, unit: str = "levels") -> Finding:
+    """True where the whole interval is within `most` of 0, false where none of it is, open in between."""
+    _, low, high = value
+    return Finding(
+        text, True if -most <= low and high <= most else False if low > most or high < -most else None, *value, unit
+    )
+
+
+def shows(label: str, setting: Setting) -> Finding:
+    """Whether there is double descent: false only where a dip as deep as the paper's would not have been missed."""
+    found, (dip, low, high) = setting.curve["found"], setting.size("dip")
+    smallest = None
+    if not found and high < DEEP:
+        (curve,) = table.curves(setting.rows)
+        smallest = detectable_by([curve.test], *curve.test.shape)
+    absent = smallest is not None and smallest <= DEEP
+    said = f"{label}: double descent, by its dip (p = {setting.curve['p']:.2g})"
+    return Finding(said, True if found else False if absent else None, dip, low, high, "points")
+
+
+def without(label: str, setting: Setting) -> Finding:
+    """Whether there is none: `shows` turned round."""
+    finding = shows(label, setting)
+    return finding._replace(
+        text=finding.text.replace(": double descent", ": no double descent"),
+        holds=None if finding.holds is None else not finding.holds,
+    )
+
+
+def sentences(verdict: Verdict) -> Iterator[str]:
+    """A verdict in words, a line for each finding, and what it could have seen."""
+    answers: Mapping[bool | None, str] = {True: "yes", False: "no", None: "open"}
+    for finding in verdict.findings:
+        yield f"{answers[finding.holds]}: {finding.text}{_measured(finding)}"
+    seen = (
+        ""
+        if verdict.smallest is None
+        else f"; the smallest dip that such a sweep detects: {100 * verdict.smallest:.1f} points"
+    )
+    yield f"{verdict.seeds} seed{'s' * (verdict.seeds != 1)}{seen}"
+
+
+def _measured(finding: Finding) -> str:
+    numbers: Sequence[float | None] = (finding.value, finding.low, finding.high)
+    if finding.value is None:
+        return ""
+    times, digits = (100, 1) if finding.unit == "points" else (1, 1 if finding.unit == "levels" else 3)
+    value, low, high = ("?" if each is None else f"{times * each:.{digits}f}" for each in numbers)
+    return f": {value} [{low}, {high}]" + (f" {finding.unit}" if finding.unit else "")

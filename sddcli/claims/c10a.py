@@ -1,0 +1,26 @@
+"""Given their pruned weights back, networks leave the sparse solution and overfit, at small learning rates too."""
+
+import pandas as pd
+
+from sddcli import figures
+from sddcli.claims._terms import Verdict, above, below, by, interval, verdict
+
+SOURCE = "He et al. 2022, figures 6, 37, 38 and 39"
+SWEEPS = {
+    scale: figures.at_scales("cifar100", "0.4", retraining="lottery,redense,redense:lr=0.1")[scale]
+    for scale in figures.SCALES
+}
+FIGURE = "double-descent"
+
+
+def decide(results: pd.DataFrame) -> Verdict:
+    """At the ticket's peak, seed by seed: accuracy lost and wrong labels fitted again, for each learning rate."""
+    settings = by(results, "retraining")
+    ticket = settings.pop("lottery")
+    peak, findings = int(ticket.place("peak")[0]), []
+    for name, dense in settings.items():
+        label = "at the last learning rate" if name == "redense" else f"at {str(name).removeprefix('redense:')}"
+        lost, fitted = (dense.at(peak, each) - ticket.at(peak, each) for each in ("test_accuracy", "memorized"))
+        findings.append(below(f"{label}, test accuracy minus the ticket's", interval(lost)))
+        findings.append(above(f"{label}, wrong labels fitted minus the ticket's", interval(fitted)))
+    return verdict([ticket, *settings.values()], *findings)

@@ -1,0 +1,23 @@
+"""More label noise moves the critical phase to lower sparsity and the peak of the sweet phase to higher."""
+
+import pandas as pd
+
+from sddcli import figures
+from sddcli.claims._terms import Verdict, above, below, by, difference, interval, shows, verdict
+
+SOURCE = "He et al. 2022, figure 4"
+SWEEPS = figures.FIGURES["figure-4"].sweeps
+FIGURE = "double-descent"
+
+
+def decide(results: pd.DataFrame) -> Verdict:
+    """Each noise shows it; threshold, valley and peak of the most noise against those of the least."""
+    settings = by(results, "noise")
+    least, most = settings[min(settings)], settings[max(settings)]
+    return verdict(
+        settings.values(),
+        *(shows(f"{noise:.0%} noise", setting) for noise, setting in settings.items()),
+        below("threshold, most noise minus least", interval(most.thresholds() - least.thresholds()), "levels"),
+        below("valley, most noise minus least", difference(most.place("valley"), least.place("valley")), "levels"),
+        above("peak, most noise minus least", difference(most.place("peak"), least.place("peak")), "levels"),
+    )

@@ -1,0 +1,22 @@
+"""All criteria show double descent; turning points come latest for magnitude, then gradient, then random pruning."""
+
+import pandas as pd
+
+from sddcli import figures
+from sddcli.claims._terms import Verdict, above, by, difference, interval, shows, verdict
+
+SOURCE = "He et al. 2022, figure 2"
+SWEEPS = figures.FIGURES["figure-2"].sweeps
+FIGURE = "double-descent"
+
+
+def decide(results: pd.DataFrame) -> Verdict:
+    """Each criterion by itself; then its threshold and its peak against those of the next one in the paper's order."""
+    settings = by(results, "criterion")
+    findings = [shows(str(name), setting) for name, setting in settings.items()]
+    for first, second in (("magnitude", "gradient"), ("gradient", "random")):
+        one, other = settings[first], settings[second]
+        order = f"{first} minus {second}"
+        findings.append(above(f"threshold, {order}", interval(one.thresholds() - other.thresholds()), "levels"))
+        findings.append(above(f"peak, {order}", difference(one.place("peak"), other.place("peak")), "levels"))
+    return verdict(settings.values(), *findings)

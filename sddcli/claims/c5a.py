@@ -1,0 +1,19 @@
+"""Double descent outlives the way of retraining: rewinding, fine-tuning, learning-rate rewinding, from scratch."""
+
+import pandas as pd
+
+from sddcli import figures
+from sddcli.claims._terms import Verdict, by, shows, verdict
+
+SOURCE = "He et al. 2022, figure 3"
+SWEEPS = {
+    scale: figures.at_scales("cifar100", "0.4", retraining=f"lottery,{figures.RETRAININGS}")[scale]
+    for scale in figures.SCALES
+}
+FIGURE = "double-descent"
+
+
+def decide(results: pd.DataFrame) -> Verdict:
+    """Each retraining by itself."""
+    settings = by(results, "retraining")
+    return verdict(settings.values(), *(shows(str(name), setting) for name, setting in settings.items()))

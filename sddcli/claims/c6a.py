@@ -1,0 +1,16 @@
+"""Asymmetric and pairflip label noise show double descent as well."""
+
+import pandas as pd
+
+from sddcli import figures
+from sddcli.claims._terms import Verdict, by, shows, verdict
+
+SOURCE = "He et al. 2022, figures 21 and 22"
+SWEEPS = figures.at_scales("cifar10", "0.2", noise_kind="asymmetric,pairflip")
+FIGURE = "double-descent"
+
+
+def decide(results: pd.DataFrame) -> Verdict:
+    """Each kind of noise by itself."""
+    settings = by(results, "noise_kind")
+    return verdict(settings.values(), *(shows(str(name), setting) for name, setting in settings.items()))

@@ -1,0 +1,24 @@
+"""New weights under the same masks move the curve to lower sparsity, and beat the ticket in places."""
+
+import pandas as pd
+
+from sddcli import figures
+from sddcli.claims._terms import Verdict, above, below, by, difference, interval, verdict
+
+SOURCE = "He et al. 2022, figures 10, 33 and 34"
+SWEEPS = figures.FIGURES["figure-10"].sweeps
+FIGURE = "double-descent"
+
+
+def decide(results: pd.DataFrame) -> Verdict:
+    """Threshold and peak of new weights against the ticket's, and both in the ticket's valley, seed by seed."""
+    settings = by(results, "retraining")
+    ticket, new = settings["lottery"], settings["reinit"]
+    valley = int(ticket.place("valley")[0])
+    there = new.at(valley, "test_accuracy") - ticket.at(valley, "test_accuracy")
+    return verdict(
+        settings.values(),
+        below("threshold, new weights minus ticket", interval(new.thresholds() - ticket.thresholds()), "levels"),
+        below("peak, new weights minus ticket", difference(new.place("peak"), ticket.place("peak")), "levels"),
+        above("in the ticket's valley, new weights minus ticket", interval(there)),
+    )
