@@ -10,7 +10,7 @@ import pytest
 
 from sddcli import table
 from sddcli.claims import c1a, c1b, c8a
-from sddcli.claims._terms import HOLDS, IN_PART, NOT, UNDECIDED
+from sddcli.claims.deciding.terms import HOLDS, IN_PART, NOT, UNDECIDED
 from sddcli.cli.kinds import summarized
 from sddcli.cli.reproducing import Result, _from_records, claims
 from sddcli.cli.seeing import drawn

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims._terms import Verdict, above, below, by, interval, verdict
+from sddcli.claims.deciding.terms import Verdict, above, below, by, interval, verdict
 
 SOURCE = "He et al. 2022, figures 6, 37, 38 and 39"
 SWEEPS = {

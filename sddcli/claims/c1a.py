@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims._terms import Verdict, above, interval, one, shows, verdict
+from sddcli.claims.deciding.terms import Verdict, above, interval, one, shows, verdict
 
 SOURCE = "He et al. 2022, figures 1 and 5"
 SWEEPS = figures.FIGURES["figure-5"].sweeps

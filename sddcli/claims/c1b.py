@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims._terms import Verdict, difference, interval, near, one, shows, verdict
+from sddcli.claims.deciding.terms import Verdict, difference, interval, near, one, shows, verdict
 
 SOURCE = "He et al. 2022, section 4"
 SWEEPS = figures.FIGURES["figure-5"].sweeps

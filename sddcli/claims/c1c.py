@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims._terms import Verdict, above, below, interval, one, verdict
+from sddcli.claims.deciding.terms import Verdict, above, below, interval, one, verdict
 
 SOURCE = "our reading of He et al. 2022, figure 1"
 SWEEPS = figures.FIGURES["figure-5"].sweeps

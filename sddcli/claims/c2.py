@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims._terms import Verdict, by, verdict, without
+from sddcli.claims.deciding.terms import Verdict, by, verdict, without
 
 SOURCE = "He et al. 2022, figure 31"
 SWEEPS = figures.FIGURES["figure-31"].sweeps

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims._terms import Verdict, above, below, by, difference, interval, shows, verdict
+from sddcli.claims.deciding.terms import Verdict, above, below, by, difference, interval, shows, verdict
 
 SOURCE = "He et al. 2022, figure 4"
 SWEEPS = figures.FIGURES["figure-4"].sweeps

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims._terms import Verdict, above, by, difference, interval, shows, verdict
+from sddcli.claims.deciding.terms import Verdict, above, by, difference, interval, shows, verdict
 
 SOURCE = "He et al. 2022, figure 2"
 SWEEPS = figures.FIGURES["figure-2"].sweeps

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims._terms import Verdict, by, shows, verdict
+from sddcli.claims.deciding.terms import Verdict, by, shows, verdict
 
 SOURCE = "He et al. 2022, figure 3"
 SWEEPS = {

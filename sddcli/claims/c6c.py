@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims._terms import Verdict, above, below, by, verdict
+from sddcli.claims.deciding.terms import Verdict, above, below, by, verdict
 
 SOURCE = "He et al. 2022, figure 1 (MNIST and CIFAR-10 against CIFAR-100)"
 SWEEPS = {

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims._terms import Verdict, above, interval, one, verdict, without
+from sddcli.claims.deciding.terms import Verdict, above, interval, one, verdict, without
 
 SOURCE = "He et al. 2022, figure 11"
 SWEEPS = figures.at_scales("cifar100", "0.4")

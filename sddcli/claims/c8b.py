@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims._terms import Verdict, below, interval, one, verdict
+from sddcli.claims.deciding.terms import Verdict, below, interval, one, verdict
 
 SOURCE = "He et al. 2022, figure 12"
 SWEEPS = {

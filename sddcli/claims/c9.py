@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims._terms import Verdict, above, below, by, difference, interval, verdict
+from sddcli.claims.deciding.terms import Verdict, above, below, by, difference, interval, verdict
 
 SOURCE = "He et al. 2022, figures 10, 33 and 34"
 SWEEPS = figures.FIGURES["figure-10"].sweeps

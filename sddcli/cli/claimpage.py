@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sddcli.claims._terms import Finding, Verdict, sentences
+from sddcli.claims.deciding.terms import Finding, Verdict, sentences
 from sddcli.cli.reproducing import Result, Target, claims, draw
 from sddcli.launchers import machine
 from sddcli.store import StoreError, write

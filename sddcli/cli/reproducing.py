@@ -40,7 +40,7 @@ from sddcli.store import Store, StoreError, stem_of, write
 if TYPE_CHECKING:
     import pandas as pd
 
-    from sddcli.claims._terms import Verdict
+    from sddcli.claims.deciding.terms import Verdict
 
 What = Annotated[
     str, typer.Argument(metavar="NAME", help="A figure of the paper (figure-4), a claim (C3), or all. Without: a list.")
@@ -112,7 +112,7 @@ def reproduce(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Make a figure of the paper, or test one of its claims, by name.
+    """Make a figure of the paper, or test a claim, by name.
 
     Trains what is missing, as sdd sweep does, draws the figure, and says whether the claim holds: by a rule in its
     file, from these runs. A second call trains nothing. all does so for each claim, and writes a page.
@@ -343,13 +343,13 @@ def facts(result: Result) -> dict[str, Any]:
 
 
 def _say(result: Result) -> None:
-    from sddcli.claims import _terms
+    from sddcli.claims.deciding import terms
 
     out = screen.console()
     out.print(f"{result.target.name}: {result.target.about}", style="bold", soft_wrap=True, highlight=False)
     if result.verdict:
         out.print(f"  {result.verdict.word}", soft_wrap=True, highlight=False)
-        for line in _terms.sentences(result.verdict):
+        for line in terms.sentences(result.verdict):
             out.print(f"  {line}", soft_wrap=True, highlight=False)
 
 

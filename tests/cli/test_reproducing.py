@@ -41,6 +41,7 @@ def test_every_figure_and_claim_has_its_price_at_every_scale(
 def test_a_figure_from_nothing_to_its_picture_and_again_in_no_time(
     sdd: Sdd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    claims()  # which take sweeps of figures over when they are first loaded
     monkeypatch.setitem(FIGURES, "figure-4", FIGURES["figure-4"]._replace(sweeps={"laptop": (TINY,)}))
     first = sdd("reproduce", "figure-4", "--workers", 1)
     assert first.code == 0 and first.out.splitlines()[-1] == "figure-4.png"

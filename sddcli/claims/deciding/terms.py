@@ -1,4 +1,4 @@
-"""Terms: what claims are decided with: settings, findings, verdicts. Files without an underscore are the claims."""
+"""Terms: what claims are decided with: settings, findings, verdicts. The claims are the files of the folder above."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import sqrt
