@@ -165,6 +165,7 @@ SILENT = {
     "cli.making.sweep",
     "cli.options.leaving_out",
     "cli.reporting.report",
+    "cli.reproducing.reproduce",
     "cli.seeing.analyze",
     "cli.seeing.plot",
     "resolve.tables",

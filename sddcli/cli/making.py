@@ -334,7 +334,7 @@ def complain(display: Display, debug: bool) -> None:
 
 
 def end(display: Display) -> None:
-    """Ends with exit code 3 or 4 where runs failed."""
+    """Raises SystemExit where runs failed: 4 where files are damaged, else 3."""
     if display.failures:
         raise SystemExit(4 if any(failure.damaged for failure in display.failures) else 3)
 
