@@ -22,5 +22,5 @@ def decide(results: pd.DataFrame) -> Verdict:
         distances = setting.rows.pivot(index="seed", columns="level", values="learning_distance")
         largest = interval(distances.idxmax(axis="columns").astype(float))
         apart = difference(largest, setting.place("valley"))
-        findings.append(near(f"{name}: level of the largest distance minus valley", apart, most=4))
+        findings.append(near(f"{name}: level of the largest distance minus valley", apart, most=3))
     return verdict(settings.values(), *findings)
