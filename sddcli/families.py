@@ -1,6 +1,7 @@
 """Families: the names of members, from the files of a folder or the source of a table. Nothing is imported for them."""
 
 import ast
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import PurePath
@@ -25,10 +26,26 @@ def names_in(table: str) -> tuple[str, ...]:
     *modules, variable = table.split(".")
     if not modules:
         return tuple(members(table))
+    written = _written(modules, variable)
+    if written is None:
+        raise KeyError(table)
+    return tuple(str(key.value) for key in written.keys if isinstance(key, ast.Constant))
+
+
+@cache
+def words_in(table: str) -> dict[str, str]:
+    """Name -> word of such a table, "analyses.flatness.UNITS"; none where the file has no such table."""
+    *modules, variable = table.split(".")
+    written = _written(modules, variable)
+    return dict(ast.literal_eval(written)) if written else {}
+
+
+def _written(modules: Sequence[str], variable: str) -> ast.Dict | None:
+    """The table of that name as a file has it, if it has one."""
     tree = ast.parse(files("sddcli").joinpath("/".join(modules) + ".py").read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             if isinstance(target, ast.Name) and target.id == variable:
-                return tuple(str(key.value) for key in node.value.keys if isinstance(key, ast.Constant))
-    raise KeyError(table)
+                return node.value
+    return None

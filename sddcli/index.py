@@ -16,30 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from sddcli.core.words import printable
+from sddcli.metrics import METRICS
 from sddcli.spec import BRANCH, FIELDS, SUBSEEDS, Run
 from sddcli.store import Manifest, Store, StoreError, share
 
 MEANING = 3  # of what is written: raise it where a column of the same name comes to hold something else
 FEW = 500  # runs that are read in a second: no file for them
 OFTEN = 5000  # runs read between two savings, so that an interrupted reading goes on
-METRICS = (
-    "sparsity",
-    "density",
-    "weights",
-    "examples",
-    "train_accuracy",
-    "clean_accuracy",
-    "memorized",
-    "test_accuracy",
-    "best_test_accuracy",
-    "train_loss",
-    "test_loss",
-    "validation_accuracy",
-    "validation_loss",
-    "chosen_test_accuracy",
-    "pruned_train_accuracy",
-    "pruned_test_accuracy",
-)
 COLUMNS = (*FIELDS, "chain", "run", *METRICS)
 ORDER = (*(name for name in FIELDS if name != "level"), "chain", "level")
 

@@ -17,7 +17,8 @@ from scipy.stats import t
 
 from sddcli.core.words import UsageError
 from sddcli.folders import alike
-from sddcli.index import METRICS, Index
+from sddcli.index import Index
+from sddcli.metrics import METRICS
 from sddcli.pairs import Pair
 from sddcli.spec import FIELDS, KINDS, SUBSEEDS, Run, Value
 from sddcli.store import Store, StoreError, Unwritable, stem_of, write
@@ -62,7 +63,7 @@ def _frame(index: Index, ids: Collection[str] | None) -> pd.DataFrame:
             raise StoreError(f"no finished runs in {root} that can be read")
         raise StoreError(f"no finished runs in {root}; make some with: sdd sweep --runs {root}")
     frame = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0].reset_index(drop=True)
-    counted = [name for name in ("weights", "examples") if frame[name].notna().all()]
+    counted = [name for name, metric in METRICS.items() if metric.unit == "count" and frame[name].notna().all()]
     return _alike(frame.astype(dict.fromkeys(WORDS, object) | dict.fromkeys(counted, int)))
 
 
@@ -165,7 +166,7 @@ REMAKE = "sdd sweep and sdd analyze write results.csv again from the runs"
 
 def grown(frame: pd.DataFrame) -> pd.DataFrame:
     """Without dense runs that no chain has grown from yet, where there are chains: they are no curve."""
-    pruned = frame[frame["criterion"] != ""]
+    pruned = frame[frame["retraining"] != ""]  # of a chain whose masks are learned there is no criterion
     return frame if pruned.empty else pruned
 
 

@@ -20,6 +20,7 @@ MAY = {
     "folders": set(),
     "store": {"folders", "packing", "pairs", "spec", "core.types", "core.words"},
     "families": set(),
+    "metrics": {"families"},
     "datasets": {"core", "datasets.reading"},  # a data set knows no other
     "data": {"families", "folders", "datasets.reading", "core"},
     "stages": {"core", "spec", "stages"},
@@ -30,6 +31,7 @@ MAY = {
     "recipes": {
         "stages",
         "analyses",
+        "metrics",
         "store",
         "folders",
         "pairs",
@@ -51,8 +53,8 @@ MAY = {
         "spec",
         "launchers",
     },
-    "index": {"store", "spec", "core.words"},
-    "table": {"folders", "index", "store", "pairs", "spec", "core.words"},
+    "index": {"metrics", "store", "spec", "core.words"},
+    "table": {"folders", "index", "metrics", "store", "pairs", "spec", "core.words"},
     "figures": set(),  # names and the words of sweeps
     "claims": {"claims", "figures", "table", "verdicts", "core.words"},
     "plots": {"plots.style"},
@@ -60,6 +62,7 @@ MAY = {
     "cli": {
         "resolve",
         "families",
+        "metrics",
         "launchers",
         "recipes",
         "sweeps",

@@ -12,6 +12,7 @@ from sddcli.core.words import UsageError
 
 Point = tuple[float, ...]
 """How many steps from the network along each direction."""
+UNITS = {"flatness_lost_train_accuracy": "share", "flatness_lost_test_accuracy": "share"}
 
 
 def measure(

@@ -8,6 +8,8 @@ from sddcli.core import masks
 from sddcli.core.evaluate import answers
 from sddcli.core.types import Found, Subject
 
+UNITS = {"before_pruning_accuracy": "share", "after_pruning_accuracy": "share"}
+
 
 def measure(subject: Subject) -> Found:
     """`instability` = (t_pre - t_post) / t_pre, test accuracy just before and after pruning (Bartoldson et al. 2020).

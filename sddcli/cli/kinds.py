@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sddcli.cli import screen
 from sddcli.core.words import UsageError, pick, unknown
 from sddcli.families import members, names_in
+from sddcli.metrics import FOLDERS, metric_of
 from sddcli.pairs import Pair, natural
 from sddcli.spec import FIELDS, Run
 from sddcli.store import Store
@@ -115,13 +116,14 @@ def _show_numbers(frame: "pd.DataFrame", values: "pd.DataFrame", how: Any) -> No
     wide = frame[[*FIELDS, "chain", "run", "sparsity", "test_accuracy"]].merge(values, on=["run", "level"], how=how)
     if not wide.empty:
         wide = wide.drop(columns=list(ENDS), errors="ignore")
-        screen.curves(table.summary(wide), table.varied(wide), table.title(wide), columns)
+        shown = {name: metric_of(name) for name in columns}
+        screen.curves(table.summary(wide), table.varied(wide), table.title(wide), shown)
 
 
 def _show_curves(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> None:
     from sddcli import table
 
-    frame, verdict = table.grown(frame), module_of("verdicts", word)
+    frame, verdict = table.grown(frame), module_of(FOLDERS["curve"], word)
     screen.verdicts(values, verdict.sentences, verdict.NOTE, table.varied(frame), table.title(frame))
 
 
@@ -130,21 +132,21 @@ def _show_sizes(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> Non
 
     frame = table.grown(frame)
     settings = [name for name in table.varied(frame) if name in values]
-    screen.sizes(values, module_of("verdicts/sizes", word).cells, settings, table.title(frame))
+    screen.sizes(values, module_of(FOLDERS["sizes"], word).cells, settings, table.title(frame))
 
 
 KINDS = {
-    "run": Kind("analyses", _runs, _of_runs, _show_runs),
-    "curve": Kind("verdicts", None, _of_curves, _show_curves),
+    "run": Kind(FOLDERS["run"], _runs, _of_runs, _show_runs),
+    "curve": Kind(FOLDERS["curve"], None, _of_curves, _show_curves),
     "pair": Kind(
-        "analyses/pairs",
+        FOLDERS["pair"],
         _pairs,
         _of_pairs,
         _show_pairs,
         "no two of these runs are a pair of {pairs}; any two: --between RUN --between RUN",
     ),
     "sizes": Kind(
-        "verdicts/sizes",
+        FOLDERS["sizes"],
         None,
         _of_sizes,
         _show_sizes,
@@ -185,14 +187,14 @@ def verdicts(frame: "pd.DataFrame", word: str) -> "pd.DataFrame":
     """What a verdict says of each setting of `frame`, a row each."""
     from sddcli import table
 
-    return table.judged(frame, judge_of("verdicts", word), module_of("verdicts", word).PLACES)
+    return table.judged(frame, judge_of(FOLDERS["curve"], word), module_of(FOLDERS["curve"], word).PLACES)
 
 
 def sizes(frame: "pd.DataFrame", word: str) -> "pd.DataFrame":
     """What a verdict on several sizes says of each setting of `frame`, a row a level."""
     from sddcli import table
 
-    return table.sized(frame, judge_of("verdicts/sizes", word))
+    return table.sized(frame, judge_of(FOLDERS["sizes"], word))
 
 
 def summarized(frame: "pd.DataFrame") -> "pd.DataFrame":

@@ -36,6 +36,7 @@ from sddcli.cli.options import (
 from sddcli.cli.progress import Display, spoken_time
 from sddcli.core.words import unknown
 from sddcli.events import Failed
+from sddcli.metrics import metric_of
 from sddcli.spec import BRANCH, FIELDS, Run, last_level, unfold
 from sddcli.store import KEEPS, Store, StoreError, Unwritable
 
@@ -352,7 +353,7 @@ def _show(store: Store, asked: Sequence[Run], as_json: bool, damaged: list[Store
     if as_json:
         print(frame.to_json(orient="records", indent=1))
         return
-    columns = ("test_accuracy", "train_accuracy", "learning_distance")
+    columns = {name: metric_of(name) for name in ("test_accuracy", "train_accuracy", "learning_distance")}
     screen.curves(table.summary(frame), table.varied(frame), table.title(frame), columns)
     print(f"\nAll runs of this folder: {store.root / 'results.csv'}", end="; ")
     print(f"to plot them: sdd plot double-descent {shlex.quote(str(store.root))}")

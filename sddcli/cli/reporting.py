@@ -18,6 +18,7 @@ from sddcli.cli.progress import spoken_time
 from sddcli.cli.seeing import drawn
 from sddcli.core.words import UsageError
 from sddcli.families import members
+from sddcli.metrics import METRICS, metric_of
 from sddcli.spec import Run, differing, named
 from sddcli.store import Store, StoreError
 
@@ -25,17 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="File of the page: .html.")]
-RESULTS = (
-    "test_accuracy",
-    "best_test_accuracy",
-    "chosen_test_accuracy",
-    "validation_accuracy",
-    "train_accuracy",
-    "clean_accuracy",
-    "memorized",
-    "test_loss",
-    "train_loss",
-)
+RESULTS = sorted((name for name in METRICS if METRICS[name].place), key=lambda name: METRICS[name].place)
 COUNTED = ("run", "chain", "seed")
 WIDTH = 6  # numbers with their spreads fit beside each other on paper
 
@@ -166,10 +157,10 @@ def _tables(frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iterator[Html]:
 
 def _rows(curve: "pd.DataFrame", names: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """The columns and cells of a curve's table."""
-    heads = [name.replace("_accuracy", "").replace("_", " ") for name in names]
+    heads = [metric_of(name).label for name in names]
     rows = []
     for _, row in curve.sort_values("level").iterrows():
-        cells = [screen.cell(row[name], row[f"{name}_std"], name.endswith(screen.SHARES)) for name in names]
+        cells = [screen.cell(row[name], row[f"{name}_std"], metric_of(name).unit) for name in names]
         rows.append([f"{row['level']:.0f}", f"{row['sparsity']:.2%}", *cells, f"{row['n']:.0f}"])
     return ["level", "sparsity", *heads, "n"], rows
 

@@ -2,9 +2,12 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from math import floor, log10
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
+
+from sddcli.metrics import Metric
 
 if TYPE_CHECKING:  # a help text shall not wait for what draws tables
     import pandas as pd
@@ -12,8 +15,6 @@ if TYPE_CHECKING:  # a help text shall not wait for what draws tables
     from rich.table import Table
 
 MOST_COLUMNS = 4  # of numbers with their spreads fit into 80 letters
-SHARES = ("accuracy", "memorized", "share")
-"""How the names of numbers end that are printed in percent."""
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -45,29 +46,29 @@ def _table(*names: str) -> "Table":
     return table
 
 
-def curves(summary: "pd.DataFrame", varied: Sequence[str], title: str, columns: Sequence[str]) -> None:
+def curves(summary: "pd.DataFrame", varied: Sequence[str], title: str, columns: Mapping[str, Metric]) -> None:
     """One table a curve: level, sparsity, then mean and spread over seeds of each column, and n."""
-    out, columns = console(), columns[:MOST_COLUMNS]
+    out, columns = console(), dict(islice(columns.items(), MOST_COLUMNS))
     groups = summary.groupby(list(varied), sort=True) if varied else [((), summary)]
     low, high = summary["test_accuracy"].min(), summary["test_accuracy"].max()
     for values, curve in groups:
         label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True))
         out.print(f"{title}: {label}" if label else title, style="bold", soft_wrap=True)
-        table = _table("level", "sparsity", *(name.replace("_accuracy", "") for name in columns), "n")
+        table = _table("level", "sparsity", *(metric.label for metric in columns.values()), "n")
         if "test_accuracy" in columns:
             table.add_column("test curve", no_wrap=True)
         for _, row in curve.iterrows():
-            cells = [cell(row[name], row[f"{name}_std"], name.endswith(SHARES)) for name in columns]
+            cells = [cell(row[name], row[f"{name}_std"], metric.unit) for name, metric in columns.items()]
             bar = [_bar((row["test_accuracy"] - low) / ((high - low) or 1))] if "test_accuracy" in columns else []
             table.add_row(f"{row['level']:.0f}", f"{row['sparsity']:.2%}", *cells, f"{row['n']:.0f}", *bar)
         out.print(table)
 
 
-def cell(mean: float, std: float, share: bool) -> str:
+def cell(mean: float, std: float, unit: str) -> str:
     """A mean and its spread: shares in percent, other numbers to three digits."""
     if mean != mean:
         return "-"
-    if share:
+    if unit == "share":
         return f"{100 * mean:.1f}" + ("" if std != std else f" ±{100 * std:.1f}")
     places = max(0, 2 - floor(log10(abs(mean)))) if 1e-3 <= abs(mean) < 1e6 else None
     told = f"{mean:.2g}" if places is None and mean else f"{mean:.{places or 0}f}"

@@ -55,6 +55,16 @@ class Model:
         return sum(prod(self.shapes[name]) for name in self.prunable)
 
     @property
+    def parameters(self) -> int:
+        """Number of all weights that are learned, biases too."""
+        return sum(prod(shape) for shape in self.shapes.values())
+
+    @property
+    def width(self) -> int:
+        """Units or channels of the first layer that can be pruned."""
+        return self.shapes[self.prunable[0]][0]
+
+    @property
     def spared(self) -> int:
         """Number of weights of the prunable kind that are never pruned: those of an output layer, no biases."""
         return sum(prod(shape) for name, shape in self.shapes.items() if len(shape) > 1) - self.size

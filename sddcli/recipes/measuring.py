@@ -12,6 +12,7 @@ from sddcli.core.stacking import on_device
 from sddcli.core.types import Data, Found, Record, Subject, Tensors, Trained
 from sddcli.core.words import UsageError, pick
 from sddcli.data import load
+from sddcli.metrics import FOLDERS
 from sddcli.pairs import Pair
 from sddcli.recipes.starting import initial, start
 from sddcli.spec import Run
@@ -21,8 +22,8 @@ from sddcli.store import Store, StoreError
 
 def check(word: str, of_pairs: bool = False) -> Callable[..., Found]:
     """The analysis that `word` means, with its parameters. Raises UsageError for unknown parameters."""
-    name, folder = word.split(":")[0], "sddcli.analyses.pairs" if of_pairs else "sddcli.analyses"
-    measure: Callable[..., Found] = import_module(f"{folder}.{name.replace('-', '_')}").measure
+    name, folder = word.split(":")[0], FOLDERS["pair" if of_pairs else "run"].replace("/", ".")
+    measure: Callable[..., Found] = import_module(f"sddcli.{folder}.{name.replace('-', '_')}").measure
     return pick("measure", word, {name: measure})
 
 

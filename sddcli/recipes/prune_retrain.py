@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from math import isfinite, nan, prod
+from math import isfinite, nan
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
@@ -102,9 +102,8 @@ def _outline(run: Run) -> Data:
 def _bytes(run: Run) -> int:
     """Kept weights, a bit for each that can be pruned, a dense run's initial weights; the words beside them."""
     model = setting.model_of(run, _outline(run))
-    parameters = sum(prod(shape) for shape in model.shapes.values())
-    stored = parameters - model.size + sum(setting.counts(run, model).values())
-    weights = 4 * (stored + (parameters if run.level == 0 else 0)) + model.size // 8
+    stored = model.parameters - model.size + sum(setting.counts(run, model).values())
+    weights = 4 * (stored + (model.parameters if run.level == 0 else 0)) + model.size // 8
     return weights + 150 * -(-run.epochs // run.eval_every) + 3000
 
 
@@ -401,6 +400,8 @@ def _save(
         **last,
         "best_test_accuracy": max(accuracies),
         **_chosen(history),
+        "width": model.width,
+        "parameters": model.parameters,
     }
     if setting.teaching_of(run).chances:  # metrics are means over networks drawn; these, of the one that is kept
         kept = training.metrics([run], model, stacked([net.final], model.weights), data)[0]

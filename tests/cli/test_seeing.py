@@ -13,7 +13,7 @@ import pytest
 from sddcli.cli.kinds import MEASURES, module_of
 from sddcli.cli.seeing import MADE_BY
 from sddcli.families import members, names_in
-from sddcli.index import METRICS
+from sddcli.metrics import METRICS
 from sddcli.recipes import measuring
 from sddcli.store import Store, pack
 from tests.conftest import SMALL, Sdd
