@@ -218,13 +218,24 @@ def test_what_cannot_be_is_said_before_images_are_read(
 
 
 def test_own_images_need_no_settings(sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what makes it short is said: 20 epochs of one step, of which a tenth is rewound, in a sweep and by hand."""
+    """Only what makes it short is said: 8 epochs of five steps, of which a tenth is rewound, in a sweep and by hand."""
     monkeypatch.setenv("SDD_DATA", str(tmp_path / "data"))
-    words = ["--dataset", image_folder(tmp_path), "--model", "lenet-16-8", "--epochs", 20, "--seeds", 0]
+    words = [
+        "--dataset",
+        image_folder(tmp_path),
+        "--model",
+        "lenet-16-8",
+        "--epochs",
+        8,
+        "--batch-size",
+        2,
+        "--seeds",
+        0,
+    ]
     said = sdd("sweep", *words, "--levels", "0-2", "--runs", tmp_path / "runs")
-    assert said.code == 0 and "rewinding point: 2it, a tenth of the 20 training steps" in said.err
+    assert said.code == 0 and "rewinding point: 4it, a tenth of the 40 training steps" in said.err
     made = {run.id for run, _ in Store(tmp_path / "runs").manifests()}
-    assert len(made) == 3 and {run.rewind for run, _ in Store(tmp_path / "runs").manifests()} == {"0it", "2it"}
+    assert len(made) == 3 and {run.rewind for run, _ in Store(tmp_path / "runs").manifests()} == {"0it", "4it"}
     (dense,) = (tmp_path / "runs").glob("*dense*")
     assert sdd("prune", dense).out.strip().endswith("level-01")
     assert {run.id for run, _ in Store(tmp_path / "runs").manifests()} == made

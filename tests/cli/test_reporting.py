@@ -95,7 +95,7 @@ def test_every_figure_is_drawn_or_named_with_its_command(sdd: Sdd, trained: Path
     full = Outline((tmp_path / "b.html").read_text())
     lacking = len(members("verdicts/sizes"))  # which take runs on several training sets
     assert len(full.all("img")) == len(members("plots")) - lacking > len(bare.all("img"))
-    assert full.text.count("has no runs that differ in train_size") == lacking
+    assert full.text.count("needs runs that differ in train_size") == lacking
     assert "first: sdd analyze" not in full.text and "Correlation with test accuracy" in full.text
 
 
