@@ -52,7 +52,7 @@ def curves(summary: "pd.DataFrame", varied: Sequence[str], title: str, columns: 
     groups = summary.groupby(list(varied), sort=True) if varied else [((), summary)]
     low, high = summary["test_accuracy"].min(), summary["test_accuracy"].max()
     for values, curve in groups:
-        label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True))
+        label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True) if value != "")
         out.print(f"{title}: {label}" if label else title, style="bold", soft_wrap=True)
         table = _table("level", "sparsity", *(metric.label for metric in columns.values()), "n")
         if "test_accuracy" in columns:
@@ -97,7 +97,7 @@ def correlations(found: "pd.DataFrame") -> None:
     for _, row in found.iterrows():
         spread = "" if row["std"] != row["std"] else f" ±{row['std']:.2f}"
         told = [str(name) for name in found if name not in ("measure", "mean", "std", "n")]
-        setting = ", ".join(f"{name} {row[name]}" for name in told)
+        setting = ", ".join(f"{name} {row[name]}" for name in told if row[name] != "")
         where = f" ({setting})" if setting else ""
         said = f"  {row['measure'].replace('_', ' ')}{where}: {row['mean']:+.2f}{spread}, {row['n']} chains"
         out.print(said, soft_wrap=True, highlight=False)
@@ -141,7 +141,7 @@ def verdicts(
     """What the curves of each setting say, in the words of a verdict, and below all of them its note."""
     out = console()
     for _, row in found.iterrows():
-        label = ", ".join(f"{name} {row[name]}" for name in varied)
+        label = ", ".join(f"{name} {row[name]}" for name in varied if row[name] != "")
         out.print(f"{title}: {label}" if label else title, style="bold", soft_wrap=True)
         for sentence in sentences(row.to_dict()):
             lines = fill(sentence, 78, initial_indent="  ", subsequent_indent="    ")

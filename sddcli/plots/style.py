@@ -118,8 +118,12 @@ def aligned(axes: Sequence[Axes]) -> None:
 
 
 def placed(summary: pd.DataFrame, x: str) -> pd.DataFrame:
-    """`summary` with a column `x`: -log of what is left, so that equal shares removed are equal steps to the right."""
-    return summary.assign(x=-X_AXES[x][1](summary).map(log))
+    """`summary` with a column `x`: -log of what is left, so that equal shares removed are equal steps to the right.
+
+    Networks of which nothing is left have no place on such an axis.
+    """
+    left = X_AXES[x][1](summary)
+    return summary[left > 0].assign(x=-left[left > 0].map(log))
 
 
 def x_axis(ax: Axes, summary: pd.DataFrame, x: str) -> None:
@@ -159,7 +163,8 @@ def curves(frame: pd.DataFrame, varied: Sequence[str]) -> Iterator[tuple[str, st
     """(label, colour, mean over seeds by level) for each setting: what `table.summary` gives, cut into curves."""
     groups = frame.groupby(list(varied), sort=True) if varied else [((), frame)]
     for index, (values, curve) in enumerate(groups):
-        label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True))
+        # A setting may have no value of its own: a retraining that ranks nothing has no criterion.
+        label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True) if value != "")
         yield plain(label), COLOURS[index % len(COLOURS)], curve.sort_values("level")
 
 
@@ -381,7 +386,7 @@ def headlines(figure: Figure, title: str, told: str) -> None:
 def named(axes: Sequence[Axes], found: Sequence[tuple[Mapping[str, Any], Any]]) -> None:
     """Says above each panel which of `settings` it shows."""
     for ax, (setting, _) in zip(axes, found, strict=True):
-        ax.set_title(", ".join(f"{name} {value}" for name, value in setting.items()), fontsize=8)
+        ax.set_title(", ".join(f"{name} {value}" for name, value in setting.items() if value != ""), fontsize=8)
 
 
 def replicates(frame: pd.DataFrame) -> str:

@@ -27,7 +27,7 @@ from sddcli.plots import (
     movement,
     stability,
 )
-from sddcli.plots.style import APART, X_AXES, landmarks, phase_levels, placed, rendered, replicates
+from sddcli.plots.style import APART, X_AXES, curves, landmarks, phase_levels, placed, rendered, replicates
 
 DRAWN = (best_epoch, calibration, double_descent, learning_distance, learning_order, memorization, movement, stability)
 
@@ -304,3 +304,17 @@ def test_no_matplotlibrc_and_no_backend_stop_a_figure(trained: Path, tmp_path: P
 def pixels_of(path: Path) -> bytes:
     with Image.open(path) as image:
         return image.tobytes()
+
+
+def test_networks_of_which_nothing_is_left_have_no_place_on_the_axis() -> None:
+    frame = summary()
+    last = frame["level"] == frame["level"].max()
+    emptied = frame.assign(sparsity=frame["sparsity"].mask(last, 1.0), weights=frame["weights"].mask(last, 0.0))
+    for x in X_AXES:
+        assert len(placed(emptied, x)) == len(frame) - 1 and placed(emptied, x)["x"].map(math.isfinite).all()
+
+
+def test_a_setting_is_not_named_by_a_value_that_it_has_not() -> None:
+    frame = summary().assign(criterion="", retraining="supermask")
+    ((label, _, _),) = curves(frame, ["criterion", "retraining"])
+    assert label == "retraining supermask"
