@@ -155,8 +155,7 @@ def test_one_file_is_a_data_set(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "sddcli").rglob("*.py")), ids=lambda path: path.stem)
 def test_nothing_else_names_a_data_set(path: Path) -> None:
-    """But a data set's own file, its settings in protocols.toml, and the sweeps of claims and of the paper's figures: no
-    table has to be added to."""
+    """But its own file, its settings in protocols.toml, and the sweeps of claims and figures: no table is added to."""
     if {"datasets", "claims", "figures.py"}.intersection(path.relative_to(REPOSITORY / "sddcli").parts):
         return
     strings = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
