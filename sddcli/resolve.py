@@ -289,11 +289,19 @@ def _checked(name: str, value: Any) -> Value:
     return checked(FIELDS[name], value)
 
 
-QUOTED = re.compile(r'(^|[,:]\s*)"([^"]*)"')
+QUOTED = re.compile(r'(^|[,:]\s*)"([^"]*)"(?P<behind>\s*[^,:/\s]|)')
 
 
 def _pieces(text: str) -> list[str]:
-    """What commas separate in a word, but for those within double quotes that open a name; others are letters of it."""
+    """What commas separate in a word, except within double quotes that open a name; other quotes are letters of it.
+
+    Raises UsageError where a name goes on behind the quotes that close it.
+    """
+    if wrong := next((quoted for quoted in QUOTED.finditer(text) if quoted["behind"]), None):
+        raise UsageError(
+            f"in {text!r} a name ends with its second quote and {wrong['behind'].strip()!r} follows: quote all of the "
+            "name, or none of it"
+        )
     joined = QUOTED.sub(lambda quoted: quoted[1] + quoted[2].replace(",", "\0"), text)
     return [piece.replace("\0", ",") for piece in joined.split(",")]
 

@@ -147,6 +147,15 @@ def test_a_comma_in_a_path_is_quoted(tmp_path: Path) -> None:
     assert "comma" not in str(error.value)
 
 
+@pytest.mark.parametrize("text", ['folder:"a"b', '"folder:a" b', 'folder:"a,b"c,digits', 'digits,folder:"a""b"'])
+def test_a_name_that_goes_on_behind_its_quotes(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match="ends with its second quote and '.*' follows: quote all of the name"):
+        parse("dataset", text)
+    assert plan({}, [], write(tmp_path, "dataset = 'folder:\"a\"b'"))[0]["dataset"] == ['folder:"a"b'], (
+        "TOML has quotes"
+    )
+
+
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind is float])
 def test_a_decimal_written_with_a_comma_is_told(name: str) -> None:
     """Refused with that reason where it is no list of the field's values; else it is said what it was read as."""

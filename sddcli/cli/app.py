@@ -22,7 +22,7 @@ from sddcli.core.words import UsageError, expanded
 from sddcli.launchers import libraries, machine
 from sddcli.store import StoreError
 
-REPORT = "please report it to sdd's maintainers, with what the same command prints with --debug"
+REPORT = "to report it, run the command again with --debug and send all that it prints, with what sdd --version prints"
 
 app = typer.Typer(
     name="sdd",

@@ -112,7 +112,8 @@ def analyze(
             for word, values in shown.items():
                 kinds[word].show(frame, word, values)
                 see = shlex.join(["sdd", "plot", word, str(store.root)])
-                print(f"\n{store.root / 'measures' / stem_of(word)}.csv; to plot it: {see}")
+                saved = f"{store.root / 'measures' / stem_of(word)}.csv; " if kept is None else ""
+                print(f"\n{saved}to plot it: {see}")
     if failures:
         raise SystemExit(4 if any(failure.damaged for failure in failures) else 3)
 

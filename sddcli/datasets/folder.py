@@ -10,7 +10,7 @@ import numpy as np
 
 from sddcli.core.types import Data
 from sddcli.core.words import UsageError, unknown
-from sddcli.datasets.reading.files import Arrays, Facts, Tell, cached, stamp
+from sddcli.datasets.reading.files import UNSAVED, Arrays, Facts, Tell, cached, stamp
 from sddcli.datasets.reading.layout import Held, Layout, layout
 from sddcli.datasets.reading.pictures import Unreadable, decode, size_of, written
 from sddcli.datasets.reading.tensors import outlined, photographs
@@ -36,7 +36,9 @@ def read(tell: Tell, path: str, *, size: int = 0, corrupt: str = "error", test: 
     stamped = stamp(((file, [split, label]) for split in plan.splits for file, label in plan.splits[split]), tell)
     arrays, facts = cached(name, stamped, lambda: _decoded(plan, size, skip, tell))
     _check(arrays, plan, facts["unread"])
-    return photographs(arrays, len(plan.classes), notes=_notes(plan, facts["changes"], facts["unread"]))
+    notes = _notes(plan, facts["changes"], facts["unread"])
+    unsaved = (facts[UNSAVED],) if UNSAVED in facts else ()
+    return photographs(arrays, len(plan.classes), notes=(*notes, *unsaved))
 
 
 def outline(path: str, *, size: int = 0, corrupt: str = "error", test: float = 0.0, seed: int = 0) -> Data:

@@ -7,7 +7,7 @@ import numpy as np
 
 from sddcli.core.types import Data
 from sddcli.core.words import UsageError
-from sddcli.datasets.reading.files import Arrays, Tell, cached, data_folder, fetch, stamp
+from sddcli.datasets.reading.files import UNSAVED, Arrays, Tell, cached, data_folder, fetch, stamp
 from sddcli.datasets.reading.layout import ANNOTATIONS, annotations
 from sddcli.datasets.reading.pictures import Unreadable, decode
 from sddcli.datasets.reading.tensors import outlined, photographs
@@ -36,10 +36,10 @@ def read(tell: Tell, *, size: int = 64) -> Data:
     stamped = stamp(((path, [split, label]) for split in splits for path, label in splits[split]), tell)
     name = f"tiny-imagenet-{size}" + ("-of-64" if size == 32 else "")
     try:
-        arrays, _ = cached(name, stamped, lambda: (_decoded(splits, size, tell), {}))
+        arrays, facts = cached(name, stamped, lambda: (_decoded(splits, size, tell), {}))
     except Unreadable as error:
         raise OSError(f"{error}; remove {unpacked} to unpack it again") from None
-    return photographs(arrays, classes)
+    return photographs(arrays, classes, notes=(facts[UNSAVED],) if UNSAVED in facts else ())
 
 
 def outline(*, size: int = 64) -> Data:

@@ -55,7 +55,7 @@ def test_every_error_has_its_code_and_one_line(
     monkeypatch.setattr("sddcli.resolve.plan", fail)
     said = sdd("sweep", "--runs", tmp_path)
     assert said.code == code and said.err.count("\n") == 1 and said.err.startswith("sdd: ")
-    assert ("bug" in said.err and "--debug" in said.err) == (code == 1)
+    assert ("bug" in said.err and "with --debug and send all that it prints" in said.err) == (code == 1)
     assert "Traceback" in sdd("sweep", "--debug", "--runs", tmp_path).err
 
 

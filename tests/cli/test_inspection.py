@@ -193,6 +193,7 @@ def test_who_may_only_read_is_answered_and_told_once_what_is_not_saved(trained: 
         said = reader(root, command, *more, root)
         assert said.returncode == 0 and said.stdout, f"{words}: {said.stderr}"
         assert said.stderr.count("is not saved") == (command == "analyze"), f"{words}: {said.stderr}"
+        assert ".csv" not in said.stdout and ("to plot it: sdd plot" in said.stdout) == (command == "analyze")
         assert said.stderr.count("\n") == (command == "analyze") and sorted(root.rglob("*")) == before
 
 

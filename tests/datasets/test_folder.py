@@ -318,6 +318,15 @@ def test_names_that_are_no_utf8(root: Path, tmp_path: Path) -> None:
     assert r"caf\xe9/train/caf\xe9/0.jpg is damaged" in note
 
 
+def test_a_folder_of_data_sets_that_cannot_be_written_is_said_once(sdd: Sdd, root: Path, tmp_path: Path) -> None:
+    word = make(tmp_path)
+    root.mkdir(exist_ok=True)
+    (root / "cache").write_text("in the way")
+    words = "--model lenet-8-4 --epochs 1 --seeds 0-1 --noise 0 --levels 0 --batch-size 4 --workers 2"
+    said = sdd("sweep", "--dataset", word, *words.split(), "--runs", tmp_path / "runs")
+    assert said.code == 0 and said.err.count("decoded images are not kept, since") == 1, said.err
+
+
 def test_the_manifest_and_the_screen_say_what_was_done(sdd: Sdd, root: Path, tmp_path: Path) -> None:
     place, runs = tmp_path / "pictures", tmp_path / "runs"
     for split, n in (("train", 6), ("val", 3)):

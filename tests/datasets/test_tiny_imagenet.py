@@ -53,6 +53,15 @@ def test_of_the_small_size_training_images_are_there_as_they_were_too(root: Path
     assert whole.large is None and again.large is not None and np.array_equal(again.large, whole.train.x)
 
 
+def test_a_cache_that_cannot_be_written_is_said(root: Path) -> None:
+    make(root)
+    assert load("tiny-imagenet").notes == ()
+    shutil.rmtree(root / "cache")
+    (root / "cache").write_text("in the way")
+    forget()
+    assert [note.split(",")[0] for note in load("tiny-imagenet").notes] == ["decoded images are not kept"]
+
+
 def test_the_cache_is_not_used_for_other_labels_or_pixels(root: Path) -> None:
     make(root)
     place = root / "tiny-imagenet-200"

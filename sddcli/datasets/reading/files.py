@@ -22,6 +22,8 @@ Tell = Callable[[str, int, int], None]
 Arrays = dict[str, NDArray[Any]]
 Facts = dict[str, Any]
 """What is known of arrays beside their numbers, as JSON takes it."""
+UNSAVED = "unsaved"
+"""The fact that decoded arrays could not be kept in the cache: a sentence for the user."""
 ATTEMPTS, BLOCK, PATIENCE = 3, 1 << 18, 30.0
 """How often a download is tried, the bytes read at once, the seconds without an answer that are waited for."""
 LEFT = 600.0
@@ -136,7 +138,7 @@ def cached(name: str, stamped: str, decode: Callable[[], tuple[Arrays, Facts]]) 
     """What `decode` returns: arrays, and what else is known of them. Decoded once, then read from a file of the cache.
 
     name: of that file; stamped: the `stamp` of what is decoded, for which alone the file counts. A damaged file is
-    made again, and where none can be written, all is decoded each time.
+    made again. Where none can be written all is decoded each time, and the fact UNSAVED is a sentence that says so.
     """
     from safetensors.numpy import load, save
 
@@ -156,9 +158,11 @@ def cached(name: str, stamped: str, decode: Callable[[], tuple[Arrays, Facts]]) 
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(save(arrays, metadata=header))
         temporary.replace(path)
-    except OSError:
+    except OSError as error:
         with suppress(OSError):
             temporary.unlink()
+        why = f"{path.parent} cannot be written to ({error.strerror})"
+        facts = {**facts, UNSAVED: f"decoded images are not kept, since {why}: each start decodes them again"}
     return arrays, facts
 
 

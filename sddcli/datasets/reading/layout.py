@@ -71,12 +71,15 @@ def layout(path: str, held: Held) -> Layout:
     """Which images of the folder `path` are trained on, and which are tested on.
 
     Raises OSError where that is not clear, where images or labels are missing or a folder cannot be read, saying what
-    was seen and what could be written; UsageError for a share to hold out that is not above 0 and below 1.
+    was seen and what could be written; UsageError for a share to hold out that is not above 0 and below 1,
+    or a seed below 0 or from 2^63 on.
     """
     if held != Held() and not 0 < held.share < 1:
         raise UsageError(
             f"test=SHARE takes the share of each class to test on, above 0 and below 1, not {held.share:g}"
         )
+    if not 0 <= held.seed < 2**63:
+        raise UsageError(f"seed=N takes a whole number from 0 to {2**63 - 1}, not {held.seed}")
     if not Path(path).is_dir():
         raise FileNotFoundError(f"no folder of images at {written(path)}")
     root = _root(Path(path), held)

@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sddcli.datasets.reading import files
-from sddcli.datasets.reading.files import cached, digest, fetch, stamp
+from sddcli.datasets.reading.files import UNSAVED, cached, digest, fetch, stamp
 from tests.datasets.conftest import Server
 
 CONTENT = np.random.default_rng(0).integers(256, size=1_000_000, dtype=np.uint8).tobytes()
@@ -126,7 +127,9 @@ def test_a_cache_is_made_once_and_again_when_its_source_or_itself_is_another(roo
 def test_a_cache_that_cannot_be_written_is_done_without(root: Path) -> None:
     root.mkdir()
     (root / "cache").write_text("in the way")
-    assert cached("some", "one", lambda: ({"x": np.zeros(2)}, {}))[0]["x"].tolist() == [0, 0]
+    arrays, facts = cached("some", "one", lambda: ({"x": np.zeros(2)}, {"names": ["a"]}))
+    assert arrays["x"].tolist() == [0, 0] and facts["names"] == ["a"]
+    assert re.fullmatch(r"decoded images are not kept, since .*/cache cannot be written to \(.+\): .*", facts[UNSAVED])
 
 
 def test_stamps_and_digests_change_with_what_they_are_of(tmp_path: Path) -> None:

@@ -147,6 +147,14 @@ def test_shares_that_are_none(tmp_path: Path, share: float) -> None:
         layout(str(tmp_path / "a"), Held(0.0, 3))
 
 
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_seeds_that_are_none(tmp_path: Path, seed: int) -> None:
+    place = made(tmp_path / "a", "cat", "dog")
+    for look in (load, outline):
+        with pytest.raises(UsageError, match=f"a whole number from 0 to {2**63 - 1}, not {seed}"):
+            look(f"folder:{place}:test=0.2:seed={seed}")
+
+
 def unclear(place: Path, *folders: str) -> Path:
     return made(place, *folders)
 
