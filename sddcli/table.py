@@ -226,7 +226,7 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
     two has not, and to a twentieth in the weights kept.
     """
     names = varied(frame)
-    settings = [rows for _, rows in _settings(frame, names)]
+    settings = [rows for _, rows in by_setting(frame, names)]
     numbers = [name for name in frame.columns if name not in (*FIELDS, "chain", "run", "sparsity", "density")]
     if len(settings) != 2:
         return pd.DataFrame(columns=[*names, "level"])
@@ -306,7 +306,7 @@ def correlations(frame: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     rows = frame[["run", "chain", "level", *varied(frame), "test_accuracy"]].merge(values, on=["run", "level"])
     rows = rows[rows.groupby("chain")["level"].transform("size") > 3]
     found = []
-    for fields, setting in _settings(rows, varied(frame)):
+    for fields, setting in by_setting(rows, varied(frame)):
         for name in names:
             chains = setting.dropna(subset=name).groupby("chain")
             of_chains = [
@@ -320,7 +320,7 @@ def correlations(frame: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _settings(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+def by_setting(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     """The rows of each setting, by the fields that tell settings apart; no rows are no setting."""
     if frame.empty:
         return
@@ -367,7 +367,7 @@ class Curves(NamedTuple):
 
 def curves(frame: pd.DataFrame) -> Iterator[Curves]:
     """Each setting's chains, at the levels that all of its chains have."""
-    for fields, rows in _settings(frame, varied(frame)):
+    for fields, rows in by_setting(frame, varied(frame)):
         test, train = (rows.pivot(index="chain", columns="level", values=f"{n}_accuracy") for n in ("test", "train"))
         test = test.dropna(axis="columns")
         sparsity = rows.groupby("level")["sparsity"].mean()[test.columns]
@@ -424,7 +424,7 @@ def sized(frame: pd.DataFrame, judge: Callable[..., dict[str, list[Any]]]) -> pd
     Their other varied fields, level, mean sparsity, and what it says; without rows where no setting has two sizes.
     """
     names, found = [name for name in varied(frame) if name != "train_size"], []
-    for fields, rows in _settings(frame, names):
+    for fields, rows in by_setting(frame, names):
         train = rows.pivot_table(index="examples", columns="level", values="train_accuracy").sort_index()
         if len(train) > 1:
             levels = {"level": train.columns, "sparsity": rows.groupby("level")["sparsity"].mean()[train.columns].array}

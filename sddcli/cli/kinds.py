@@ -1,7 +1,8 @@
 """Kinds of measures: what they are of, how they look at it, and how what they say is saved and shown."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
+from math import nan
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,19 +24,32 @@ ENDS = ("other", "other_level", "kind")  # what tells pairs apart, of which run 
 Subjects = Sequence[Run | Pair]
 
 
+class Line(NamedTuple):
+    """What a measure says of one setting on a line, and how that goes with test accuracy along a chain, if it does.
+
+    setting: field -> value, of the fields that tell settings apart.
+    """
+
+    setting: Mapping[str, Any]
+    says: str
+    correlation: str = ""
+
+
 class Kind(NamedTuple):
     """What the measures of one folder of the package have in common.
 
     subjects: of the finished runs that are asked for, and the kind of pairs, those that analyses have to look at
     first; None where the tables are enough. values: what a measure says, saved, as a table of the rows of `frame`;
     unsaved: numbers that analyses found and that could not be saved.
-    show: puts that on the screen. needs: what to do where it has nothing to say of these runs.
+    show: puts that on the screen; digest: the same in a line a setting. needs: what to do where it has nothing to say
+    of these runs.
     """
 
     folder: str
     subjects: Callable[[Sequence[Run], str], Subjects] | None
     values: "Callable[[Store, pd.DataFrame, str, Subjects, Unsaved | None], pd.DataFrame]"
     show: "Callable[[pd.DataFrame, str, pd.DataFrame], None]"
+    digest: "Callable[[pd.DataFrame, str, pd.DataFrame], Iterator[Line]]"
     needs: str = ""
 
 
@@ -112,7 +126,7 @@ def _show_numbers(frame: "pd.DataFrame", values: "pd.DataFrame", how: Any) -> No
     """Curves of the numbers that analyses found; how: "left" shows levels without such numbers too, "inner" not."""
     from sddcli import table
 
-    columns = [str(name) for name in values if name not in ("run", "level", *ENDS)]
+    columns = _numbers(values)
     wide = frame[[*FIELDS, "chain", "run", "sparsity", "test_accuracy"]].merge(values, on=["run", "level"], how=how)
     if not wide.empty:
         wide = wide.drop(columns=list(ENDS), errors="ignore")
@@ -135,14 +149,56 @@ def _show_sizes(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> Non
     screen.sizes(values, module_of(FOLDERS["sizes"], word).cells, settings, table.title(frame))
 
 
+def _digest_numbers(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> Iterator[Line]:
+    """The first number of a measure: at the first level and at the last, and where it is highest."""
+    from sddcli import table
+
+    frame = table.grown(frame)
+    name = _numbers(values)[0]
+    label = metric_of(name).label.removeprefix(f"{word.split(':')[0].replace('-', ' ')} ")
+    varied, numbers = table.varied(frame), values[["run", "level", name]]
+    related = table.correlations(frame, numbers)
+    curves = frame[[*FIELDS, "run"]].merge(numbers, on=["run", "level"]).groupby([*varied, "level"])[name].mean()
+    for fields, curve in table.by_setting(curves.dropna().reset_index(), varied):
+        first, last = (screen.cell(curve[name].iloc[end], nan, metric_of(name).unit) for end in (0, -1))
+        says = f"{label} {first} to {last}, highest at {curve['level'].iloc[int(curve[name].argmax())]}"
+        alike = [row for _, row in related.iterrows() if all(row[field] == fields[field] for field in varied)]
+        yield Line(fields, says, *map(screen.correlation, alike))
+
+
+def _digest_curves(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> Iterator[Line]:
+    from sddcli import table
+
+    sentences, varied = module_of(FOLDERS["curve"], word).sentences, table.varied(table.grown(frame))
+    for _, row in values.iterrows():
+        yield Line({name: row[name] for name in varied}, next(iter(sentences(row.to_dict()))))
+
+
+def _digest_sizes(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> Iterator[Line]:
+    """What the first level and the last come to."""
+    from sddcli import table
+
+    cells = module_of(FOLDERS["sizes"], word).cells
+    varied = [name for name in table.varied(table.grown(frame)) if name in values]
+    for fields, rows in table.by_setting(values, varied):
+        first, last = (cells(rows.iloc[end].to_dict()) for end in (0, -1))
+        yield Line(fields, ", ".join(f"{name} {first[name]} to {last[name]}" for name in first))
+
+
+def _numbers(values: "pd.DataFrame") -> list[str]:
+    """The columns that hold what an analysis measured, in its own order."""
+    return [str(name) for name in values if name not in ("run", "level", *ENDS)]
+
+
 KINDS = {
-    "run": Kind(FOLDERS["run"], _runs, _of_runs, _show_runs),
-    "curve": Kind(FOLDERS["curve"], None, _of_curves, _show_curves),
+    "run": Kind(FOLDERS["run"], _runs, _of_runs, _show_runs, _digest_numbers),
+    "curve": Kind(FOLDERS["curve"], None, _of_curves, _show_curves, _digest_curves),
     "pair": Kind(
         FOLDERS["pair"],
         _pairs,
         _of_pairs,
         _show_pairs,
+        _digest_numbers,
         "no two of these runs are a pair of {pairs}; any two: --between RUN --between RUN",
     ),
     "sizes": Kind(
@@ -150,6 +206,7 @@ KINDS = {
         None,
         _of_sizes,
         _show_sizes,
+        _digest_sizes,
         "{word} needs runs that differ in train_size; first: sdd sweep --train-size 400,800,0",
     ),
 }

@@ -172,17 +172,18 @@ def _correlations(frame: "pd.DataFrame") -> Iterator[Html]:
     names, varied = table.further(frame), table.varied(frame)
     found = table.correlations(frame, frame[["run", "level", *names]].drop_duplicates())
     rows = [
-        [row["measure"].replace("_", " "), *(str(row[name]) for name in varied), _correlation(row), f"{row['n']:.0f}"]
+        [
+            row["measure"].replace("_", " "),
+            *(str(row[name]) for name in varied),
+            screen.correlation(row),
+            f"{row['n']:.0f}",
+        ]
         for _, row in found.iterrows()
     ]
     if rows:
         caption = "Spearman's rank correlation along a chain: mean ± standard deviation over n chains"
         columns = ["number", *(name.replace("_", " ") for name in varied), "correlation", "n"]
         yield page.table("table-correlations", caption, columns, rows)
-
-
-def _correlation(row: "pd.Series[Any]") -> str:
-    return f"{row['mean']:+.2f}" + ("" if row["std"] != row["std"] else f" ±{row['std']:.2f}")
 
 
 def _plan(

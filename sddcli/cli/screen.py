@@ -2,9 +2,8 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
 from math import floor, log10
-from textwrap import fill
+from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any
 
 from sddcli.metrics import Metric
@@ -14,7 +13,6 @@ if TYPE_CHECKING:  # a help text shall not wait for what draws tables
     from rich.console import Console
     from rich.table import Table
 
-MOST_COLUMNS = 4  # of numbers with their spreads fit into 80 letters
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -47,21 +45,65 @@ def _table(*names: str) -> "Table":
 
 
 def curves(summary: "pd.DataFrame", varied: Sequence[str], title: str, columns: Mapping[str, Metric]) -> None:
-    """One table a curve: level, sparsity, then mean and spread over seeds of each column, and n."""
-    out, columns = console(), dict(islice(columns.items(), MOST_COLUMNS))
+    """One table a curve: level, sparsity, then mean and spread over seeds of each column, and n.
+
+    The first columns, as many as fit beside each other; the others are named below.
+    """
+    out = console()
     groups = summary.groupby(list(varied), sort=True) if varied else [((), summary)]
     low, high = summary["test_accuracy"].min(), summary["test_accuracy"].max()
     for values, curve in groups:
         label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True) if value != "")
         out.print(f"{title}: {label}" if label else title, style="bold", soft_wrap=True)
-        table = _table("level", "sparsity", *(metric.label for metric in columns.values()), "n")
+        rows = [row for _, row in curve.iterrows()]
+        cells = {
+            metric.label: [cell(r[name], r[f"{name}_std"], metric.unit) for r in rows]
+            for name, metric in columns.items()
+        }
+        ends = {"n": [f"{row['n']:.0f}" for row in rows]}
         if "test_accuracy" in columns:
-            table.add_column("test curve", no_wrap=True)
-        for _, row in curve.iterrows():
-            cells = [cell(row[name], row[f"{name}_std"], metric.unit) for name, metric in columns.items()]
-            bar = [_bar((row["test_accuracy"] - low) / ((high - low) or 1))] if "test_accuracy" in columns else []
-            table.add_row(f"{row['level']:.0f}", f"{row['sparsity']:.2%}", *cells, f"{row['n']:.0f}", *bar)
-        out.print(table)
+            ends["test curve"] = [_bar((row["test_accuracy"] - low) / ((high - low) or 1)) for row in rows]
+        starts = {
+            "level": [f"{row['level']:.0f}" for row in rows],
+            "sparsity": [f"{row['sparsity']:.2%}" for row in rows],
+        }
+        more = _beside(out, starts, cells, ends)
+        if more:
+            out.print(fill(f"also in the file: {', '.join(more)}", 78), soft_wrap=True, highlight=False)
+
+
+def _beside(
+    out: "Console",
+    starts: Mapping[str, Sequence[str]],
+    cells: Mapping[str, Sequence[str]],
+    ends: Mapping[str, Sequence[str]],
+) -> list[str]:
+    """A table of columns, label -> cells: the starts, as many of the cells as fit unwrapped, the ends.
+
+    Returns the labels of those that do not.
+    """
+    shown = dict(starts)
+    room = out.width - sum(_width(label, content) for label, content in (*starts.items(), *ends.items()))
+    for label, content in cells.items():
+        room -= _width(label, content)
+        if room < 0 and len(shown) > len(starts):
+            break
+        shown[label] = content
+    more = [label for label in cells if label not in shown]
+    shown |= ends
+    table = _table(*shown)
+    for column, content in zip(table.columns, shown.values(), strict=True):
+        column.min_width = max(map(len, content), default=0)  # headings are wrapped between words, numbers are not
+        column.justify = "left" if column.header == "test curve" else "right"
+    for row in zip(*shown.values(), strict=True):
+        table.add_row(*row)
+    out.print(table)
+    return more
+
+
+def _width(label: str, cells: Iterable[str]) -> int:
+    """The letters that a column takes: its longest cell, or word of its heading, and a space on each side."""
+    return max(map(len, (*label.split(), *cells))) + 2
 
 
 def cell(mean: float, std: float, unit: str) -> str:
@@ -95,12 +137,29 @@ def correlations(found: "pd.DataFrame") -> None:
     out = console()
     out.print("\nrank correlation with test accuracy along a chain (Spearman)", soft_wrap=True)
     for _, row in found.iterrows():
-        spread = "" if row["std"] != row["std"] else f" ±{row['std']:.2f}"
         told = [str(name) for name in found if name not in ("measure", "mean", "std", "n")]
         setting = ", ".join(f"{name} {row[name]}" for name in told if row[name] != "")
         where = f" ({setting})" if setting else ""
-        said = f"  {row['measure'].replace('_', ' ')}{where}: {row['mean']:+.2f}{spread}, {row['n']} chains"
+        said = f"  {row['measure'].replace('_', ' ')}{where}: {correlation(row)}, {row['n']} chains"
         out.print(said, soft_wrap=True, highlight=False)
+
+
+def correlation(row: "Mapping[Any, Any] | pd.Series[Any]") -> str:
+    """A mean rank correlation and its spread over chains, where there are several. row: `mean`, `std`."""
+    return f"{row['mean']:+.2f}" + ("" if row["std"] != row["std"] else f" ±{row['std']:.2f}")
+
+
+def digest(lines: Iterable[tuple[str, str, str]], title: str) -> None:
+    """A line a measure of one setting: its name, what it says, how that goes with test accuracy."""
+    out, rows = console(), [("measure", "what it says", "correlation"), *lines]
+    names, related = (max(len(row[column]) for row in rows) for column in (0, 2))
+    room = 80 - names - related - 5
+    out.print(title, style="bold", soft_wrap=True)
+    for name, says, beside in rows:
+        first, *rest = wrap(says, room if beside else room + related, break_on_hyphens=False)
+        line = f" {name:<{names}}  {first:<{room}}  {beside:>{related}}".rstrip()
+        for text in (line, *(f" {'':<{names}}    {more}" for more in rest)):
+            out.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 def _bar(share: float, width: int = 14) -> str:

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sddcli.cli import screen
-from sddcli.cli.kinds import KINDS, MEASURES, PAIR_KINDS, Kind, Subjects, kind_of, module_of, nothing_for, summarized
+from sddcli.cli.kinds import (
+    KINDS,
+    MEASURES,
+    PAIR_KINDS,
+    Kind,
+    Line,
+    Subjects,
+    kind_of,
+    module_of,
+    nothing_for,
+    summarized,
+)
 from sddcli.cli.options import (
     DEFAULT_RUNS,
     DataDir,
@@ -68,6 +79,7 @@ def analyze(
     device: Device = "auto",
     workers: Workers = None,
     data_dir: DataDir = None,
+    full: Annotated[bool, typer.Option("--full", help="With all: whole tables, not a line for each analysis.")] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -108,6 +120,12 @@ def analyze(
         if as_json:
             rows = {word: json.loads(values.to_json(orient="records")) for word, values in shown.items()}
             print(json.dumps(rows if len(words) > 1 else rows.get(words[0], []), indent=1))
+        elif measure == "all" and not full:
+            _digest(
+                store.root,
+                table.title(table.grown(frame)),
+                [(word, line) for word, values in shown.items() for line in kinds[word].digest(frame, word, values)],
+            )
         else:
             for word, values in shown.items():
                 kinds[word].show(frame, word, values)
@@ -116,6 +134,20 @@ def analyze(
                 print(f"\n{saved}to plot it: {see}")
     if failures:
         raise SystemExit(4 if any(failure.damaged for failure in failures) else 3)
+
+
+def _digest(root: Path, title: str, lines: Sequence[tuple[str, Line]]) -> None:
+    """A table of lines for each setting, and where the whole tables are."""
+    of_settings: dict[str, list[tuple[str, str, str]]] = {}
+    for word, line in lines:
+        label = ", ".join(f"{name} {value}" for name, value in line.setting.items() if value != "")
+        of_settings.setdefault(label, []).append((word, line.says, line.correlation))
+    for label, rows in of_settings.items():
+        screen.digest(sorted(rows, key=lambda row: bool(row[-1])), f"{title}: {label}" if label else title)
+    print("\nNumbers: means over seeds at the first level and at the last. Correlation: of")
+    print("ranks with those of test accuracy along a chain, mean ± spread over chains.")
+    print(f"Tables: {root / 'measures'}/MEASURE.csv")
+    print(f"All of them on the screen: {shlex.join(['sdd', 'analyze', 'all', str(root), '--full'])}")
 
 
 def _between(folders: list[Path]) -> tuple[Store, list[Pair]]:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -138,6 +139,53 @@ def test_every_measure_of_curves_says_something_of_each_setting(
     assert said.code == 0 and "digits, lenet-300-100" in said.out
     assert (root / "measures" / f"{measure}.csv").exists()
     assert len(sdd("analyze", measure, root, "--json").json) == 1
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_no_number_is_parted_from_its_spread_at_80_columns(sdd: Sdd, measured: Path, measure: str) -> None:
+    said = sdd("analyze", measure, measured)
+    if measure in members("verdicts/sizes"):
+        assert said.code == 2
+        return
+    assert said.code == 0 and (measure in members("verdicts") or said.out.count(" ±") > 8)
+    for line in said.out.split("\n\n")[0].splitlines():
+        assert len(line) <= 80 and not re.search(r"(^|  ) *±", line), line
+
+
+def test_all_analyses_say_a_line_each_and_whole_tables_when_asked(sdd: Sdd, measured: Path) -> None:
+    said = sdd("analyze", "all", measured)
+    title, _, *lines = said.out.split("\n\n")[0].splitlines()
+    words = [line.split()[0] for line in lines if line[1] != " "]
+    assert said.code == 0 and title.startswith("digits")
+    assert sorted(words) == sorted(set(MEASURES) - {"effective-complexity"})  # which needs training sets of other sizes
+    assert all(len(line) <= 80 for line in said.out.splitlines()[:-2])  # the last two name folders
+    frame = pd.read_csv(measured / "measures" / "sharpness-correlations.csv").set_index("measure")
+    mean, std = frame.loc["hessian_top", ["mean", "std"]]
+    assert f"{mean:+.2f} ±{std:.2f}" in next(line for line in lines if "hessian top" in line)
+    assert f"{measured / 'measures'}/MEASURE.csv" in said.out
+    full = sdd("analyze", "all", measured, "--full").out
+    assert len(full.splitlines()) > 5 * len(said.out.splitlines()) and "measures/sharpness.csv" in full
+
+
+def test_each_setting_has_its_digest(sdd: Sdd, tmp_path: Path) -> None:
+    sizes = [
+        "--train-size",
+        "40,200",
+        "--levels",
+        "0-4",
+        "--seeds",
+        "0-1",
+        "--epochs",
+        "2",
+        "--runs",
+        tmp_path / "runs",
+    ]
+    assert sdd("sweep", *sizes).code == 0
+    said = sdd("analyze", "all", tmp_path / "runs")
+    parts = re.split(r"^(?=digits)", said.out, flags=re.MULTILINE)[1:]
+    assert [part.splitlines()[0].partition(": ")[2] for part in parts] == ["train_size 40", "train_size 200", ""]
+    assert all("learning distance" in part and "double-descent" in part for part in parts[:2])
+    assert "examples fitted none to none" in parts[2]
 
 
 def test_where_may_be_said_twice(sdd: Sdd, trained: Path) -> None:
