@@ -219,9 +219,11 @@ def _from_runs(store: Store, target: Target, scale: str, how: How) -> Result:
         subjects = kind_of(word).subjects
         kind_of(word).values(store, frame, word, subjects(finished, "") if subjects else (), None)
     when = max((store.folder(run) / "manifest.json").stat().st_mtime for run in finished)
-    commits = {str(manifest.get("commit") or "")[:12] for run, manifest in store.manifests() if run.id in ids}
+    made_by = [manifest for run, manifest in store.manifests() if run.id in ids]
+    commits = {str(manifest.get("commit") or "")[:12] for manifest in made_by}
+    engines = {str(manifest.get("engine") or "unknown") for manifest in made_by}
     origin = {"commit": ", ".join(sorted(commits)), "date": f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d}"}
-    return _result(target, scale, frame, {**origin, "engine": machine.engine(), "file": str(store.root)})
+    return _result(target, scale, frame, {**origin, "engine": ", ".join(sorted(engines)), "file": str(store.root)})
 
 
 def _result(target: Target, scale: str, frame: "pd.DataFrame", origin: Mapping[str, str]) -> Result:

@@ -109,6 +109,7 @@ def describe(command: str) -> dict[str, Any]:
     return {
         "command": printable(command),
         "commit": _commit(),
+        "engine": engine(),
         "versions": {
             "sdd": release(),
             "python": platform.python_version(),

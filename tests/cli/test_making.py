@@ -53,7 +53,7 @@ def test_results_have_no_times_and_dense_rows_under_each_chain(sdd: Sdd, trained
     dense = frame[frame["level"] == 0]
     assert len(frame) == 12 + 6 and len(dense) == 6 and dense["run"].nunique() == 3
     assert sorted(dense["criterion"]) == ["magnitude"] * 3 + ["random"] * 3
-    assert not {"seconds", "machine", "device", "finished", "commit"} & set(frame.columns)
+    assert not {"seconds", "machine", "device", "finished", "commit", "engine"} & set(frame.columns)
     assert set(pd.read_csv(root / "history.csv")["epoch"]) == {2, 3}
     assert len(pd.read_csv(root / "measures" / "learning-distance.csv")) == 15
 
