@@ -17,7 +17,7 @@ def decide(results: pd.DataFrame) -> Verdict:
     """At the ticket's peak, seed by seed: accuracy lost and wrong labels fitted again, for each learning rate."""
     settings = by(results, "retraining")
     ticket = settings.pop("lottery")
-    peak, findings = int(ticket.place("peak")[0]), []
+    peak, findings = int(ticket.level_of("peak")[0]), []
     for name, dense in settings.items():
         label = "at the last learning rate" if name == "redense" else f"at {str(name).removeprefix('redense:')}"
         lost, fitted = (dense.at(peak, each) - ticket.at(peak, each) for each in ("test_accuracy", "memorized"))

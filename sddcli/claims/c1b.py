@@ -17,5 +17,5 @@ def decide(results: pd.DataFrame) -> Verdict:
     return verdict(
         [setting],
         shows("there is a valley", setting),
-        near("valley minus threshold", difference(setting.place("valley"), threshold), most=3),
+        near("valley minus threshold", difference(setting.level_of("valley"), threshold), most=3),
     )

@@ -18,6 +18,8 @@ def decide(results: pd.DataFrame) -> Verdict:
         settings.values(),
         *(shows(f"{noise:.0%} noise", setting) for noise, setting in settings.items()),
         below("threshold, most noise minus least", interval(most.thresholds() - least.thresholds()), "levels"),
-        below("valley, most noise minus least", difference(most.place("valley"), least.place("valley")), "levels"),
-        above("peak, most noise minus least", difference(most.place("peak"), least.place("peak")), "levels"),
+        below(
+            "valley, most noise minus least", difference(most.level_of("valley"), least.level_of("valley")), "levels"
+        ),
+        above("peak, most noise minus least", difference(most.level_of("peak"), least.level_of("peak")), "levels"),
     )

@@ -18,5 +18,5 @@ def decide(results: pd.DataFrame) -> Verdict:
         one, other = settings[first], settings[second]
         order = f"{first} minus {second}"
         findings.append(above(f"threshold, {order}", interval(one.thresholds() - other.thresholds()), "levels"))
-        findings.append(above(f"peak, {order}", difference(one.place("peak"), other.place("peak")), "levels"))
+        findings.append(above(f"peak, {order}", difference(one.level_of("peak"), other.level_of("peak")), "levels"))
     return verdict(settings.values(), *findings)

@@ -21,6 +21,6 @@ def decide(results: pd.DataFrame) -> Verdict:
     for name, setting in settings.items():
         distances = setting.rows.pivot(index="seed", columns="level", values="learning_distance")
         largest = interval(distances.idxmax(axis="columns").astype(float))
-        apart = difference(largest, setting.place("valley"))
+        apart = difference(largest, setting.level_of("valley"))
         findings.append(near(f"{name}: level of the largest distance minus valley", apart, most=3))
     return verdict(settings.values(), *findings)

@@ -14,11 +14,11 @@ def decide(results: pd.DataFrame) -> Verdict:
     """Threshold and peak of new weights against the ticket's, and both in the ticket's valley, seed by seed."""
     settings = by(results, "retraining")
     ticket, new = settings["lottery"], settings["reinit"]
-    valley = int(ticket.place("valley")[0])
+    valley = int(ticket.level_of("valley")[0])
     there = new.at(valley, "test_accuracy") - ticket.at(valley, "test_accuracy")
     return verdict(
         settings.values(),
         below("threshold, new weights minus ticket", interval(new.thresholds() - ticket.thresholds()), "levels"),
-        below("peak, new weights minus ticket", difference(new.place("peak"), ticket.place("peak")), "levels"),
+        below("peak, new weights minus ticket", difference(new.level_of("peak"), ticket.level_of("peak")), "levels"),
         above("in the ticket's valley, new weights minus ticket", interval(there)),
     )

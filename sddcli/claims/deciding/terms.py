@@ -53,7 +53,12 @@ class Setting(NamedTuple):
         rows = self.rows[self.rows["level"] == level]
         return rows.set_index("seed")[name].astype(float).sort_index()
 
-    def place(self, name: str) -> Interval:
+    def beyond(self, sparsity: float, name: str) -> "pd.Series[float]":
+        """The mean of a number over the levels at which at least this share of the weights is gone, by seed."""
+        rows = self.rows[self.rows["sparsity"] >= sparsity - 1e-9]
+        return rows.groupby("seed")[name].mean()
+
+    def level_of(self, name: str) -> Interval:
         """The level of the valley or of the peak, with its interval."""
         value = float(self.curve[name])
         low, high = (self.curve[f"{name}_{end}"] for end in ("low", "high"))
@@ -78,8 +83,11 @@ class Setting(NamedTuple):
 
 def verdict(settings: Iterable[Setting], *findings: Finding) -> Verdict:
     """The word that follows from the findings: all true, all false, both, or some open and none against the others."""
-    told = [finding.holds for finding in findings]
-    word = IN_PART if True in told and False in told else UNDECIDED if None in told else HOLDS if told[0] else NOT
+    answers = [finding.holds for finding in findings]
+    if True in answers and False in answers:
+        word = IN_PART
+    else:
+        word = UNDECIDED if None in answers else HOLDS if answers[0] else NOT
     settings = tuple(settings)
     seeds = min(setting.rows["seed"].nunique() for setting in settings)
     levels = min(setting.rows["level"].nunique() for setting in settings)
@@ -137,14 +145,14 @@ def near(text: str, value: Interval, most: float, unit: str = "levels") -> Findi
 
 def shows(label: str, setting: Setting) -> Finding:
     """Whether there is double descent: false only where a dip as deep as the paper's would not have been missed."""
-    found, (dip, low, high) = setting.curve["found"], setting.size("dip")
+    is_there, (dip, low, high) = setting.curve["found"], setting.size("dip")
     smallest = None
-    if not found and high < DEEP:
+    if not is_there and high < DEEP:
         (curve,) = table.curves(setting.rows)
         smallest = detectable_by([curve.test], *curve.test.shape)
-    absent = smallest is not None and smallest <= DEEP
-    said = f"{label}: double descent, by its dip (p = {setting.curve['p']:.2g})"
-    return Finding(said, True if found else False if absent else None, dip, low, high, "points")
+    is_absent = smallest is not None and smallest <= DEEP
+    text = f"{label}: double descent, by its dip (p = {setting.curve['p']:.2g})"
+    return Finding(text, True if is_there else False if is_absent else None, dip, low, high, "points")
 
 
 def without(label: str, setting: Setting) -> Finding:
