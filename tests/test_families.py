@@ -19,7 +19,7 @@ from sddcli.core.optimizers import MEMORY, OPTIMIZERS, sgd
 from sddcli.core.retraining import RETRAININGS, Origin, Retraining, lottery, ticket, untrained
 from sddcli.core.starts import STARTS
 from sddcli.core.timetables import TIMETABLES
-from sddcli.core.units import UNITS
+from sddcli.core.units import UNITS, Layout, Unit, grouped
 from sddcli.events import Event, Failed
 from sddcli.recipes import prune_retrain, verifying
 from sddcli.spec import Run, with_parents
@@ -43,8 +43,11 @@ def mirrored(masks: Any, prune: Any, draw: Any) -> Any:
     return {name: mask.flip(0) for name, mask in masks.items()}
 
 
-def rows(shape: tuple[int, ...]) -> torch.Tensor:
-    return torch.arange(shape[0]).view(-1, *[1] * (len(shape) - 1)).expand(shape).contiguous()
+def rows(layout: Layout) -> Unit:
+    def members(shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.arange(shape[0]).view(-1, *[1] * (len(shape) - 1)).expand(shape).contiguous()
+
+    return grouped(layout, members, max(shape[1] for shape in layout.shapes.values()))
 
 
 def patient(steps: int) -> dict[int, Callable[..., Any]]:

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sddcli.core import dense
+from sddcli.core import channels, dense
+from sddcli.core.channels import Channels
 from sddcli.core.types import STATISTICS, Forward, Slopes, Tensors
 from sddcli.core.words import UsageError, pick, unknown
 
@@ -28,7 +29,8 @@ class Model:
     statistics: the shapes of its BatchNorm statistics. one_by_one: M models are computed one after the other, since it
     is not faster to hold the inner values of all of them at once. slopes: the gradient of the mean cross-entropy,
     written out, for a network that is faster without autograd. takes_one: whether it can be trained on a batch of one
-    example; BatchNorm cannot where that leaves one value of a channel.
+    example; BatchNorm cannot where that leaves one value of a channel. channels(): its neurons and filters that can be
+    removed, not those of the output.
     """
 
     shapes: dict[str, Shape]
@@ -38,6 +40,7 @@ class Model:
     one_by_one: bool = False
     slopes: Slopes | None = None
     takes_one: bool = True
+    channels: Callable[[], tuple[Channels, ...]] = lambda: ()
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -83,7 +86,10 @@ def mlp(widths: tuple[int, ...], features: Shape, classes: int, *, prunable: str
     for layer, n_in, n_out in zip(layers, sizes, sizes[1:], strict=False):
         shapes |= {f"{layer}.weight": (n_out, n_in), f"{layer}.bias": (n_out,)}
     names = tuple(f"{layer}.weight" for layer in (layers if prunable == "all" else layers[:-1]))
-    return Model(shapes, names, partial(dense.forward, layers), slopes=partial(dense.slopes, layers))
+    neurons = channels.layered(sizes, layers)
+    return Model(
+        shapes, names, partial(dense.forward, layers), slopes=partial(dense.slopes, layers), channels=lambda: neurons
+    )
 
 
 def lenet_300_100(features: Shape, classes: int, *, prunable: str = "hidden") -> Model:
@@ -118,7 +124,8 @@ def of_module(build: Callable[[], nn.Module], features: Shape, spared: Sequence[
         return torch.stack([functional_call(module, own, (x[m],)) for m, own in enumerate(each)])
 
     prunable = tuple(name for name, shape in shapes.items() if len(shape) > 1 and name not in spared)
-    return Model(shapes, prunable, forward, statistics, one_by_one=True, takes_one=takes_one)
+    layout = cache(lambda: channels.of_module(module, prunable))
+    return Model(shapes, prunable, forward, statistics, one_by_one=True, takes_one=takes_one, channels=layout)
 
 
 def _takes_one(module: nn.Module, features: Shape) -> bool:
@@ -169,17 +176,17 @@ def resnet(
 
     All convolutions and the last layer are prunable.
     """
-    channels = _image(features)
-    return of_module(lambda: ResNet(block, depths, width, channels, classes), features)
+    n_in = _image(features)
+    return of_module(lambda: ResNet(block, depths, width, n_in, classes), features)
 
 
 def vgg16(features: Shape, classes: int, *, width: int = 64) -> Model:
     """VGG-16 with BatchNorm and one linear layer, as in OpenLTH and He et al. (2022); its convolutions are prunable."""
-    channels = _image(features)
+    n_in = _image(features)
 
     def build() -> nn.Module:
         plan = "1 1 M 2 2 M 4 4 4 M 8 8 8 M 8 8 8"
-        return _classifier(_plain(plan, width, channels, normalized=True), nn.AdaptiveAvgPool2d(1), 8 * width, classes)
+        return _classifier(_plain(plan, width, n_in, normalized=True), nn.AdaptiveAvgPool2d(1), 8 * width, classes)
 
     return of_module(build, features, spared=("output.weight",))
 
@@ -189,13 +196,13 @@ def conv(plan: str, features: Shape, classes: int) -> Model:
 
     No BatchNorm; every layer is prunable.
     """
-    channels, pools = _image(features), plan.count("M")
+    n_in, pools = _image(features), plan.count("M")
     widest = max(int(piece) for piece in plan.split() if piece != "M")
     flat = 64 * widest * prod(side // 2**pools for side in features[1:])
 
     def build() -> nn.Module:
         hidden = nn.Sequential(nn.Flatten(), nn.Linear(flat, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU())
-        return _classifier(_plain(plan, 64, channels, normalized=False), hidden, 256, classes)
+        return _classifier(_plain(plan, 64, n_in, normalized=False), hidden, 256, classes)
 
     return of_module(build, features)
 
@@ -205,10 +212,10 @@ def convnet(features: Shape, classes: int, *, width: int = 16) -> Model:
 
     Small enough for a CPU; every layer is prunable.
     """
-    channels = _image(features)
+    n_in = _image(features)
 
     def build() -> nn.Module:
-        layers = _plain("1 2 M 4 M 8", width, channels, normalized=True)
+        layers = _plain("1 2 M 4 M 8", width, n_in, normalized=True)
         return _classifier(layers, nn.AdaptiveMaxPool2d(1), 8 * width, classes)
 
     return of_module(build, features)

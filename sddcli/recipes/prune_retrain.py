@@ -345,7 +345,7 @@ def _prepared(bench: Bench, run: Run) -> Prepared:
     if (saved := store.pruned(run)) is not None:
         return Prepared(here(saved[0]), here(saved[1]), initial)
     kept, metrics = _masks(bench, run, initial)
-    start = masks.apply(kept, here(starting.start(store, run, model, data)))
+    start = masks.apply(pruning.with_vectors(run, model, kept), here(starting.start(store, run, model, data)))
     store.save_pruned(run, start, kept, {**bench.facts, "metrics": metrics})
     return Prepared(start, kept, initial)
 
@@ -374,7 +374,7 @@ def _masks(bench: Bench, run: Run, initial: Tensors) -> tuple[Tensors, Row]:
         before if masking == "open" else kept, data
     )  # of re-dense training, the sparsity that it comes from
     if masking == "prune":
-        cut = stacked([masks.apply(kept, ranked)], model.weights)
+        cut = stacked([masks.apply(pruning.with_vectors(run, model, kept), ranked)], model.weights)
         after = training.metrics([run], model, cut, data)[0]
         metrics |= {f"pruned_{name}": value for name, value in _finite(after).items()}
     return kept, metrics

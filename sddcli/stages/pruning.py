@@ -7,14 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sddcli.core import images, masks, seeds, units
+from sddcli.core import channels, images, masks, seeds
 from sddcli.core.criteria import criterion
 from sddcli.core.evaluate import chunk
 from sddcli.core.losses import LOSSES
 from sddcli.core.models import Model
 from sddcli.core.retraining import rounds
 from sddcli.core.types import Data, Examples, Net, Tensors, Trained
-from sddcli.core.units import UNITS
 from sddcli.core.words import pick
 from sddcli.spec import Run
 from sddcli.stages import setting
@@ -39,18 +38,14 @@ def prune(run: Run, model: Model, net: Trained, data: Data) -> Tensors:
 
 def ranked(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str, int], stream: Stream) -> Tensors:
     """The masks (*shape) of so many weights of each group, ranked by the criterion of `run`."""
-    rule, unit, loss = criterion(run.criterion), pick("unit", run.unit, UNITS), pick("loss", run.loss, LOSSES)
+    rule, unit, loss = criterion(run.criterion), setting.unit_of(run, model), pick("loss", run.loss, LOSSES)
     ties = None
     if rule.ties == "random":
         shapes = {name: model.shapes[name] for name in model.prunable}
         ties = {name: torch.from_numpy(stream("ties", name).random(shape)) for name, shape in shapes.items()}
 
     def keep(scores: Tensors, within: Tensors, counts: Mapping[str, int]) -> Tensors:
-        if unit is units.weight:
-            return masks.allocated(scores, within, counts, ties)
-        drawn = ties and units.averaged(ties, within, unit)
-        kept = masks.allocated(units.averaged(scores, within, unit), within, counts, drawn)
-        return units.whole(kept, within, unit)
+        return unit.keep(scores, within, counts, ties)
 
     def forward(weights: Tensors, x: Tensor) -> Tensor:
         return model.forward({name: w.unsqueeze(0) for name, w in weights.items()}, x.unsqueeze(0), False).squeeze(0)
@@ -89,6 +84,11 @@ def prune_untrained(run: Run, model: Model, weights: Tensors, data: Data) -> Ten
     for each in rounds(run):
         kept = prune(each, model, Trained(weights, masks.apply(kept, weights), kept), data)
     return kept
+
+
+def with_vectors(run: Run, model: Model, kept: Tensors) -> Tensors:
+    """Masks (*shape), and those of the biases and BatchNorm parameters of units that are removed as a whole."""
+    return channels.completed(kept, setting.unit_of(run, model).channels) if run.level else kept
 
 
 def _gradients(

@@ -24,7 +24,7 @@ from sddcli.core.schedules import piecewise
 from sddcli.core.starts import STARTS
 from sddcli.core.timetables import TIMETABLES, Event
 from sddcli.core.types import Data, Examples, Forward, Lesson, Tensors, Write
-from sddcli.core.units import UNITS
+from sddcli.core.units import Layout, Unit
 from sddcli.core.words import UsageError, pick
 from sddcli.spec import Run
 
@@ -60,21 +60,24 @@ def check(run: Run, data: Data) -> None:
         schedule(run, len(data.train.y))
         timetable(run, len(data.train.y))
 
-        group_sizes(run, model)  # where layers are not those that its scope is for, no level is possible
+        unit_of(run, model), group_sizes(run, model)  # where layers are not those that these are for, no level can be
         if why := _impossible(run, model):
             last = next(k for k in range(run.level) if _impossible(replace(run, level=k + 1), model))
             raise UsageError(f"level {run.level} {why}; the last possible is {last}")
 
 
 def _impossible(run: Run, model: Model) -> str:
-    """Why the level of `run` cannot be, fewer weights than its scope keeps, or none of some group; "" where it can."""
+    """Why the level of `run` cannot be, fewer weights than its scope or unit keeps, or none of a group; else ""."""
     try:
         kept = counts(run, model)
     except UsageError as error:
         return str(error)
-    least = units.largest({name: model.shapes[name] for name in model.prunable}, pick("unit", run.unit, UNITS))
-    empty = [group for group, count in kept.items() if count < least]
-    return f"leaves none of {empty[0] or f'{model.size} weights'}" if empty else ""
+    return unit_of(run, model).unable(kept)
+
+
+def unit_of(run: Run, model: Model) -> Unit:
+    """What `run` keeps or removes together. Raises UsageError where the network has no such unit."""
+    return units.unit(run.unit, Layout({name: model.shapes[name] for name in model.prunable}, model.channels()))
 
 
 def _check_batches(run: Run, model: Model, n: int) -> None:

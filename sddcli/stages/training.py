@@ -97,8 +97,8 @@ def _context(runs: Sequence[Run], model: Model, data: Data, initial: Sequence[Te
         for m, run in enumerate(runs):
             net = Trained(initial[m], single(state.learned | state.fixed, m), single(state.masks, m))
             stream = partial(seeds.stream, run.seed, "criterion", run.level, "step", state.step)
-            kept.append(pruning.ranked(run, model, net, data, counts[m], stream))
-        return stacked(kept, model.prunable)
+            kept.append(pruning.with_vectors(run, model, pruning.ranked(run, model, net, data, counts[m], stream)))
+        return stacked(kept, [name for name in model.shapes if name in kept[0]])
 
     sizes = setting.group_sizes(runs[0], model) if runs[0].level else {}
     return Context(sizes, [setting.counts(run, model) for run in runs], pruned)
@@ -109,7 +109,8 @@ def _happen(
 ) -> tuple[State, EventRecord]:
     after = event(state, context)
     after = replace(after, learned=masks.apply(after.masks, after.learned))
-    density = [[masks.density(single(each.masks, m)) for m in range(len(runs))] for each in (state, after)]
+    both = [{name: each.masks[name] for name in model.prunable} for each in (state, after)]
+    density = [[masks.density(single(each, m)) for m in range(len(runs))] for each in both]
     truth = data.test.y.expand(len(runs), -1)
     accuracy = []
     for each in (state, after):
@@ -125,7 +126,7 @@ def beginning(run: Run, model: Model, data: Data, start: Tensors, kept: Tensors)
     density = sum(setting.counts(run, model).values()) / model.size
     learned, fixed = setting.teaching_of(run).split(start, model.prunable, density)
     fitted = torch.empty(0, -(-n // 8), dtype=torch.uint8) if n < RECORDED else None
-    return Begun(learned, fixed, kept, {}, first, first, fitted)
+    return Begun(learned, fixed, pruning.with_vectors(run, model, kept), {}, first, first, fitted)
 
 
 def paused(state: State, m: int) -> Begun:
@@ -225,7 +226,7 @@ def result(runs: Sequence[Run], model: Model, state: State, m: int) -> tuple[Ten
     weights = single(network(runs, state), m)
     if setting.teaching_of(runs[0]).chances:  # which weights are in effect is what was learned
         return weights, {name: gate[m].bool() for name, gate in lessons.gates(state.learned, None).items()}
-    return weights, single(state.masks, m)
+    return weights, single({name: state.masks[name] for name in model.prunable}, m)
 
 
 def metrics(runs: Sequence[Run], model: Model, weights: Tensors, data: Data) -> list[dict[str, float]]:

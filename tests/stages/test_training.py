@@ -74,3 +74,24 @@ def test_it_learns_clean_digits() -> None:
         last = now
     assert last.metrics is not None
     assert last.metrics[0]["test_accuracy"] > 0.93 and np.isnan(last.metrics[0]["memorized"])
+
+
+@pytest.mark.parametrize("model", ["lenet-12-8", "convnet:width=4", "resnet18:width=2"])
+def test_what_belongs_to_a_removed_channel_is_0_after_training(model: str) -> None:
+    """Its bias and BatchNorm parameters too, though weight decay and momentum pull at them; its masks are of weights."""
+    run = replace(PRUNED, model=model, unit="channel", rate=0.5, epochs=1, weight_decay=0.1, train_size=200)
+    net = setting.model_of(run, DATA)
+    initial = setting.fresh(run.root, net)
+    whole = pruning.full_masks(net, initial)
+    kept = pruning.prune(run, net, Trained(initial, initial, whole), DATA)
+    begun = training.beginning(run, net, DATA, initial, kept)
+    *_, last = training.train([run], net, DATA, [begun], [initial])
+    final, masks = training.result([run], net, last.state, 0)
+    assert set(masks) == set(net.prunable) and all(torch.equal(masks[name], kept[name]) for name in masks)
+    lost = 0
+    for channels in net.channels():
+        gone = ~living(kept, channels)
+        lost += int(gone.sum())
+        for name in channels.vectors:
+            assert not final[name][gone].any() and final[name][~gone].any()
+    assert lost
