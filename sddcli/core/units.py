@@ -138,7 +138,7 @@ def _structured(layout: Layout, word: str, kind: str, of: Callable[[int], bool])
             shares = [_share(counts, layout.shapes, each) for each in chosen]
             means = {str(i): _in_turn(means[str(i)], alive[str(i)], share) for i, share in enumerate(shares)}
         for name, mean in means.items():
-            mean[_best(mean, alive[name], drawn and drawn[name])] = inf
+            mean[_best(mean, alive[name], drawn[name] if drawn else None)] = inf
 
         def left(number: int) -> Tensors:
             kept, stay = masks, ranking.keep(means, alive, number, drawn)
@@ -210,7 +210,7 @@ def n_of_m(layout: Layout, n: int, m: int) -> Unit:
 
     def of_each(counts: Counts) -> dict[str, int]:
         """Layer -> how many of each m it keeps."""
-        numbers = {}
+        numbers: dict[str, int] = {}
         for group, count in counts.items():
             names = [group] if group else list(layout.shapes)
             groups = sum(grouped[name] for name in names) // m
@@ -221,7 +221,7 @@ def n_of_m(layout: Layout, n: int, m: int) -> Unit:
     def keep(scores: Tensors, masks: Tensors, counts: Counts, ties: Tensors | None) -> Tensors:
         kept = {}
         for name, number in of_each(counts).items():
-            kept[name] = _of_each(scores[name], masks[name], min(max(number, n), m), m, ties and ties[name])
+            kept[name] = _of_each(scores[name], masks[name], min(max(number, n), m), m, ties[name] if ties else None)
         return kept
 
     def unable(counts: Counts) -> str:
@@ -235,8 +235,9 @@ def _of_each(scores: Tensor, mask: Tensor, number: int, m: int, ties: Tensor | N
     """The `number` highest-scored of each m weights along dimension 1 that the mask leaves, and those left over."""
 
     def side_by_side(x: Tensor) -> Tensor:
-        """(rows, groups, m)"""
-        return x[:, : x.shape[1] // m * m].transpose(1, -1).unflatten(-1, (-1, m))
+        """x as (..., groups, m)."""
+        groups: Tensor = x[:, : x.shape[1] // m * m].transpose(1, -1).unflatten(-1, (-1, m))
+        return groups
 
     if scores[mask].isnan().any():
         raise UsageError("the criterion's scores are not numbers: the network it ranks has diverged")

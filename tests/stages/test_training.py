@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from sddcli.core.channels import living
 from sddcli.core.images import normalizing
 from sddcli.core.seeds import stream
 from sddcli.core.stacking import single
-from sddcli.core.types import Data, Examples
+from sddcli.core.types import Data, Examples, Trained
 from sddcli.stages import pruning, setting, training
-from tests.stages.digits import DATA, DENSE, MODEL, dense
+from tests.stages.digits import DATA, DENSE, MODEL, PRUNED, dense
 
 
 def test_replay_is_where_training_was() -> None:
@@ -78,7 +79,7 @@ def test_it_learns_clean_digits() -> None:
 
 @pytest.mark.parametrize("model", ["lenet-12-8", "convnet:width=4", "resnet18:width=2"])
 def test_what_belongs_to_a_removed_channel_is_0_after_training(model: str) -> None:
-    """Its bias and BatchNorm parameters too, though weight decay and momentum pull at them; its masks are of weights."""
+    """Bias and BatchNorm parameters too, though weight decay and momentum pull at them; masks are of weights."""
     run = replace(PRUNED, model=model, unit="channel", rate=0.5, epochs=1, weight_decay=0.1, train_size=200)
     net = setting.model_of(run, DATA)
     initial = setting.fresh(run.root, net)
