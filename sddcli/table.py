@@ -15,12 +15,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t
 
+from sddcli.axes import COLUMNS, column_of, family
 from sddcli.core.words import UsageError
 from sddcli.folders import alike
 from sddcli.index import Index
 from sddcli.metrics import METRICS
 from sddcli.pairs import Pair
-from sddcli.spec import FIELDS, KINDS, SUBSEEDS, Run, Value
+from sddcli.spec import BRANCH, FIELDS, KINDS, SUBSEEDS, Run, Value
 from sddcli.store import Store, StoreError, Unwritable, stem_of, write
 
 NEEDED = ("dataset", "model", "seed", "chain", "run", "level", "sparsity", "test_accuracy")
@@ -192,66 +193,110 @@ def of_runs(frame: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     return rows.drop_duplicates("run") if found.empty else found
 
 
-def varied(frame: pd.DataFrame) -> list[str]:
-    """The fields, other than level and seed, in which the rows differ: what tells one curve from another."""
-    return [name for name in FIELDS if name not in ("level", *REPLICATE) and frame[name].nunique() > 1]
+def along(frame: pd.DataFrame, axis: str) -> tuple[pd.DataFrame, str]:
+    """The rows as curves along an axis (sddcli.axes), and the column along which they run.
 
-
-def summary(frame: pd.DataFrame, keys: Sequence[str] = (), settings: Sequence[str] | None = None) -> pd.DataFrame:
-    """Mean, `_std` (of the sample, NaN for one seed) and `n` over seeds of each setting, level, and `keys`.
-
-    settings: the fields that tell settings apart, those in which the rows differ unless given.
+    Along another column than level, a chain is what differs in that column alone: `chain` says so, a model is what its
+    family is called, and networks without noise stand under each kind of noise that others have. Raises UsageError
+    where the rows do not differ along this axis or two runs of a curve have the same value, and StoreError where an
+    older sdd has not written the column.
     """
-    settings = varied(frame) if settings is None else settings
-    numbers = [name for name in frame.columns if name not in (*FIELDS, "chain", "run", "other", *keys)]
-    groups = frame.groupby([*settings, "level", *keys], sort=True)
+    column = column_of(axis, [name for name in FIELDS if frame[name].nunique() > 1])
+    if column == "level":
+        return grown(frame), column
+    dense = not frame["level"].any()
+    plain: dict[str, Any] = {name: FIELDS[name].default for name in BRANCH}
+    frame = frame.assign(**plain) if dense else grown(frame)
+    frame = frame.drop_duplicates("run") if dense else frame
+    if frame[column].isna().any():
+        raise StoreError(f"the {COLUMNS[column].called} of some of these runs are not known: an older sdd wrote them")
+    if COLUMNS[column].field == "model":
+        frame = frame.assign(model=frame["model"].map(lambda model: family(model, column)))
+    if column == "noise":
+        kinds = frame.loc[frame["noise"] > 0, "noise_kind"].unique()
+        clean = [frame[frame["noise"] == 0].assign(noise_kind=kind) for kind in kinds]
+        frame = pd.concat([*clean, frame[frame["noise"] > 0]])
+    curve = [*varied(frame, column), *_seeds(frame)]
+    frame = frame.assign(chain=frame.groupby(curve).ngroup().astype(str)).sort_values(["chain", column])
+    twice = frame[frame.duplicated(["chain", column])]
+    if not twice.empty:
+        raise UsageError(
+            f"several of these runs have the same {COLUMNS[column].called}, {twice[column].iloc[0]:.10g}, and make no "
+            f"curve along {axis}; choose some with --where, or another axis"
+        )
+    return frame.reset_index(drop=True), column
+
+
+def _seeds(frame: pd.DataFrame) -> list[str]:
+    """The seeds by which runs are paired: without that of a noise which some of them have not."""
+    return [name for name in REPLICATE if name != "noise_seed" or frame["noise"].all()]
+
+
+def varied(frame: pd.DataFrame, column: str = "level") -> list[str]:
+    """The fields, other than seeds and that of the column along which curves run, in which the rows differ."""
+    own = {COLUMNS[column].field} - {"model"}  # of a model its family stays, and tells curves apart
+    return [name for name in FIELDS if name not in (*own, *REPLICATE) and frame[name].nunique() > 1]
+
+
+def summary(
+    frame: pd.DataFrame, keys: Sequence[str] = (), settings: Sequence[str] | None = None, column: str = "level"
+) -> pd.DataFrame:
+    """Mean, `_std` (of the sample, NaN for one seed) and `n` over seeds of each setting, `column`, and `keys`.
+
+    settings: the fields that tell settings apart, those in which the rows differ unless given. column: that along
+    which curves run.
+    """
+    settings = varied(frame, column) if settings is None else settings
+    numbers = [name for name in frame.columns if name not in (*FIELDS, "chain", "run", "other", column, *keys)]
+    groups = frame.groupby([*settings, column, *keys], sort=True)
     mean, std = groups[numbers].mean(), groups[numbers].std().add_suffix("_std")
     # A copy is of one piece; pandas warns where columns are put before a hundred pieces.
     return pd.concat([mean, std, groups.size().rename("n")], axis=1).copy().reset_index()
 
 
-def counted(summary: pd.DataFrame, frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """`summary` of `frame` with `n` the seeds that have all of these numbers; one that no seed has does not count."""
-    keys = [*varied(frame), "level"]
+def counted(summary: pd.DataFrame, frame: pd.DataFrame, names: Sequence[str], column: str = "level") -> pd.DataFrame:
+    """`summary` of `frame` with `n` the seeds that have all of these numbers, apart from numbers that no seed has."""
+    keys = [*varied(frame, column), column]
     counts = frame.groupby(keys)[list(names)].count()
     n = counts.where(counts > 0).min(axis=1).rename("n").reset_index()
     return summary.drop(columns="n").merge(n, on=keys, how="left")
 
 
-def compared(frame: pd.DataFrame) -> pd.DataFrame:
-    """Second setting minus first, paired by seed, where there are two: varied fields of the second, level, `pairs`.
+def compared(frame: pd.DataFrame, column: str = "level") -> pd.DataFrame:
+    """Second setting minus first, paired by seed, where there are two: varied fields of the second, `column`, `pairs`.
 
     Of each number: NAME_difference, its mean over the pairs, and NAME_low and NAME_high, the ends of its 95 %
-    t-interval at that level, NaN for one pair. Pairs agree in level, in all seeds but those of a noise that one of the
-    two has not, and to a twentieth in the weights kept.
+    t-interval at that level, NaN for one pair. Pairs agree in level, or in the other column along which curves run, in
+    all seeds but those of a noise that one of the two has not and, along levels, to a twentieth in the weights kept.
     """
-    names = varied(frame)
+    names = varied(frame, column)
     settings = [rows for _, rows in by_setting(frame, names)]
-    numbers = [name for name in frame.columns if name not in (*FIELDS, "chain", "run", "sparsity", "density")]
+    numbers = [name for name in frame.columns if name not in (*FIELDS, "chain", "run", "sparsity", "density", column)]
     if len(settings) != 2:
-        return pd.DataFrame(columns=[*names, "level"])
-    noiseless = not frame["noise"].all()
-    keys = ["level", *(name for name in REPLICATE if name != "noise_seed" or not noiseless)]
+        return pd.DataFrame(columns=[*names, column])
     first, second = settings
-    pairs = second.merge(first, on=keys, suffixes=("", "_first"))
-    pairs = pairs[(pairs["density"] / pairs["density_first"] - 1).abs() < 0.05]
-    before = pairs[[f"{name}_first" for name in numbers]].set_axis(numbers, axis=1)
-    found = pairs[[*names, "level"]].join(pairs[numbers] - before)
-    groups = found.groupby([*names, "level"], sort=True)
+    pairs = second.merge(first, on=[column, *_seeds(frame)], suffixes=("", "_first"))
+    if column == "level":
+        pairs = pairs[(pairs["density"] / pairs["density_first"] - 1).abs() < 0.05]
+    of_first = pairs[[f"{name}_first" for name in numbers]].set_axis(numbers, axis=1)
+    differences = pairs[[*names, column]].join(pairs[numbers] - of_first)
+    groups = differences.groupby([*names, column], sort=True)
     n, mean = groups.size().rename("pairs"), groups[numbers].mean()
     half = groups[numbers].sem() * t.ppf(0.975, (groups[numbers].count() - 1).clip(lower=1))
     ends = [(mean - half).add_suffix("_low"), (mean + half).add_suffix("_high")]
-    told: pd.DataFrame = pd.concat([mean.add_suffix("_difference"), *ends, n], axis=1).copy().reset_index()
-    return told
+    table: pd.DataFrame = pd.concat([mean.add_suffix("_difference"), *ends, n], axis=1).copy().reset_index()
+    return table
 
 
-def title(frame: pd.DataFrame) -> str:
-    """What all rows have in common, in words."""
-    first = frame.iloc[0]
-    shared = [str(first[name]) for name in ("dataset", "model") if name not in varied(frame)]
-    if not {"noise", "noise_kind"} & set(varied(frame)):
+def title(frame: pd.DataFrame, column: str = "level") -> str:
+    """What all rows have in common, in words; column: that along which curves run."""
+    first, differing = frame.iloc[0], {*varied(frame, column), *({COLUMNS[column].field} - {"model"})}
+    shared = [str(first[name]) for name in ("dataset", "model") if name not in differing]
+    if "noise" in differing:
+        shared += [] if "noise_kind" in differing else [f"{first['noise_kind']} noise"] * (column == "noise")
+    elif "noise_kind" not in differing:
         shared.append(f"{first['noise']:.0%} {first['noise_kind']} noise" if first["noise"] else "no label noise")
-    shared += [str(first[name]) for name in ("criterion", "retraining") if name not in varied(frame) and first[name]]
+    shared += [str(first[name]) for name in ("criterion", "retraining") if name not in differing and first[name]]
     return ", ".join(shared)
 
 
@@ -296,28 +341,31 @@ def paired(
     return frame
 
 
-def correlations(frame: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
-    """How the numbers of an analysis go with test accuracy along chains, one row a setting and number.
+def correlations(frame: pd.DataFrame, values: pd.DataFrame, column: str = "level") -> pd.DataFrame:
+    """How the numbers of an analysis go with test accuracy along curves, one row a setting and number.
 
-    values: run, level, numbers. `mean`, `std` and `n` over chains of Spearman's rank correlation, of those with at
-    least four levels; it says what goes together, not why.
+    values: run, level, numbers; column: that along which curves run. `mean`, `std` and `n` over chains of Spearman's
+    rank correlation, of those with at least four values; it says what goes together, not why.
     """
     names = [str(name) for name in values if name not in ("run", "level")]
-    rows = frame[["run", "chain", "level", *varied(frame), "test_accuracy"]].merge(values, on=["run", "level"])
-    rows = rows[rows.groupby("chain")["level"].transform("size") > 3]
-    found = []
-    for fields, setting in by_setting(rows, varied(frame)):
+    fields = varied(frame, column)
+    own = list(dict.fromkeys(["run", "chain", "level", column, *fields, "test_accuracy"]))
+    rows = frame[own].merge(values, on=["run", "level"])
+    rows = rows[rows.groupby("chain")[column].transform("size") > 3]
+    correlated = []
+    for setting, curve in by_setting(rows, fields):
         for name in names:
-            chains = setting.dropna(subset=name).groupby("chain")
             of_chains = [
                 chain[name].rank().corr(chain["test_accuracy"].rank())
-                for _, chain in chains
+                for _, chain in curve.dropna(subset=name).groupby("chain")
                 if len(chain) > 3 and chain[name].nunique() > 1
             ]
-            told = pd.Series(of_chains, dtype=float).dropna()  # of a chain whose accuracy never moves there is none
-            if not told.empty:
-                found.append({**fields, "measure": name, "mean": told.mean(), "std": told.std(), "n": len(told)})
-    return pd.DataFrame(found)
+            known = pd.Series(of_chains, dtype=float).dropna()  # of a chain whose accuracy never moves there is none
+            if not known.empty:
+                correlated.append(
+                    {**setting, "measure": name, "mean": known.mean(), "std": known.std(), "n": len(known)}
+                )
+    return pd.DataFrame(correlated)
 
 
 def by_setting(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
@@ -328,11 +376,11 @@ def by_setting(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[dict
         yield dict(zip(names, values, strict=True)), rows
 
 
-def details(path: Path, word: str, frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+def details(path: Path, word: str, frame: pd.DataFrame, keys: Sequence[str], column: str = "level") -> pd.DataFrame:
     """Means over seeds, as `summary` gives them, of the rows that an analysis found about each run of `frame`.
 
-    path: the runs folder, or a results.csv in one; keys: the columns that tell the rows of a run apart. Raises
-    StoreError where the analysis has not looked at them.
+    path: the runs folder, or a results.csv in one; keys: the columns that tell the rows of a run apart; column: that
+    along which curves run. Raises StoreError where the analysis has not looked at them.
     """
     root = path.parent if path.suffix == ".csv" else path
     file = root / "measures" / f"{stem_of(word)}-details.csv"
@@ -342,58 +390,84 @@ def details(path: Path, word: str, frame: pd.DataFrame, keys: Sequence[str]) -> 
         raise StoreError(f"no {file}; first: sdd analyze {word} {root}") from None
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {file}: {error}") from None
-    told = frame[[*FIELDS, "chain", "run", "sparsity"]].merge(rows, on=["run", "level"])
-    if told.empty:
+    own = list(dict.fromkeys([*FIELDS, "chain", "run", "sparsity", column]))
+    joined = frame[own].merge(rows, on=["run", "level"])
+    if joined.empty:
         raise StoreError(f"{file} knows none of these runs; first: sdd analyze {word} {root}")
-    return summary(told, keys, varied(frame))
+    return summary(joined, keys, varied(frame, column), column)
 
 
 class Curves(NamedTuple):
-    """The chains of one setting: its varied fields, its levels, their mean sparsity and nominal density, accuracies.
+    """The chains of one setting: its varied fields, its levels, their mean sparsity and density, accuracies.
 
-    Of K levels and S chains: test and train are (S, K), density, (1 - rate)^level, is (K,). last: the last level of
-    any chain; kinds: how many values the seed has that has fewest, but more than one.
+    Of K levels and S chains: test and train are (S, K). density: (K,), (1 - rate)^level. Along another column than
+    level, levels are its values, from the one at which labels are easiest to fit, and density says how far apart they
+    are: 1 at the first, and half as large at twice or half the value or, of equal steps, at each. last: the last level
+    of any chain; kinds: how many values the seed has that has fewest, but more than one.
     """
 
     fields: dict[str, Any]
-    levels: list[int]
+    levels: list[Any]
     sparsity: list[float]
     density: NDArray[np.float64]
     test: NDArray[np.float64]
     train: NDArray[np.float64]
-    last: int
+    last: Any
     kinds: int
 
 
-def curves(frame: pd.DataFrame) -> Iterator[Curves]:
-    """Each setting's chains, at the levels that all of its chains have."""
-    for fields, rows in by_setting(frame, varied(frame)):
-        test, train = (rows.pivot(index="chain", columns="level", values=f"{n}_accuracy") for n in ("test", "train"))
-        test = test.dropna(axis="columns")
-        sparsity = rows.groupby("level")["sparsity"].mean()[test.columns]
+def curves(frame: pd.DataFrame, column: str = "level") -> Iterator[Curves]:
+    """Each setting's chains, at the levels, or other values of `column`, that all of its chains have."""
+    harder = COLUMNS[column].harder
+    for fields, rows in by_setting(frame, varied(frame, column)):
+        test, train = (
+            rows.pivot(index="chain", columns=column, values=f"{n}_accuracy").sort_index(axis=1, ascending=harder)
+            for n in ("test", "train")
+        )
+        every, test = list(test.columns), test.dropna(axis="columns")
+        sparsity = rows.groupby(column)["sparsity"].mean()[test.columns]
         yield Curves(
             fields,
-            [int(level) for level in test.columns],
+            [_whole(each) for each in test.columns],
             sparsity.tolist(),
-            (1 - rows["rate"].max()) ** test.columns.to_numpy(float),
+            _density(test.columns.to_numpy(float), column, rows["rate"].max()),
             test.to_numpy(),
             train[test.columns].to_numpy(),
-            int(rows["level"].max()),
+            _whole(every[-1]),
             min((n for name in REPLICATE if (n := rows[name].nunique()) > 1), default=1),
         )
 
 
-def judged(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]], places: Collection[str] = ()) -> pd.DataFrame:
+def _whole(value: Any) -> int | float:
+    """A whole number without its ".0", any other as it is."""
+    return int(value) if value == int(value) else float(value)
+
+
+def _density(values: NDArray[np.float64], column: str, rate: float) -> NDArray[np.float64]:
+    """(K,) as of `Curves`, at (K,) values of a column."""
+    if column == "level":
+        return (1 - rate) ** values
+    if not COLUMNS[column].linear:
+        values = np.log2(values)
+    step = np.median(np.abs(np.diff(values))) if COLUMNS[column].linear and len(values) > 1 else 1
+    halvings: NDArray[np.float64] = np.abs(values - values[:1]) / step
+    return 0.5**halvings
+
+
+def judged(
+    frame: pd.DataFrame, judge: Callable[..., dict[str, Any]], places: Collection[str] = (), column: str = "level"
+) -> pd.DataFrame:
     """What `judge` says of each setting's curves, one row each.
 
     places: which of its values are indices of levels, as are NAME_low and NAME_high where it says them; the rows have
     the levels, and NAME_sparsity of each place. Of a word for each level the rows say from where to where it holds;
-    other lists, numbers of each level, are left out.
+    other lists, numbers of each level, are left out. Along another column the rows say which, as `along`, and its first
+    value, as `judged_from`; they have its values for levels, no sparsity of them, and no words.
     """
     indices = {f"{place}{end}" for place in places for end in ("", "_low", "_high")}
     rows = []
-    for curve in curves(frame):
-        verdict = judge(curve.test, curve.train, curve.density)
+    for curve in curves(frame, column):
+        verdict = _without_words(judge(curve.test, curve.train, curve.density), column)
         row: dict[str, Any] = {**curve.fields}
         for name, value in verdict.items():
             if name in indices:
@@ -403,11 +477,19 @@ def judged(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]], places: Co
             elif all(isinstance(each, str) for each in value):
                 row[name] = _spans(curve.levels, value)
         row |= {"judged_to": curve.levels[-1], "last_level": curve.last, "seed_values": curve.kinds}
-        for place in places:
+        if column != "level":
+            row |= {"along": COLUMNS[column].called, "judged_from": curve.levels[0]}
+        for place in places if column == "level" else ():
             at = verdict[place]
             row[f"{place}_sparsity"] = None if at is None else curve.sparsity[at]
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _without_words(verdict: dict[str, Any], column: str) -> dict[str, Any]:
+    """A verdict without its words for each level, which mean nothing along another column."""
+    words = {name for name, value in verdict.items() if isinstance(value, list) and isinstance((*value, None)[0], str)}
+    return verdict if column == "level" else verdict | {name: [] for name in words}
 
 
 def _spans(levels: Sequence[int], words: Sequence[str]) -> str:
@@ -418,33 +500,35 @@ def _spans(levels: Sequence[int], words: Sequence[str]) -> str:
     return ", ".join(f"{word} {span[0]}-{span[-1]}" for word, span in spans.items())
 
 
-def sized(frame: pd.DataFrame, judge: Callable[..., dict[str, list[Any]]]) -> pd.DataFrame:
+def sized(frame: pd.DataFrame, judge: Callable[..., dict[str, list[Any]]], column: str = "level") -> pd.DataFrame:
     """What `judge` says of settings that differ in the number of training examples alone, a row a level.
 
-    Their other varied fields, level, mean sparsity, and what it says; without rows where no setting has two sizes.
+    Their other varied fields, level or the other column along which curves run, mean sparsity, and what it says;
+    without rows where no setting has two sizes.
     """
-    names, found = [name for name in varied(frame) if name != "train_size"], []
-    for fields, rows in by_setting(frame, names):
-        train = rows.pivot_table(index="examples", columns="level", values="train_accuracy").sort_index()
+    names, parts = [name for name in varied(frame, column) if name != "train_size"], []
+    for fields, rows in by_setting(frame, names) if column != "examples" else ():
+        train = rows.pivot_table(index="examples", columns=column, values="train_accuracy").sort_index()
         if len(train) > 1:
-            levels = {"level": train.columns, "sparsity": rows.groupby("level")["sparsity"].mean()[train.columns].array}
-            found.append(pd.DataFrame({**levels, **judge(list(train.index), train.to_numpy())}).assign(**fields))
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*names, "level"])
+            sparsity = rows.groupby(column)["sparsity"].mean()[train.columns].array
+            says = judge(list(train.index), train.to_numpy())
+            parts.append(pd.DataFrame({column: train.columns, "sparsity": sparsity, **says}).assign(**fields))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*names, column])
 
 
-def phases(frame: pd.DataFrame, judge: Callable[..., dict[str, Any]]) -> pd.DataFrame:
-    """Each level of each setting in which `judge` found phases: varied fields, level, phase, smoothed, and two flags.
-
-    smoothed: the mean test accuracy that phases and places were read from; in_valley, in_peak: whether the level is
-    within the interval of the one.
-    """
+def marked(
+    frame: pd.DataFrame,
+    judge: Callable[..., dict[str, Any]],
+    marks: Callable[[dict[str, Any]], dict[str, list[Any]]],
+    column: str = "level",
+) -> pd.DataFrame:
+    """What a verdict adds to a summary: varied fields, `column`, and those that `marks` makes of what `judge` says."""
     rows = []
-    for fields, levels, _, density, test, train, *_ in curves(frame):
-        said = judge(test, train, density)
-        for k, (level, phase) in enumerate(zip(levels, said["phases"], strict=False)):
-            within = {f"in_{name}": said[f"{name}_low"] <= k <= said[f"{name}_high"] for name in ("valley", "peak")}
-            rows.append(fields | {"level": level, "phase": phase, "smoothed": said["smoothed"][k]} | within)
-    return pd.DataFrame(rows, columns=[*varied(frame), "level", "phase", "smoothed", "in_valley", "in_peak"])
+    for curve in curves(frame, column):
+        of_levels = marks(_without_words(judge(curve.test, curve.train, curve.density), column))
+        for k, level in enumerate(curve.levels):
+            rows.append(curve.fields | {column: level} | {name: values[k] for name, values in of_levels.items()})
+    return pd.DataFrame(rows, columns=None if rows else [*varied(frame, column), column])
 
 
 def chains(frame: pd.DataFrame) -> pd.DataFrame:

@@ -21,6 +21,7 @@ MAY = {
     "store": {"folders", "packing", "pairs", "spec", "core.types", "core.words"},
     "families": set(),
     "metrics": {"families"},
+    "axes": {"core.words"},
     "datasets": {"core", "datasets.reading"},  # a data set knows no other
     "data": {"families", "folders", "datasets.reading", "core"},
     "stages": {"core", "spec", "stages"},
@@ -54,15 +55,16 @@ MAY = {
         "launchers",
     },
     "index": {"metrics", "store", "spec", "core.words"},
-    "table": {"folders", "index", "metrics", "store", "pairs", "spec", "core.words"},
+    "table": {"axes", "folders", "index", "metrics", "store", "pairs", "spec", "core.words"},
     "figures": set(),  # names and the words of sweeps
     "claims": {"claims", "figures", "table", "verdicts", "core.words"},
-    "plots": {"plots.style"},
+    "plots": {"plots.style", "axes"},
     "resolve": {"families", "spec", "core.words", "core.retraining"},
     "cli": {
         "resolve",
         "families",
         "metrics",
+        "axes",
         "launchers",
         "recipes",
         "sweeps",

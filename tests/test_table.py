@@ -76,7 +76,7 @@ def test_ids_of_digits_alone_stay_words(trained: Path, tmp_path: Path) -> None:
 def test_no_rows_are_no_setting(trained: Path) -> None:
     none = table.read(trained).iloc[:0]
     assert list(table.curves(none)) == [] and table.judged(none, lambda *_: {}).empty
-    assert table.sized(none, lambda *_: {}).empty and table.phases(none, lambda *_: {}).empty
+    assert table.sized(none, lambda *_: {}).empty and table.marked(none, lambda *_: {}, dict).empty
 
 
 def test_dense_runs_without_chains_are_no_curve(trained: Path) -> None:

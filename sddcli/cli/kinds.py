@@ -39,7 +39,7 @@ class Kind(NamedTuple):
     """What the measures of one folder of the package have in common.
 
     subjects: of the finished runs that are asked for, and the kind of pairs, those that analyses have to look at
-    first; None where the tables are enough. values: what a measure says, saved, as a table of the rows of `frame`;
+    first; None where the tables are enough. values: what a measure says, saved, as a table of the rows of a view;
     unsaved: numbers that analyses found and that could not be saved.
     show: puts that on the screen; digest: the same in a line a setting. needs: what to do where it has nothing to say
     of these runs.
@@ -47,10 +47,56 @@ class Kind(NamedTuple):
 
     folder: str
     subjects: Callable[[Sequence[Run], str], Subjects] | None
-    values: "Callable[[Store, pd.DataFrame, str, Subjects, Unsaved | None], pd.DataFrame]"
-    show: "Callable[[pd.DataFrame, str, pd.DataFrame], None]"
-    digest: "Callable[[pd.DataFrame, str, pd.DataFrame], Iterator[Line]]"
+    values: "Callable[[Store, View, str, Subjects, Unsaved | None], pd.DataFrame]"
+    show: "Callable[[View, str, pd.DataFrame], None]"
+    digest: "Callable[[View, str, pd.DataFrame], Iterator[Line]]"
     needs: str = ""
+
+
+class View(NamedTuple):
+    """Rows of finished runs as curves: along the axis of that name, which is this column of theirs."""
+
+    frame: "pd.DataFrame"
+    axis: str = "level"
+    column: str = "level"
+
+    @property
+    def curves(self) -> "pd.DataFrame":
+        """The rows without dense runs that belong to no curve."""
+        from sddcli import table
+
+        return table.grown(self.frame)
+
+    @property
+    def varied(self) -> list[str]:
+        """The fields that tell curves apart."""
+        from sddcli import table
+
+        return table.varied(self.curves, self.column)
+
+    @property
+    def title(self) -> str:
+        """What all curves have in common, in words."""
+        from sddcli import table
+
+        return table.title(self.curves, self.column)
+
+    @property
+    def words(self) -> list[str]:
+        """What asks for this view on the command line."""
+        return [] if self.axis == "level" else ["--along", self.axis]
+
+    def file(self, name: str) -> str:
+        """The name of the file that keeps what is said of these curves: along levels, the measure's own."""
+        return name if self.column == "level" else f"{name}-along-{self.axis}"
+
+
+def viewed(frame: "pd.DataFrame", axis: str) -> View:
+    """The rows as curves along an axis. Raises UsageError and StoreError as `table.along`."""
+    from sddcli import table
+
+    rows, column = table.along(frame, axis)
+    return View(frame if column == "level" else rows, axis, column)
 
 
 def _runs(finished: Sequence[Run], pairs: str) -> Subjects:
@@ -63,22 +109,18 @@ def _pairs(finished: Sequence[Run], pairs: str) -> Subjects:
     return natural(finished, pairs)
 
 
-def _of_runs(
-    store: Store, frame: "pd.DataFrame", word: str, subjects: Subjects, unsaved: "Unsaved | None"
-) -> "pd.DataFrame":
+def _of_runs(store: Store, view: View, word: str, subjects: Subjects, unsaved: "Unsaved | None") -> "pd.DataFrame":
     """What an analysis found about these runs, and how that goes with their test accuracy, saved beside it."""
     from sddcli import table
 
-    frame = table.grown(frame)
-    values = table.measured(store, word, set(frame["run"]), unsaved)
+    values = table.measured(store, word, set(view.curves["run"]), unsaved)
     if not values.empty:
-        table.save(table.correlations(frame, values), store.root, f"{word}-correlations")
+        correlations = table.correlations(view.curves, values, view.column)
+        table.save(correlations, store.root, view.file(f"{word}-correlations"))
     return values
 
 
-def _of_pairs(
-    store: Store, frame: "pd.DataFrame", word: str, subjects: Subjects, unsaved: "Unsaved | None"
-) -> "pd.DataFrame":
+def _of_pairs(store: Store, view: View, word: str, subjects: Subjects, unsaved: "Unsaved | None") -> "pd.DataFrame":
     """What an analysis found about these pairs; the table of all pairs is saved."""
     from sddcli import table
 
@@ -87,99 +129,90 @@ def _of_pairs(
     return values.loc[[ends in ids for ends in zip(values["other"], values["run"], strict=True)]]
 
 
-def _of_curves(
-    store: Store, frame: "pd.DataFrame", word: str, subjects: Subjects, unsaved: "Unsaved | None"
-) -> "pd.DataFrame":
+def _of_curves(store: Store, view: View, word: str, subjects: Subjects, unsaved: "Unsaved | None") -> "pd.DataFrame":
     """What a verdict says of each setting, over seeds, saved."""
     from sddcli import table
 
-    values = verdicts(table.grown(frame), word)
-    table.save(values, store.root, word)
+    values = verdicts(view.curves, word, view.column)
+    table.save(values, store.root, view.file(word))
     return values
 
 
-def _of_sizes(
-    store: Store, frame: "pd.DataFrame", word: str, subjects: Subjects, unsaved: "Unsaved | None"
-) -> "pd.DataFrame":
+def _of_sizes(store: Store, view: View, word: str, subjects: Subjects, unsaved: "Unsaved | None") -> "pd.DataFrame":
     """What a verdict says of settings that differ in their number of training examples, saved."""
     from sddcli import table
 
-    values = sizes(table.grown(frame), word)
+    values = sizes(view.curves, word, view.column)
     if not values.empty:
-        table.save(values, store.root, word)
+        table.save(values, store.root, view.file(word))
     return values
 
 
-def _show_runs(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> None:
+def _show_runs(view: View, word: str, values: "pd.DataFrame") -> None:
     from sddcli import table
 
-    frame = table.grown(frame)
-    _show_numbers(frame, values, "left")
-    screen.correlations(table.correlations(frame, values))
+    _show_numbers(view._replace(frame=view.curves), values, "left")
+    screen.correlations(table.correlations(view.curves, values, view.column), view.axis)
 
 
-def _show_pairs(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> None:
-    _show_numbers(frame, values, "inner")
+def _show_pairs(view: View, word: str, values: "pd.DataFrame") -> None:
+    _show_numbers(view, values, "inner")
 
 
-def _show_numbers(frame: "pd.DataFrame", values: "pd.DataFrame", how: Any) -> None:
+def _show_numbers(view: View, values: "pd.DataFrame", how: Any) -> None:
     """Curves of the numbers that analyses found; how: "left" shows levels without such numbers too, "inner" not."""
     from sddcli import table
 
     columns = _numbers(values)
-    wide = frame[[*FIELDS, "chain", "run", "sparsity", "test_accuracy"]].merge(values, on=["run", "level"], how=how)
+    own = list(dict.fromkeys([*FIELDS, "chain", "run", view.column, "sparsity", "test_accuracy"]))
+    wide = view.frame[own].merge(values, on=["run", "level"], how=how)
     if not wide.empty:
-        wide = wide.drop(columns=list(ENDS), errors="ignore")
+        wide, column = wide.drop(columns=list(ENDS), errors="ignore"), view.column
         shown = {name: metric_of(name) for name in columns}
-        screen.curves(table.summary(wide), table.varied(wide), table.title(wide), shown)
+        summary = table.summary(wide, column=column)
+        screen.curves(summary, table.varied(wide, column), table.title(wide, column), shown, column)
 
 
-def _show_curves(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> None:
-    from sddcli import table
-
-    frame, verdict = table.grown(frame), module_of(FOLDERS["curve"], word)
-    screen.verdicts(values, verdict.sentences, verdict.NOTE, table.varied(frame), table.title(frame))
+def _show_curves(view: View, word: str, values: "pd.DataFrame") -> None:
+    verdict = module_of(FOLDERS["curve"], word)
+    screen.verdicts(values, verdict.sentences, verdict.NOTE, view.varied, view.title)
 
 
-def _show_sizes(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> None:
-    from sddcli import table
-
-    frame = table.grown(frame)
-    settings = [name for name in table.varied(frame) if name in values]
-    screen.sizes(values, module_of(FOLDERS["sizes"], word).cells, settings, table.title(frame))
+def _show_sizes(view: View, word: str, values: "pd.DataFrame") -> None:
+    settings = [name for name in view.varied if name in values]
+    screen.sizes(values, module_of(FOLDERS["sizes"], word).cells, settings, view.title, view.column)
 
 
-def _digest_numbers(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> Iterator[Line]:
+def _digest_numbers(view: View, word: str, values: "pd.DataFrame") -> Iterator[Line]:
     """The first number of a measure: at the first level and at the last, and where it is highest."""
     from sddcli import table
 
-    frame = table.grown(frame)
+    frame, varied, column = view.curves, view.varied, view.column
     name = _numbers(values)[0]
     label = metric_of(name).label.removeprefix(f"{word.split(':')[0].replace('-', ' ')} ")
-    varied, numbers = table.varied(frame), values[["run", "level", name]]
-    related = table.correlations(frame, numbers)
-    curves = frame[[*FIELDS, "run"]].merge(numbers, on=["run", "level"]).groupby([*varied, "level"])[name].mean()
+    numbers = values[["run", "level", name]]
+    related = table.correlations(frame, numbers, column)
+    own = list(dict.fromkeys([*FIELDS, "run", column]))
+    curves = frame[own].merge(numbers, on=["run", "level"]).groupby([*varied, column])[name].mean()
     for fields, curve in table.by_setting(curves.dropna().reset_index(), varied):
         first, last = (screen.cell(curve[name].iloc[end], nan, metric_of(name).unit) for end in (0, -1))
-        says = f"{label} {first} to {last}, highest at {curve['level'].iloc[int(curve[name].argmax())]}"
+        says = f"{label} {first} to {last}, highest at {curve[column].iloc[int(curve[name].argmax())]:.10g}"
         alike = [row for _, row in related.iterrows() if all(row[field] == fields[field] for field in varied)]
         yield Line(fields, says, *map(screen.correlation, alike))
 
 
-def _digest_curves(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> Iterator[Line]:
-    from sddcli import table
-
-    sentences, varied = module_of(FOLDERS["curve"], word).sentences, table.varied(table.grown(frame))
+def _digest_curves(view: View, word: str, values: "pd.DataFrame") -> Iterator[Line]:
+    sentences, varied = module_of(FOLDERS["curve"], word).sentences, view.varied
     for _, row in values.iterrows():
         yield Line({name: row[name] for name in varied}, next(iter(sentences(row.to_dict()))))
 
 
-def _digest_sizes(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> Iterator[Line]:
+def _digest_sizes(view: View, word: str, values: "pd.DataFrame") -> Iterator[Line]:
     """What the first level and the last come to."""
     from sddcli import table
 
     cells = module_of(FOLDERS["sizes"], word).cells
-    varied = [name for name in table.varied(table.grown(frame)) if name in values]
+    varied = [name for name in view.varied if name in values]
     for fields, rows in table.by_setting(values, varied):
         first, last = (cells(rows.iloc[end].to_dict()) for end in (0, -1))
         yield Line(fields, ", ".join(f"{name} {first[name]} to {last[name]}" for name in first))
@@ -240,27 +273,30 @@ def judge_of(folder: str, word: str) -> Callable[..., dict[str, Any]]:
     return pick("measure", word, {word.split(":")[0]: judge})
 
 
-def verdicts(frame: "pd.DataFrame", word: str) -> "pd.DataFrame":
+def verdicts(frame: "pd.DataFrame", word: str, column: str = "level") -> "pd.DataFrame":
     """What a verdict says of each setting of `frame`, a row each."""
     from sddcli import table
 
-    return table.judged(frame, judge_of(FOLDERS["curve"], word), module_of(FOLDERS["curve"], word).PLACES)
+    return table.judged(frame, judge_of(FOLDERS["curve"], word), module_of(FOLDERS["curve"], word).PLACES, column)
 
 
-def sizes(frame: "pd.DataFrame", word: str) -> "pd.DataFrame":
+def sizes(frame: "pd.DataFrame", word: str, column: str = "level") -> "pd.DataFrame":
     """What a verdict on several sizes says of each setting of `frame`, a row a level."""
     from sddcli import table
 
-    return table.sized(frame, judge_of(FOLDERS["sizes"], word))
+    return table.sized(frame, judge_of(FOLDERS["sizes"], word), column)
 
 
-def summarized(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """What figures are drawn from: means over seeds, phases, what two settings differ by, what several sizes say."""
+def summarized(frame: "pd.DataFrame", column: str = "level") -> "pd.DataFrame":
+    """What figures are drawn from: means over seeds, what verdicts say level by level, what two settings differ by."""
     from sddcli import table
 
-    summary = table.summary(frame).merge(table.phases(frame, judge_of("verdicts", "double-descent")), how="left")
-    summary = summary.merge(table.compared(frame), how="left")
-    for name in members(KINDS["sizes"].folder):
-        of_sizes = sizes(frame, name)
+    summary = table.summary(frame, column=column)
+    for name in members(FOLDERS["curve"]):
+        if marks := getattr(module_of(FOLDERS["curve"], name), "marks", None):
+            summary = summary.merge(table.marked(frame, judge_of(FOLDERS["curve"], name), marks, column), how="left")
+    summary = summary.merge(table.compared(frame, column), how="left")
+    for name in members(FOLDERS["sizes"]):
+        of_sizes = sizes(frame, name, column)
         summary = summary if of_sizes.empty else summary.merge(of_sizes.drop(columns="sparsity"), how="left")
     return summary

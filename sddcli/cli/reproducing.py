@@ -15,7 +15,7 @@ import typer
 
 from sddcli import resolve
 from sddcli.cli import screen
-from sddcli.cli.kinds import kind_of, summarized
+from sddcli.cli.kinds import View, kind_of, summarized
 from sddcli.cli.making import How, complain, end, made, price
 from sddcli.cli.options import (
     DEFAULT_RUNS,
@@ -217,7 +217,7 @@ def _from_runs(store: Store, target: Target, scale: str, how: How) -> Result:
     frame = table.of_runs(table.export(store, ids), asked)
     for word in target.analyses:
         subjects = kind_of(word).subjects
-        kind_of(word).values(store, frame, word, subjects(finished, "") if subjects else (), None)
+        kind_of(word).values(store, View(frame), word, subjects(finished, "") if subjects else (), None)
     when = max((store.folder(run) / "manifest.json").stat().st_mtime for run in finished)
     made_by = [manifest for run, manifest in store.manifests() if run.id in ids]
     commits = {str(manifest.get("commit") or "")[:12] for manifest in made_by}

@@ -44,10 +44,13 @@ def _table(*names: str) -> "Table":
     return table
 
 
-def curves(summary: "pd.DataFrame", varied: Sequence[str], title: str, columns: Mapping[str, Metric]) -> None:
+def curves(
+    summary: "pd.DataFrame", varied: Sequence[str], title: str, columns: Mapping[str, Metric], along: str = "level"
+) -> None:
     """One table a curve: level, sparsity, then mean and spread over seeds of each column, and n.
 
-    The first columns, as many as fit beside each other; the others are named below.
+    The first columns, as many as fit beside each other; the others are named below. along: the column along which
+    curves run, which takes the place of level and sparsity.
     """
     out = console()
     groups = summary.groupby(list(varied), sort=True) if varied else [((), summary)]
@@ -63,11 +66,8 @@ def curves(summary: "pd.DataFrame", varied: Sequence[str], title: str, columns: 
         ends = {"n": [f"{row['n']:.0f}" for row in rows]}
         if "test_accuracy" in columns:
             ends["test curve"] = [_bar((row["test_accuracy"] - low) / ((high - low) or 1)) for row in rows]
-        starts = {
-            "level": [f"{row['level']:.0f}" for row in rows],
-            "sparsity": [f"{row['sparsity']:.2%}" for row in rows],
-        }
-        more = _beside(out, starts, cells, ends)
+        columns_at = zip(*(at_cells(row, along) for row in rows), strict=True)
+        more = _beside(out, dict(zip(at_heads(along), columns_at, strict=True)), cells, ends)
         if more:
             out.print(fill(f"also in the file: {', '.join(more)}", 78), soft_wrap=True, highlight=False)
 
@@ -106,6 +106,16 @@ def _width(label: str, cells: Iterable[str]) -> int:
     return max(map(len, (*label.split(), *cells))) + 2
 
 
+def at_heads(along: str) -> list[str]:
+    """The heads of the columns that say where along a curve a row is."""
+    return ["level", "sparsity"] if along == "level" else [along]
+
+
+def at_cells(row: "Mapping[Any, Any] | pd.Series[Any]", along: str) -> list[str]:
+    """The cells of `row` below `at_heads`."""
+    return [f"{row[along]:.10g}", *([f"{row['sparsity']:.2%}"] if along == "level" else [])]
+
+
 def cell(mean: float, std: float, unit: str) -> str:
     """A mean and its spread: shares in percent, other numbers to three digits."""
     if mean != mean:
@@ -118,24 +128,29 @@ def cell(mean: float, std: float, unit: str) -> str:
 
 
 def sizes(
-    found: "pd.DataFrame", cells: Callable[[Mapping[Any, Any]], dict[str, str]], settings: Sequence[str], title: str
+    found: "pd.DataFrame",
+    cells: Callable[[Mapping[Any, Any]], dict[str, str]],
+    settings: Sequence[str],
+    title: str,
+    along: str = "level",
 ) -> None:
     """What is said of training sets of several sizes: a line a level and setting, in the cells of a verdict."""
     console().print(title, style="bold", soft_wrap=True)
     rows = found.to_dict(orient="records")
-    table = _table(*settings, "level", "sparsity", *cells(rows[0]))
+    table = _table(*settings, *at_heads(along), *cells(rows[0]))
     for row in rows:
         setting = [str(row[name]) for name in settings]
-        table.add_row(*setting, f"{row['level']}", f"{row['sparsity']:.2%}", *cells(row).values())
+        table.add_row(*setting, *at_cells(row, along), *cells(row).values())
     console().print(table)
 
 
-def correlations(found: "pd.DataFrame") -> None:
-    """How measures go with test accuracy along chains: the mean rank correlation, its spread, over how many chains."""
+def correlations(found: "pd.DataFrame", axis: str = "level") -> None:
+    """How measures go with test accuracy along an axis: mean rank correlation, its spread, of how many chains."""
     if found.empty:
         return
     out = console()
-    out.print("\nrank correlation with test accuracy along a chain (Spearman)", soft_wrap=True)
+    where = "a chain" if axis == "level" else axis
+    out.print(f"\nrank correlation with test accuracy along {where} (Spearman)", soft_wrap=True)
     for _, row in found.iterrows():
         told = [str(name) for name in found if name not in ("measure", "mean", "std", "n")]
         setting = ", ".join(f"{name} {row[name]}" for name in told if row[name] != "")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sddcli.axes import AXES, axis_of
 from sddcli.cli import screen
 from sddcli.cli.kinds import (
     KINDS,
@@ -17,10 +18,12 @@ from sddcli.cli.kinds import (
     Kind,
     Line,
     Subjects,
+    View,
     kind_of,
     module_of,
     nothing_for,
     summarized,
+    viewed,
 )
 from sddcli.cli.options import (
     DEFAULT_RUNS,
@@ -38,7 +41,7 @@ from sddcli.cli.options import (
 )
 from sddcli.core.words import UsageError, unknown
 from sddcli.events import Failed
-from sddcli.families import members, names_in
+from sddcli.families import members
 from sddcli.pairs import Pair
 from sddcli.spec import Run, differing, named
 from sddcli.store import Store, StoreError, Unwritable, stem_of, write
@@ -49,8 +52,7 @@ if TYPE_CHECKING:
 
 MADE_BY = {"learning-order": "memorization"}
 """The analysis whose numbers a figure shows, where that has another name."""
-X_AXES = names_in("plots.style.X_AXES")
-XAxis = Annotated[str, typer.Option("--x", metavar="AXIS", help=f"Horizontal axis: {', '.join(X_AXES)}.")]
+Along = Annotated[str, typer.Option("--along", metavar="AXIS", help=f"What curves run along: {', '.join(AXES)}.")]
 Pairs = Annotated[
     str,
     typer.Option(
@@ -76,6 +78,7 @@ def analyze(
     where: Where = [],
     pairs: Pairs = "",
     between: Between = [],
+    along: Along = "level",
     device: Device = "auto",
     workers: Workers = None,
     data_dir: DataDir = None,
@@ -86,12 +89,13 @@ def analyze(
     """Measure finished runs, test for double descent.
 
     Results of earlier calls are kept and not computed again. Some analyses take parameters: flatness:points=51.
+    Curves run along pruning levels, or along any other axis in which the runs differ.
 
     Example: sdd analyze learning-distance runs/
     """
     data_in(data_dir)
     words = list(MEASURES) if measure == "all" else measure.split(",")
-    kinds = {word: kind_of(word) for word in words}
+    kinds, _ = {word: kind_of(word) for word in words}, axis_of(along)
     if (pairs or between) and KINDS["pair"] not in kinds.values():
         raise UsageError(f"--pairs and --between are for {', '.join(members(KINDS['pair'].folder))}")
     from sddcli import table
@@ -103,7 +107,10 @@ def analyze(
     failures, subjects = list[Failed](), dict[Kind, Subjects]()
     unsaved: dict[tuple[Run | Pair, str], Mapping[str, float | None]] = {}
     with leaving_out() as damaged:
-        ids = set(table.select(table.results(store, damaged=damaged), asked)["run"]) if looks else set()
+        frame = table.select(table.results(store, damaged=damaged), asked)
+        if along != "level":
+            viewed(frame, along)  # where there are no such curves, that is said before anything is measured
+        ids = set(frame["run"]) if looks else set()
         finished = looking.runs(store, ids) if looks else []
         for kind, choose in looks.items():
             subjects[kind] = compared if compared and kind is KINDS["pair"] else choose(finished, pairs)
@@ -113,7 +120,8 @@ def analyze(
             failures += _look(store, of_kind, subjects[kind], workers, device, unsaved)
         frame = table.select(table.export(store, damaged=damaged), asked)
         kept = None if not any(isinstance(error, Unwritable) for error in damaged) else unsaved
-        shown = {word: kind.values(store, frame, word, subjects.get(kind, ()), kept) for word, kind in kinds.items()}
+        view = View(frame) if along == "level" else viewed(frame, along)
+        shown = {word: kind.values(store, view, word, subjects.get(kind, ()), kept) for word, kind in kinds.items()}
         shown = {word: values for word, values in shown.items() if not values.empty}
         if not shown and len(kinds) == 1 and (error := nothing_for(words[0], pairs)):
             raise error
@@ -121,33 +129,32 @@ def analyze(
             rows = {word: json.loads(values.to_json(orient="records")) for word, values in shown.items()}
             print(json.dumps(rows if len(words) > 1 else rows.get(words[0], []), indent=1))
         elif measure == "all" and not full:
-            _digest(
-                store.root,
-                table.title(table.grown(frame)),
-                [(word, line) for word, values in shown.items() for line in kinds[word].digest(frame, word, values)],
-            )
+            lines = [(word, line) for word, values in shown.items() for line in kinds[word].digest(view, word, values)]
+            _digest(store.root, view, lines)
         else:
             for word, values in shown.items():
-                kinds[word].show(frame, word, values)
-                see = shlex.join(["sdd", "plot", word, str(store.root)])
-                saved = f"{store.root / 'measures' / stem_of(word)}.csv; " if kept is None else ""
+                kinds[word].show(view, word, values)
+                see = shlex.join(["sdd", "plot", word, str(store.root), *view.words])
+                name = stem_of(word if kinds[word].subjects else view.file(word))
+                saved = f"{store.root / 'measures' / name}.csv; " if kept is None else ""
                 print(f"\n{saved}to plot it: {see}")
     if failures:
         raise SystemExit(4 if any(failure.damaged for failure in failures) else 3)
 
 
-def _digest(root: Path, title: str, lines: Sequence[tuple[str, Line]]) -> None:
+def _digest(root: Path, view: View, lines: Sequence[tuple[str, Line]]) -> None:
     """A table of lines for each setting, and where the whole tables are."""
     of_settings: dict[str, list[tuple[str, str, str]]] = {}
     for word, line in lines:
         label = ", ".join(f"{name} {value}" for name, value in line.setting.items() if value != "")
         of_settings.setdefault(label, []).append((word, line.says, line.correlation))
     for label, rows in of_settings.items():
-        screen.digest(sorted(rows, key=lambda row: bool(row[-1])), f"{title}: {label}" if label else title)
-    print("\nNumbers: means over seeds at the first level and at the last. Correlation: of")
-    print("ranks with those of test accuracy along a chain, mean ± spread over chains.")
+        screen.digest(sorted(rows, key=lambda row: bool(row[-1])), f"{view.title}: {label}" if label else view.title)
+    of, along = ("level", "a chain") if view.column == "level" else (f"value of {view.axis}", view.axis)
+    print(f"\nNumbers: means over seeds at the first {of} and at the last. Correlation: of")
+    print(f"ranks with those of test accuracy along {along}, mean ± spread over chains.")
     print(f"Tables: {root / 'measures'}/MEASURE.csv")
-    print(f"All of them on the screen: {shlex.join(['sdd', 'analyze', 'all', str(root), '--full'])}")
+    print(f"All of them on the screen: {shlex.join(['sdd', 'analyze', 'all', str(root), *view.words, '--full'])}")
 
 
 def _between(folders: list[Path]) -> tuple[Store, list[Pair]]:
@@ -197,22 +204,22 @@ def plot(
     figure: Annotated[str, typer.Argument(metavar="FIGURE", help=f"One of {', '.join(members('plots'))}.")],
     runs: Reads = DEFAULT_RUNS,
     where: Where = [],
-    x: XAxis = "sparsity",
+    along: Along = "",
     output: Output = None,
     debug: Debug = False,
 ) -> None:
     """Draw a figure from finished runs.
 
-    There is one curve for each setting in which the runs differ; --where selects some of them. A figure of an analysis
-    takes the same parameters as the analysis: flatness:points=51.
+    There is one curve for each setting in which the runs differ; --where selects some of them. Curves run along
+    sparsity unless --along says otherwise. A figure of an analysis takes the same parameters as the analysis:
+    flatness:points=51.
 
     Example: sdd plot double-descent runs/ --where noise=0.4 -o figure.pdf
     """
     name = figure.split(":")[0]
     if name not in members("plots"):
         raise unknown("figure", figure, members("plots"))
-    if x not in X_AXES:
-        raise unknown("axis", x, X_AXES)
+    axis_of(along or "sparsity")
     path = output or Path(f"{stem_of(figure)}.png")
     if path.suffix not in (".png", ".pdf", ".svg"):
         raise UsageError(f"cannot draw {path}: a figure ends in .png, .pdf or .svg")
@@ -221,18 +228,27 @@ def plot(
     from sddcli.plots import style
 
     with leaving_out() as damaged:
-        frame = table.grown(table.select(table.read(runs, damaged), where_of(where)))
-        if x != "sparsity" and frame[["weights", "examples"]].isna().any(axis=None):
-            raise StoreError(f"{runs} does not say how many weights some runs kept: an older sdd wrote them")
-        picture = drawn(runs, frame, summarized(frame), figure, x)
+        frame = table.select(table.read(runs, damaged), where_of(where))
+        # Runs of one level are drawn as points, unless curves along it are asked for.
+        view = viewed(frame, along) if along else View(table.grown(frame), "sparsity")
+        if along and axis_of(along).values(view.frame).isna().any():
+            raise StoreError(f"{runs} does not say the {axis_of(along).label} of some runs: an older sdd wrote them")
+        frame = view.curves
+        picture = drawn(runs, frame, summarized(frame, view.column), figure, view.axis, view.column)
         evidence = {"runs": list(frame["run"].unique()), **machine.describe(shlex.join(["sdd", *sys.argv[1:]]))}
         whole = path.resolve() if path.is_symlink() else path  # a link stays one
         write(whole, style.rendered(picture, path.suffix, evidence))
         print(path)
 
 
-def drawn(runs: Path, frame: "pd.DataFrame", summary: "pd.DataFrame", figure: str, x: str = "sparsity") -> "Figure":
-    """A figure of the rows of `frame`, which `summary` summarizes. Raises StoreError for what it needs and lacks."""
+def drawn(
+    runs: Path, frame: "pd.DataFrame", summary: "pd.DataFrame", figure: str, x: str = "sparsity", column: str = "level"
+) -> "Figure":
+    """A figure of the rows of `frame`, which `summary` summarizes, along the axis `x`, which is `column` of theirs.
+
+    Raises StoreError for what it needs and lacks, and UsageError for a figure that knows levels alone along another
+    column.
+    """
     from sddcli import table
 
     module = module_of("plots", figure)
@@ -242,7 +258,10 @@ def drawn(runs: Path, frame: "pd.DataFrame", summary: "pd.DataFrame", figure: st
     if missing:
         analysis = MADE_BY.get(figure.split(":")[0], figure)
         raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {analysis} {runs}")
-    rows = (table.details(runs, figure, frame, module.KEYS),) if hasattr(module, "KEYS") else ()
-    summary = table.counted(summary, frame, [name for name in module.NEEDS if name in frame])
-    picture: Figure = module.draw(summary, table.varied(frame), table.title(frame), x, *rows)
+    if hasattr(module, "KEYS") and column != "level":
+        axes = [name for name, axis in AXES.items() if "level" in axis.columns]
+        raise UsageError(f"{figure} shows single levels, and is drawn along {', '.join(axes)} of them, not along {x}")
+    rows = (table.details(runs, figure, frame, module.KEYS, column),) if hasattr(module, "KEYS") else ()
+    summary = table.counted(summary, frame, [name for name in module.NEEDS if name in frame], column)
+    picture: Figure = module.draw(summary, table.varied(frame, column), table.title(frame, column), x, *rows)
     return picture

@@ -16,7 +16,7 @@ NEEDS = ("test_accuracy", "best_test_accuracy")
 
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of style.X_AXES.
+    x: one of sddcli.axes.AXES.
 
     Dashed is the best of all evaluations, which no one can choose without looking at the test set.
     """

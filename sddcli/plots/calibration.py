@@ -32,7 +32,7 @@ def draw(
     summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity", details: pd.DataFrame | None = None
 ) -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of style.X_AXES; details: the same of each bin of the test set.
+    x: one of sddcli.axes.AXES; details: the same of each bin of the test set.
 
     Above the expected calibration error, below the mean confidence on the test set, on correctly and on wrongly
     labelled training examples. Of one setting, a reliability diagram of the levels that tell its phases apart.

@@ -17,7 +17,7 @@ KEYS = ("layer",)
 
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, details: pd.DataFrame) -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of style.X_AXES; details: means over seeds of the rows of the analysis.
+    x: one of sddcli.axes.AXES; details: means over seeds of the rows of the analysis.
 
     One setting has a line for each layer too, and its density.
     """

@@ -16,7 +16,7 @@ NEEDS = ("test_accuracy", "train_accuracy")
 
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of style.X_AXES.
+    x: one of sddcli.axes.AXES.
 
     Solid is test accuracy on true labels after the last epoch, dashed is train accuracy on the noisy labels.
     """

@@ -16,7 +16,7 @@ NEEDS = ("test_accuracy", "effective_complexity")
 
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of style.X_AXES.
+    x: one of sddcli.axes.AXES.
 
     Below in black the largest number of examples that networks of each sparsity fit to 90 %, hollow where even the
     largest set was fitted; dotted, for each curve, how many it was trained on. Double descent is expected where the
@@ -31,7 +31,7 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
             bottom.axhline(float(curve["examples"].iloc[0]), color=colour, linestyle=":")
             entries.append((label, colour, "-"))
         for (label, _, rows), line in zip(curves(summary, others), ("-", "--", "-.", ":") * 9, strict=False):
-            levels = rows.drop_duplicates("level").dropna(subset="effective_complexity")
+            levels = rows.drop_duplicates("x").dropna(subset="effective_complexity")
             bottom.plot(levels["x"], levels["effective_complexity"], color="black", linestyle=line)
             for bound, fill in ((True, "white"), (False, "black")):
                 dots = levels[levels["at_least"] == bound]

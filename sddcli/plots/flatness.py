@@ -38,7 +38,7 @@ def draw(
     summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity", details: pd.DataFrame | None = None
 ) -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell settings apart;
-    x: one of style.X_AXES; details: the same of losses and accuracies at each `step` of each level's lines.
+    x: one of sddcli.axes.AXES; details: the same of losses and accuracies at each `step` of each level's lines.
 
     Above, a panel for each setting, a colour for each phase; solid is the test set, dashed the training labels.
     Below, how much train loss rises up to the ends of the lines. Of planes instead contours of train loss.

@@ -17,7 +17,7 @@ NEEDS = ("test_accuracy", "learning_distance", "masking_distance")
 
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of style.X_AXES.
+    x: one of sddcli.axes.AXES.
 
     Dotted is the floor: the part of the distance that masking alone makes, which can only grow. Dashed, where it
     differs, is the distance from where the level's own training started.

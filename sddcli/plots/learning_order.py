@@ -16,7 +16,7 @@ NEEDS = ("learned_epoch_clean", "learned_epoch_wrong", "forgetting_events_clean"
 
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of style.X_AXES.
+    x: one of sddcli.axes.AXES.
 
     Above the mean epoch from which on labels stay fitted, of those that are fitted at the end; below how often a
     label was fitted and then was not. Solid are the clean labels, dashed the wrong ones.

@@ -16,7 +16,7 @@ NEEDS = ("memorized", "clean_accuracy")
 
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of style.X_AXES.
+    x: one of sddcli.axes.AXES.
 
     Solid is the share of wrong training labels that are fitted, dashed the accuracy on the truly labelled part.
     """

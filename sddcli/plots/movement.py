@@ -16,7 +16,7 @@ NEEDS = ("test_accuracy", "movement_kept", "movement_pruned")
 
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of style.X_AXES.
+    x: one of sddcli.axes.AXES.
 
     At each level, the weights of the network that it was pruned from: solid those it keeps, dashed those it removes.
     """

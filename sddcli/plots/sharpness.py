@@ -37,7 +37,7 @@ MARKS: dict[str, Any] = {"dense": "-", "valley": "--", "peak": "-.", "last": ":"
 
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, details: pd.DataFrame) -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of style.X_AXES; details: means over seeds of the rows of the analysis.
+    x: one of sddcli.axes.AXES; details: means over seeds of the rows of the analysis.
 
     Lowest, how many eigenvalues are greater than each, for the dense network, valley, peak and last level: lines by
     Lanczos quadrature, which knows the small ones only together, dots the largest themselves.

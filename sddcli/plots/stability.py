@@ -16,7 +16,7 @@ NEEDS = ("test_accuracy", "after_pruning_accuracy", "instability")
 
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of style.X_AXES.
+    x: one of sddcli.axes.AXES.
 
     Above, test accuracy of each level just after its weights were pruned (dashed) and after retraining (solid);
     below, the share of its parent's accuracy that was lost in between.

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, nullcontext
 from importlib.util import find_spec
 from io import BytesIO
 from itertools import pairwise
-from math import ceil, floor, log, log10
+from math import ceil, exp, floor, log, log10
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
+
+from sddcli.axes import AXES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +40,7 @@ with _no_settings():
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 # Okabe & Ito's palette: apart for colour-blind readers too.
 GREY = "#555555"
@@ -62,17 +64,10 @@ LOOK: Any = {
     "svg.hashsalt": "sdd",
     "pdf.fonttype": 42,
 }
-X_AXES: dict[str, tuple[str, Callable[[pd.DataFrame], pd.Series[float]]]] = {
-    "sparsity": ("sparsity (% of weights removed)", lambda summary: 1 - summary["sparsity"]),
-    "weights": ("prunable weights kept", lambda summary: summary["weights"]),
-    "per-example": (
-        "prunable weights kept per training example",
-        lambda summary: summary["weights"] / summary["examples"],
-    ),
-}
-"""What a curve is drawn against: its label, and what is left of the network, of which each level keeps a share."""
 APART = "apart"
 """What marks are called that say where two curves differ."""
+FEW = 12
+"""Of so many values along an axis that is no share of a network, each has a tick where it fits."""
 TICKS = (0, 0.2, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999, 0.99999, 0.999999)
 
 
@@ -118,39 +113,52 @@ def aligned(axes: Sequence[Axes]) -> None:
 
 
 def placed(summary: pd.DataFrame, x: str) -> pd.DataFrame:
-    """`summary` with a column `x`: -log of what is left, so that equal shares removed are equal steps to the right.
+    """`summary` with a column `x`: where its rows stand along the axis `x` of sddcli.axes, by the axis's scale.
 
-    Networks of which nothing is left have no place on such an axis.
+    What has no place on such an axis is left out: networks of which nothing is left, and on a logarithmic one zeros.
     """
-    left = X_AXES[x][1](summary)
-    return summary[left > 0].assign(x=-left[left > 0].map(log))
+    scale, values = AXES[x].scale, AXES[x].values(summary).astype(float)
+    if scale == "linear":
+        return summary.assign(x=values)
+    values = 1 - values if scale == "removed" else values
+    sign = 1 if scale == "log" else -1
+    return summary[values > 0].assign(x=sign * values[values > 0].map(log))
 
 
 def x_axis(ax: Axes, summary: pd.DataFrame, x: str) -> None:
-    """Round ticks, as many as fit, on the stretched axis of the paper's figures; summary: `placed` on it."""
+    """Round ticks, or those of few values, as many as fit, and the label of the axis `x`; summary: `placed` on it."""
+    ax.set_xlabel(AXES[x].label)
     first, last = summary["x"].min(), summary["x"].max()
     shown: dict[float, str] = {}
-    for left, name in _ticks(x, first, last):
-        place = -log(left)
-        if first - 1e-9 <= place <= last + 1e-9 and (not shown or place - max(shown) > (last - first) / 11.5):
-            shown[place] = name
+    for at, name in _ticks(x, summary["x"]):
+        if first - 1e-9 <= at <= last + 1e-9 and (not shown or at - max(shown) > (last - first) / 11.5):
+            shown[at] = name
     ax.xaxis.set_major_locator(FixedLocator(list(shown)))
     ax.xaxis.set_minor_locator(NullLocator())
-    names = {round(place, 9): name for place, name in shown.items()}
+    names = {round(at, 9): name for at, name in shown.items()}
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: names.get(round(x, 9), "")))
-    ax.set_xlabel(X_AXES[x][0])
 
 
-def _ticks(x: str, first: float, last: float) -> Iterator[tuple[float, str]]:
-    """What is left at each round tick, from left to right, and how it is called."""
-    if x == "sparsity":
-        yield from ((1 - tick, f"{100 * tick:.10g}") for tick in TICKS)
-        return
-    few = (1,) if last - first > 2.5 * log(10) else (5, 2, 1)
-    for power in range(ceil(-first / log(10)), floor(-last / log(10)) - 1, -1):
-        for left in (digit * 10.0**power for digit in few):
-            prefix = min(int(log10(left)) // 3, 3) if left >= 1000 else 0
-            yield left, f"{left / 1000**prefix:g}{'kMG'[prefix - 1] if prefix else ''}"
+def _ticks(x: str, drawn: pd.Series[float]) -> Iterator[tuple[float, str]]:
+    """Where ticks may stand, from left to right, and how they are called; drawn: where rows stand."""
+    scale, at = AXES[x].scale, sorted({round(each, 9) for each in drawn})
+    if scale == "removed":
+        yield from ((-log(1 - tick), f"{100 * tick:.10g}") for tick in TICKS)
+    elif scale in ("log", "linear") and len(at) <= FEW:
+        yield from ((each, _short(exp(each) if scale == "log" else each)) for each in at)
+    elif scale == "linear":
+        yield from ((tick, _short(tick)) for tick in MaxNLocator(10).tick_values(at[0], at[-1]))
+    else:
+        digits, sign = (1,) if at[-1] - at[0] > 2.5 * log(10) else (1, 2, 5), 1 if scale == "log" else -1
+        low, high = sorted(sign * end / log(10) for end in (at[0], at[-1]))
+        ticks = [digit * 10.0**power for power in range(floor(low), ceil(high) + 1) for digit in digits]
+        yield from ((sign * log(tick), _short(tick)) for tick in ticks[::sign])
+
+
+def _short(number: float) -> str:
+    """A number in few letters: 0.05, 300, 20k, 1.5M."""
+    prefix = min(int(log10(number) + 1e-9) // 3, 3) if number >= 1000 else 0
+    return f"{number / 1000**prefix:.3g}{'kMG'[prefix - 1] if prefix else ''}"
 
 
 def percent_axis(ax: Axes, label: str) -> None:
@@ -160,12 +168,12 @@ def percent_axis(ax: Axes, label: str) -> None:
 
 
 def curves(frame: pd.DataFrame, varied: Sequence[str]) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """(label, colour, mean over seeds by level) for each setting: what `table.summary` gives, cut into curves."""
+    """(label, colour, mean over seeds along the axis) for each setting: what `table.summary` gives, cut into curves."""
     groups = frame.groupby(list(varied), sort=True) if varied else [((), frame)]
     for index, (values, curve) in enumerate(groups):
         # A setting may have no value of its own: a retraining that ranks nothing has no criterion.
         label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True) if value != "")
-        yield plain(label), COLOURS[index % len(COLOURS)], curve.sort_values("level")
+        yield plain(label), COLOURS[index % len(COLOURS)], curve.sort_values("level" if "level" in curve else "x")
 
 
 def plain(text: str) -> str:
@@ -273,7 +281,7 @@ def _apart(ax: Axes, curve: pd.DataFrame, name: str, like: Line2D) -> None:
 
 def shaded(ax: Axes, summary: pd.DataFrame) -> None:
     """The phases of the one curve that is drawn, as grounds of the panel with their names on top."""
-    found = summary.dropna(subset="phase").sort_values("level")
+    found = summary.dropna(subset="phase").sort_values("x")
     x = found["x"].to_list()
     names = found["phase"].to_list()
     edges = [x[0], *((a + b) / 2 for a, b in pairwise(x)), x[-1]] if x else []
@@ -357,7 +365,7 @@ def accuracies(
 def differences(ax: Axes, summary: pd.DataFrame, varied: Sequence[str], lines: Sequence[tuple[str, str, Any]]) -> None:
     """Second curve minus first, paired by seed, with the 95 % t-intervals of `table.compared`, level by level."""
     (first, _, _), (second, colour, _) = curves(summary, varied)
-    told = summary.dropna(subset=f"{lines[0][0]}_difference").sort_values("level")
+    told = summary.dropna(subset=f"{lines[0][0]}_difference").sort_values("x")
     for name, _, line in lines:
         ax.plot(told["x"], told[f"{name}_difference"], color=colour, linestyle=line)
         ax.fill_between(told["x"], told[f"{name}_low"], told[f"{name}_high"], color=colour, alpha=0.18, linewidth=0)

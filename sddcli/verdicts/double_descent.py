@@ -300,11 +300,29 @@ def autoregressive(draw: np.random.Generator, seeds: int, levels: int, correlati
     return noise
 
 
+def marks(verdict: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What `judge` says of each level, as columns: phase, smoothed, in_valley, in_peak; all None without a verdict.
+
+    smoothed: the mean test accuracy that phases and places were read from; in_valley, in_peak: whether the level is
+    within the interval of the one.
+    """
+    levels = len(verdict["smoothed"])
+    if not verdict["found"]:
+        return {name: [None] * levels for name in ("phase", "smoothed", "in_valley", "in_peak")}
+    within = {
+        f"in_{name}": [verdict[f"{name}_low"] <= k <= verdict[f"{name}_high"] for k in range(levels)]
+        for name in ("valley", "peak")
+    }
+    return {"phase": verdict["phases"] or [None] * levels, "smoothed": verdict["smoothed"], **within}
+
+
 def sentences(row: Mapping[Any, Any]) -> Iterator[str]:
     """What is said of double descent in one setting, sentence by sentence; row: one of `table.judged`."""
     n = f"{row['n']} seeds" if row["n"] > 1 else "1 seed"
+    level = row.get("along") or "level"
     if row["p"] is None or row["p"] != row["p"]:
-        few = "one seed, and noise is estimated from two or more" if row["n"] < 2 else "fewer than four levels"
+        values = "levels" if level == "level" else f"values of {level}"
+        few = "one seed, and noise is estimated from two or more" if row["n"] < 2 else f"fewer than four {values}"
         yield f"not tested: {few}"
     else:
         dips = row["p"] < 0.05
@@ -312,26 +330,40 @@ def sentences(row: Mapping[Any, Any]) -> Iterator[str]:
         yield f"{'double descent' if row['found'] else f'no double descent: {reason}'} (p = {row['p']:.2g}, {n})"
         if row["n"] < 3:
             yield "fewer than 3 seeds are too few to trust"
+    if level != "level":
+        yield f"read along {level} from {row['judged_from']:.10g} to {row['judged_to']:.10g}"
     if row["fitted"] == row["fitted"] and row["fitted"] is not None:
-        yield f"the last level with 99% train accuracy is {row['fitted']:.0f} ({row['fitted_sparsity']:.2%} sparse)"
+        yield f"the last {level} with 99% train accuracy is {row['fitted']:.10g}{_sparse(row, 'fitted', ' sparse')}"
     else:
-        yield "train accuracy is below 99% at every level"
+        yield (
+            f"train accuracy is below 99% at every {level}"
+            if level == "level"
+            else "train accuracy is always below 99%"
+        )
     if row["valley"] != row["peak"]:
         valley, peak = (
-            f"{at} at level {row[at]}{_between(row, at, '.0f')} ({row[f'{at}_sparsity']:.2%})"
-            for at in ("valley", "peak")
+            f"{at} at {level} {row[at]:.10g}{_between(row, at, '.10g')}{_sparse(row, at)}" for at in ("valley", "peak")
         )
+        first = "the dense network" if level == "level" else f"{level} {row['judged_from']:.10g}"
         yield f"{valley}, {_points(row, 'dip')} below the best before it" if row["dip"] > 0 else valley
-        yield f"{peak}, {_points(row, 'rise')} above the valley, {_points(row, 'gain')} above the dense network"
-    if row["judged_to"] < row["last_level"]:
+        yield f"{peak}, {_points(row, 'rise')} above the valley, {_points(row, 'gain')} above {first}"
+    if level == "level" and row["judged_to"] < row["last_level"]:
         yield f"judged up to level {row['judged_to']}, which all chains have; some go on to {row['last_level']}"
+    if level != "level" and row["judged_to"] != row["last_level"]:
+        to, last = f"{row['judged_to']:.10g}", f"{row['last_level']:.10g}"
+        yield f"judged up to {level} {to}, which all seeds have; some go on to {last}"
     if row["valley"] != row["peak"] and row["peak_high"] == row["judged_to"]:
-        yield f"the peak may lie beyond level {row['judged_to']}, where the curve ends"
+        yield f"the peak may lie beyond {level} {row['judged_to']:.10g}, where the curve ends"
     if 1 < row["seed_values"] < row["n"]:
         shared = f"its {row['n']} chains share seeds, {row['seed_values']} of a kind"
         yield f"{shared}: p is too small, and intervals are too narrow"
     if row["phases"]:
         yield f"phases: {row['phases']}"
+
+
+def _sparse(row: Mapping[Any, Any], name: str, more: str = "") -> str:
+    """How sparse networks are at a place, where the curve runs along levels."""
+    return f" ({row[f'{name}_sparsity']:.2%}{more})" if f"{name}_sparsity" in row else ""
 
 
 def _points(row: Mapping[Any, Any], name: str) -> str:

@@ -211,7 +211,7 @@ def test_any_damage_to_weights(trained: Path, tmp_path_factory: pytest.TempPathF
     ["sweep --nois 3", "sweep --noise 7", "sweep none.toml", "train-dense --lr -1", "prune none", "retrain none",
      "analyze x", "analyze learning-distance none", "plot x", "plot double-descent none",
      "plot double-descent x.csv", "list none", "status none", "logs none", "verify none", "x", "sweep --set x",
-     "sweep --device tpu --level 0", "sweep --workers x", "sweep --protocol x", "plot double-descent --x y",
+     "sweep --device tpu --level 0", "sweep --workers x", "sweep --protocol x", "plot double-descent --along y",
      "sweep --checkpoint-every -1", "prune", "sweep a b c"],
 )  # fmt: skip
 def test_bad_words_in_processes_of_their_own(tmp_path: Path, words: str) -> None:

@@ -101,7 +101,7 @@ def test_every_figure_from_runs_and_from_csv(
         ("plot double-descent RUNS --where seed=9", 2, "no run has seed 9; known: 0, 1, 2"),
         ("plot double-descent RUNS --where sede=9", 2, "did you mean 'seed'?"),
         ("plot double-descent RUNS --where seed", 2, "is not key=value"),
-        ("plot double-descent RUNS --x weight", 2, "did you mean 'weights'?"),
+        ("plot double-descent RUNS --along weight", 2, "did you mean 'weights'?"),
         ("analyze distance RUNS", 2, "did you mean 'learning-distance'?"),
         ("analyze learning-distance none", 4, "no runs folder at none"),
         ("analyze learning-distance RUNS --pairs seeds", 2, "--pairs and --between are for interpolation"),
@@ -204,15 +204,15 @@ def test_a_figure_says_which_measure_it_lacks(sdd: Sdd, trained: Path, tmp_path:
 
 def test_along_weights_and_weights_per_example(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
     pictures = set()
-    for x in names_in("plots.style.X_AXES"):
-        assert sdd("plot", "double-descent", trained, "--x", x, "-o", tmp_path / "a.svg").code == 0
+    for x in ("sparsity", "weights", "per-example"):
+        assert sdd("plot", "double-descent", trained, "--along", x, "-o", tmp_path / "a.svg").code == 0
         pictures.add((tmp_path / "a.svg").read_bytes())
     assert len(pictures) == 3
     older = pd.read_csv(trained / "results.csv", dtype=str).drop(columns=["weights", "noise_kind", "init_seed"])
     older.to_csv(tmp_path / "older.csv", index=False)
     assert sdd("plot", "double-descent", tmp_path / "older.csv", "-o", tmp_path / "b.png").code == 0
-    said = sdd("plot", "double-descent", tmp_path / "older.csv", "--x", "weights", "-o", tmp_path / "c.png")
-    assert said.code == 4 and "how many weights" in said.err and not (tmp_path / "c.png").exists()
+    said = sdd("plot", "double-descent", tmp_path / "older.csv", "--along", "weights", "-o", tmp_path / "c.png")
+    assert said.code == 4 and "does not say the prunable weights kept" in said.err and not (tmp_path / "c.png").exists()
 
 
 def test_one_seed_is_not_tested_and_says_so(sdd: Sdd, trained: Path, tmp_path: Path) -> None:

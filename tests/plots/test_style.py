@@ -15,6 +15,7 @@ from matplotlib.style import library
 from matplotlib.text import Text
 from PIL import Image
 
+from sddcli.axes import AXES
 from sddcli.plots import (
     best_epoch,
     calibration,
@@ -27,8 +28,9 @@ from sddcli.plots import (
     movement,
     stability,
 )
-from sddcli.plots.style import APART, X_AXES, curves, landmarks, phase_levels, placed, rendered, replicates
+from sddcli.plots.style import APART, curves, landmarks, phase_levels, placed, rendered, replicates
 
+OF_LEVELS = ("sparsity", "weights", "per-example")
 DRAWN = (best_epoch, calibration, double_descent, learning_distance, learning_order, memorization, movement, stability)
 
 
@@ -45,7 +47,7 @@ def summary(settings: int = 1, n: int = 3, top: float = 0.999) -> pd.DataFrame:
 
 
 def test_equal_shares_removed_are_equal_steps() -> None:
-    for x in X_AXES:
+    for x in OF_LEVELS:
         steps = placed(summary(top=1), x)["x"].diff()[1:]
         assert steps.std() < 1e-9 and steps.mean() > 0.2, x
 
@@ -130,12 +132,12 @@ def test_reliability_diagrams_of_one_setting_only() -> None:
     assert len(calibration.draw(summary(3), ["noise"], "title", "sparsity", pd.DataFrame(rows)).axes) == 2
 
 
-@pytest.mark.parametrize("x", X_AXES)
+@pytest.mark.parametrize("x", OF_LEVELS)
 @pytest.mark.parametrize("top", [0.0, 0.5, 0.9, 0.999, 0.99999])
 def test_ticks_do_not_touch(top: float, x: str) -> None:
     figure = double_descent.draw(summary(top=top), [], "title", x)
     figure.draw_without_rendering()
-    assert figure.axes[0].get_xlabel() == X_AXES[x][0]
+    assert figure.axes[0].get_xlabel() == AXES[x].label
     if top == 0 and x != "sparsity":
         return  # one point, at no round number
     labels = [text for text in figure.axes[0].get_xticklabels() if text.get_text()]
@@ -310,7 +312,7 @@ def test_networks_of_which_nothing_is_left_have_no_place_on_the_axis() -> None:
     frame = summary()
     last = frame["level"] == frame["level"].max()
     emptied = frame.assign(sparsity=frame["sparsity"].mask(last, 1.0), weights=frame["weights"].mask(last, 0.0))
-    for x in X_AXES:
+    for x in OF_LEVELS:
         assert len(placed(emptied, x)) == len(frame) - 1 and placed(emptied, x)["x"].map(math.isfinite).all()
 
 
