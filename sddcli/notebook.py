@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isqrt
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +13,7 @@ from sddcli.core.types import STATISTICS, Data, Forward, Tensors
 from sddcli.core.words import UsageError
 from sddcli.data import outline
 from sddcli.datasets.reading.tensors import outlined
-from sddcli.recipes import measuring
+from sddcli.recipes import measuring, starting
 from sddcli.spec import Run
 from sddcli.stages import setting
 from sddcli.store import Manifest, Store, StoreError
@@ -31,15 +30,15 @@ class Network(nn.Module):
         self._of_many = forward
         for name, weight in weights.items():
             *parts, last = name.split(".")
-            place: nn.Module = self
+            module: nn.Module = self
             for part in parts:
-                if part not in dict(place.named_children()):
-                    place.add_module(part, nn.Module())
-                place = place.get_submodule(part)
+                if part not in dict(module.named_children()):
+                    module.add_module(part, nn.Module())
+                module = module.get_submodule(part)
             if name.endswith(STATISTICS):
-                place.register_buffer(last, weight.clone())
+                module.register_buffer(last, weight.clone())
             else:
-                place.register_parameter(last, nn.Parameter(weight.clone()))
+                module.register_parameter(last, nn.Parameter(weight.clone()))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, *features). Returns (B, classes)."""
@@ -73,33 +72,43 @@ class Loaded:
 
     @cached_property
     def labels(self) -> Tensor:
-        """(N,) the labels it was trained on; the wrong ones are where they differ from data.train.y."""
+        """(N,) the labels it was trained on; the wrong ones are where they differ from data.train.y.
+
+        Raises StoreError where the data, or the number of their classes, have changed since.
+        """
+        starting.must_fit(self.run, setting.model_of(self.run, self.data), self.weights)
         return setting.noisy_labels(self.run, self.data)
 
 
-SIDES = (32, 64, 28, 224, 16, 8, 48, 96, 128, 256)  # of square images, the usual first
+SIDES = (32, *range(8, 257))
+"""Of square images, that of CIFAR first: networks with a pool over the whole image have the same weights for all."""
 
 
 def _shape(run: Run, manifest: Manifest, weights: Tensors) -> Data:
     """The shape of the data of a run: as its manifest has it, so that no images are needed.
 
-    Where an older sdd wrote none and the images are gone, the first square shape that these weights fit. Raises
-    OSError where there is none.
+    Where an older sdd wrote none, the first that has these weights: of the images as they are now, of square ones, or
+    of as many pixels as a fully connected network has inputs. Raises StoreError where there is none.
     """
     facts = manifest["data"]
     if "shape" in facts:
         return outlined(1, tuple(facts["shape"]), facts["classes"])
+    reason, sizes = "they have changed", {name: w.shape for name, w in weights.items() if not name.endswith(STATISTICS)}
+    shapes = [(3, side, side) for side in SIDES]
+    if all(len(size) <= 2 for size in sizes.values()):  # fully connected: only the number of inputs matters
+        shapes += [(3, 1, size[1] // 3) for size in sizes.values() if len(size) == 2 and size[1] % 3 == 0]
+    candidates = [outlined(1, shape, 2) for shape in shapes]
     try:
-        return outline(run.dataset)
-    except OSError:
-        shapes = {name: tuple(w.shape) for name, w in weights.items() if not name.endswith(STATISTICS)}
-        flat = {isqrt(size[1] // 3) for size in shapes.values() if len(size) == 2}
-        for side in (*SIDES, *sorted(flat - {0})):
-            with suppress(UsageError):  # too small for this network
-                shape = outlined(1, (3, side, side), shapes["output.bias"][0])
-                if {name: tuple(size) for name, size in setting.model_of(run, shape).shapes.items()} == shapes:
-                    return shape
-        raise
+        candidates.insert(0, outline(run.dataset))
+    except OSError as error:
+        reason = str(error)
+    for data in candidates:
+        with suppress(UsageError):  # too small for this network
+            output = sizes[setting.model_of(run, data).output]
+            data = data._replace(classes=output[0])
+            if setting.model_of(run, data).shapes == sizes:
+                return data
+    raise StoreError(f"an older sdd did not record the size of the images of {run.dataset}, and {reason}")
 
 
 def load(path: str | Path) -> Loaded:

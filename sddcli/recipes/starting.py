@@ -5,7 +5,7 @@ from sddcli.core.retraining import rewind_steps, start_of
 from sddcli.core.types import Data, Tensors
 from sddcli.spec import Run
 from sddcli.stages import setting, training
-from sddcli.store import Store
+from sddcli.store import Store, StoreError
 
 
 def initial(store: Store, run: Run, model: Model) -> Tensors:
@@ -13,7 +13,24 @@ def initial(store: Store, run: Run, model: Model) -> Tensors:
 
     Those of its file, which no other version of NumPy can change, or of a dense run that nobody had to train, drawn.
     """
-    return store.initial(run) if store.manifest(run.root) else setting.fresh(run.root, model)
+    if store.manifest(run.root) is None:
+        return setting.fresh(run.root, model)
+    weights = store.initial(run)
+    must_fit(run.root, model, weights)
+    return weights
+
+
+def must_fit(run: Run, model: Model, weights: Tensors) -> None:
+    """Raises StoreError where the stored weights of `run` are those of another number of classes than `model` has.
+
+    The hash of the data does not say it: a class without images, which an older sdd counted, has no bytes.
+    """
+    then, now = len(weights[model.output]), model.shapes[model.output][0]
+    if then != now:
+        raise StoreError(
+            f"{run.slug} level {run.level} was trained to tell {then} classes apart, and {run.dataset} has {now}: an "
+            "older sdd counted a folder without images; its numbers stay; to train again, name another --runs folder"
+        )
 
 
 def start(store: Store, run: Run, model: Model, data: Data) -> Tensors:

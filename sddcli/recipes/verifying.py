@@ -9,6 +9,7 @@ from sddcli.core.retraining import masks_of
 from sddcli.core.stacking import stacked
 from sddcli.core.types import Tensors
 from sddcli.core.words import UsageError
+from sddcli.recipes import starting
 from sddcli.recipes.measuring import data_of
 from sddcli.spec import Run
 from sddcli.stages import setting, training
@@ -81,8 +82,9 @@ def _again(store: Store, run: Run, manifest: Manifest) -> Sequence[StoreError]:
         data = data_of(store, run)
     except (UsageError, OSError, StoreError) as error:  # which no run is to blame for
         return [StoreError(f"{store.folder(run)} cannot be evaluated: {error}")]
-    model = setting.model_of(run, data)
-    together = stacked([store.weights(run)[0]], model.weights)
+    model, weights = setting.model_of(run, data), store.weights(run)[0]
+    starting.must_fit(run, model, weights)
+    together = stacked([weights], model.weights)
     accuracies, recorded = training.metrics([run], model, together, data)[0], dict(manifest["metrics"])
     # Where networks are drawn, metrics are means over them, and these of the one that is kept.
     recorded |= {name.removeprefix("stored_"): value for name, value in recorded.items() if name.startswith("stored_")}
