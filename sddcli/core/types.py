@@ -117,6 +117,8 @@ class Subject(NamedTuple):
     weights that its own training started from, before its masks; parent(): the network that it was pruned from,
     None of a dense run. Both are made when asked for, and raise StoreError where files are gone. record(): what
     was recorded of its training, None where nothing was; dense(): the same of the dense run that it grew from.
+    history(): a row for each evaluation of its training, its epoch, its step and its metrics by their names;
+    dense_history(): the same of the dense run.
     """
 
     net: Trained
@@ -128,6 +130,8 @@ class Subject(NamedTuple):
     parent: Callable[[], Trained | None]
     record: Callable[[], Record | None] = lambda: None
     dense: Callable[[], Record | None] = lambda: None
+    history: Callable[[], Sequence[Mapping[str, float]]] = lambda: ()
+    dense_history: Callable[[], Sequence[Mapping[str, float]]] = lambda: ()
 
 
 class Found(NamedTuple):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
+from math import nan
 
 from sddcli import folders
 from sddcli.core import seeds
@@ -58,6 +59,11 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
         record = store.record(run)
         return record and Record(*(part.to(data.train.y.device) for part in record))
 
+    def history(run: Run) -> list[dict[str, float]]:
+        steps = -(-len(data.train.y) // run.batch_size)
+        rows = [{name: float(text) if text else nan for name, text in row.items()} for row in store.history(run)]
+        return [{"step": row["epoch"] * steps, **row} for row in rows]
+
     return Subject(
         net,
         setting.forward_of(model, data),
@@ -68,6 +74,8 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
         parent,
         lambda: recorded(run),
         lambda: recorded(run.root),
+        lambda: history(run),
+        lambda: history(run.root),
     )
 
 
