@@ -4,26 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from operator import add, iadd
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from sddcli.core.types import Tensors
-
-
-class Channels(NamedTuple):
-    """So many neurons of a layer, or filters; in a network with shortcuts of all layers whose outputs are added.
-
-    outputs: the weights whose rows they are; vectors: what has one number for each, biases and BatchNorm parameters;
-    inputs: the weights that read them, the columns of each side by side, as many for each channel as for any other.
-    """
-
-    size: int
-    outputs: tuple[str, ...]
-    vectors: tuple[str, ...]
-    inputs: tuple[str, ...]
+from sddcli.core.types import Channels, Tensors
 
 
 def living(masks: Tensors, channels: Channels) -> torch.Tensor:

@@ -26,13 +26,15 @@ class Teaching(NamedTuple):
 
     lesson(forward, loss) -> what writes the gradients.
     network(learned, fixed, chance) -> the weights in effect, (M, *shape): by uniform numbers chance (M, K), or for
-    None the most probable ones. chances: whether it draws; K is then the number of learned values of a model.
+    None the most probable ones. chances: whether it draws; K is then the number of learned values of a model. whole:
+    whether weights that masks keep from learning are in effect too.
     """
 
     split: Split
     lesson: Callable[[Forward, Loss], Lesson]
     network: Callable[[Tensors, Tensors, Tensor | None], Tensors]
     chances: bool = False
+    whole: bool = False
 
 
 def parameters(weights: Tensors, prunable: Sequence[str], density: float) -> tuple[Tensors, Tensors]:
@@ -62,6 +64,38 @@ def supervised(forward: Forward, loss: Loss) -> Lesson:
 def written_out(slopes: Slopes) -> Lesson:
     """The same where a network has its gradient written out, which is faster than autograd."""
     return lambda learned, fixed, gradients: slopes(learned | fixed, gradients)
+
+
+FROZEN = "frozen/"
+"""How the names begin, among what is fixed, of the values that prunable weights have beside what they learn."""
+
+
+def beside_frozen(weights: Tensors, prunable: Sequence[str], density: float) -> tuple[Tensors, Tensors]:
+    """As `parameters`, and beside each prunable weight its frozen value, 0 until it is given one."""
+    learned, fixed = parameters(weights, prunable, density)
+    return learned, fixed | {FROZEN + name: torch.zeros_like(weights[name]) for name in prunable}
+
+
+def summed(learned: Tensors, fixed: Tensors, chance: Tensor | None = None) -> Tensors:
+    """The weights in effect: what is learned, which is 0 where a mask removes it, and the frozen values."""
+    whole = {name: w + fixed[FROZEN + name] if FROZEN + name in fixed else w for name, w in learned.items()}
+    return whole | {name: w for name, w in fixed.items() if not name.startswith(FROZEN)}
+
+
+def frozen(forward: Forward, loss: Loss) -> Lesson:
+    """Pruned weights stay at values of their own, the others learn (Zhou et al. 2019, section 3: mask-0 actions)."""
+
+    def lesson(learned: Tensors, fixed: Tensors, gradients: Tensors) -> Write:
+        def write(inputs: Tensor, labels: Tensor) -> None:
+            leaves = {name: w.detach().requires_grad_() for name, w in learned.items()}
+            total = loss(forward(summed(leaves, fixed), inputs, True).float(), labels, leaves)
+            slopes = torch.autograd.grad(total, list(leaves.values()))
+            with torch.no_grad():
+                torch._foreach_copy_([gradients[name] for name in leaves], slopes)
+
+        return write
+
+    return lesson
 
 
 def scores(weights: Tensors, prunable: Sequence[str], density: float) -> tuple[Tensors, Tensors]:
@@ -117,5 +151,6 @@ def gated(learned: Tensors, fixed: Tensors, chance: Tensor | None) -> Tensors:
 
 LESSONS: Mapping[str, Teaching] = {
     "supervised": Teaching(parameters, supervised, lambda learned, fixed, chance: learned | fixed),
+    "frozen": Teaching(beside_frozen, frozen, summed, whole=True),
     "supermask": Teaching(scores, supermask, gated, chances=True),
 }

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sddcli.core import channels, dense
-from sddcli.core.channels import Channels
-from sddcli.core.types import STATISTICS, Forward, Slopes, Tensors
+from sddcli.core.types import STATISTICS, Channels, Forward, Slopes, Tensors
 from sddcli.core.words import UsageError, pick, unknown
 
 Shape = tuple[int, ...]

@@ -63,6 +63,19 @@ class Data(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+class Channels(NamedTuple):
+    """So many neurons of a layer, or filters; in a network with shortcuts of all layers whose outputs are added.
+
+    outputs: the weights whose rows they are; vectors: what has one number for each, biases and BatchNorm parameters;
+    inputs: the weights that read them, the columns of each side by side, as many for each channel as for any other.
+    """
+
+    size: int
+    outputs: tuple[str, ...]
+    vectors: tuple[str, ...]
+    inputs: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Net:
     """One model as a criterion sees it: its prunable weights only, name -> (*shape), and what can be asked about it.
@@ -76,7 +89,7 @@ class Net:
     never pruned. `forward(weights, inputs)`: logits (B, classes), evaluation mode, of all weights, `others` too, and
     `loss(logits, labels)` their mean loss (). `batches(number, each)`: random training batches, inputs as networks
     take them and training labels, so many of them or all for None; of the first `each` examples of every class alone
-    where that is a number. Nothing is read before it is asked for.
+    where that is a number. `channels()`: the network's neurons and filters. Nothing is read before it is asked for.
     """
 
     initial: Tensors
@@ -90,6 +103,7 @@ class Net:
     forward: Callable[[Tensors, Tensor], Tensor]
     loss: Callable[[Tensor, Tensor], Tensor]
     batches: Callable[[int | None, int | None], Iterator[Examples]]
+    channels: Callable[[], Sequence[Channels]] = lambda: ()
 
 
 class Trained(NamedTuple):

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from sddcli.core import channels as parts
 from sddcli.core import masks as ranking
-from sddcli.core.channels import Channels
-from sddcli.core.types import Tensors
+from sddcli.core.types import Channels, Tensors
 from sddcli.core.words import UsageError, pick
 
 Counts = Mapping[str, int]

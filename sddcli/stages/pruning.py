@@ -62,6 +62,7 @@ def ranked(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str
         forward=forward,
         loss=lambda logits, y: loss(logits.unsqueeze(0), y.unsqueeze(0), {}),
         batches=lambda number, each: _batches(run, data, number, each, stream),
+        channels=model.channels,
     )
     return keep(rule.score(seen), seen.masks, counts)
 

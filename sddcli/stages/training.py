@@ -119,12 +119,18 @@ def _happen(
     return after, EventRecord(state.step, list(zip(*density, strict=True)), list(zip(*accuracy, strict=True)))
 
 
-def beginning(run: Run, model: Model, data: Data, start: Tensors, kept: Tensors) -> Begun:
-    """`run` before its first step, from start weights and under masks (*shape)."""
+def beginning(
+    run: Run, model: Model, data: Data, start: Tensors, kept: Tensors, frozen: Mapping[str, Tensor] | None = None
+) -> Begun:
+    """`run` before its first step, from start weights and under masks (*shape).
+
+    frozen: the values of weights that a lesson leaves as they are, (*shape), added to what is learned.
+    """
     n = len(data.train.y)
     first = setting.schedule(run, n)[1]
     density = sum(setting.counts(run, model).values()) / model.size
     learned, fixed = setting.teaching_of(run).split(start, model.prunable, density)
+    fixed = fixed | {lessons.FROZEN + name: w for name, w in (frozen or {}).items()}
     fitted = torch.empty(0, -(-n // 8), dtype=torch.uint8) if n < RECORDED else None
     return Begun(learned, fixed, pruning.with_vectors(run, model, kept), {}, first, first, fitted)
 
@@ -140,7 +146,9 @@ def _state(model: Model, data: Data, begun: Sequence[Begun]) -> State:
     first, order = begun[0], {name: i for i, name in enumerate(model.weights)}
 
     def together(parts: Sequence[Tensors]) -> Tensors:
-        return on_device(stacked(parts, sorted(parts[0], key=order.__getitem__)), data.train.y.device)
+        return on_device(
+            stacked(parts, sorted(parts[0], key=lambda name: order.get(name, len(order)))), data.train.y.device
+        )
 
     memory = {name: together([each.memory[name] for each in begun]) for name in first.memory}
     learned = together([each.learned for each in begun])
@@ -222,11 +230,12 @@ def network(runs: Sequence[Run], state: State, chance: Tensor | None = None) -> 
 
 
 def result(runs: Sequence[Run], model: Model, state: State, m: int) -> tuple[Tensors, Tensors]:
-    """The weights in effect of model m, pruned ones 0, and its masks, as copies (*shape)."""
+    """The weights in effect of model m, pruned ones 0, and the masks of those that are not, as copies (*shape)."""
     weights = single(network(runs, state), m)
     if setting.teaching_of(runs[0]).chances:  # which weights are in effect is what was learned
         return weights, {name: gate[m].bool() for name, gate in lessons.gates(state.learned, None).items()}
-    return weights, single({name: state.masks[name] for name in model.prunable}, m)
+    kept = single({name: state.masks[name] for name in model.prunable}, m)
+    return weights, masks.full(kept) if setting.teaching_of(runs[0]).whole else kept
 
 
 def metrics(runs: Sequence[Run], model: Model, weights: Tensors, data: Data) -> list[dict[str, float]]:
