@@ -161,8 +161,10 @@ class Run:
         """The same for all runs that can be trained side by side: their plain dense run and their schedule."""
         plain = replace(self, noise=0, level=0, seed=0, init_seed=None, order_seed=None, noise_seed=None)
         descent = origin(self) if self.level else None
-        if descent and descent.moves:
+        if descent and (descent.moves or descent.cycles > 1):
             return plain, self.retraining
+        if descent and descent.lesson != "supervised":
+            return plain, f"{descent.lesson} from {self.rewind}"
         if descent is None or descent.schedule == "full":
             return plain, "full"
         if descent.schedule == "last":

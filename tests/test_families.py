@@ -68,7 +68,7 @@ MINE: dict[str, tuple[list[tuple[dict[str, Any], Any]], dict[str, str]]] = {
     "criterion": ([(CRITERIA, Criterion(smallest))], {"criterion": "mine"}),
     "allocation": ([(ALLOCATIONS, Allocation(lambda shapes, kept, _: dict.fromkeys(shapes, 16)))], {"scope": "mine"}),
     "unit": ([(UNITS, rows)], {"unit": "mine"}),  # type: ignore[list-item]
-    "start": ([(STARTS, lambda weights, draw: {n: 2 * w for n, w in weights.items()})], {"start": "mine"}),  # type: ignore[list-item]
+    "start": ([(STARTS, lambda weights, masks, draw: {n: 2 * w for n, w in weights.items()})], {"start": "mine"}),  # type: ignore[list-item]
     "noise": ([(NOISES, lambda labels, rate, classes, draw: (labels + 1) % classes.number)], {"noise_kind": "mine"}),
     "init": ([(INITS, lambda shapes, draw: {n: w / 2 for n, w in kaiming(shapes, draw).items()})], {"init": "mine"}),
     "loss": ([(LOSSES, lambda logits, y, parameters: 2 * cross_entropy(logits, y, parameters))], {"loss": "mine"}),

@@ -47,6 +47,17 @@ def shuffle(masks: Tensors, prune: Prune, draw: Draw) -> Tensors:
     return {name: mask.flatten()[orders[name]].view_as(mask) for name, mask in masks.items()}
 
 
+def permute(masks: Tensors, prune: Prune, draw: Draw) -> Tensors:
+    """As many weights in all, at random among all layers: the control for how many weights each layer keeps."""
+    import torch
+
+    sizes = [mask.numel() for mask in masks.values()]
+    order = torch.from_numpy(draw("permute").permutation(sum(sizes)))
+    flat = torch.cat([mask.flatten() for mask in masks.values()])
+    moved = dict(zip(masks, flat[order.to(flat.device)].split(sizes), strict=True))
+    return {name: moved[name].view_as(mask) for name, mask in masks.items()}
+
+
 def _within(own: Tensors, other: Tensors) -> bool:
     return not any(bool((own[name] & ~other[name]).any()) for name in own)
 
@@ -59,9 +70,14 @@ def _as_many(own: Tensors, other: Tensors) -> bool:
     return all(int(own[name].sum()) == int(other[name].sum()) for name in own)
 
 
+def _as_many_in_all(own: Tensors, other: Tensors) -> bool:
+    return sum(int(mask.sum()) for mask in own.values()) == sum(int(mask.sum()) for mask in other.values())
+
+
 MASKINGS: dict[str, Masking] = {
     "prune": Masking(prune, _within, "it keeps weights that {other} had lost"),
     "same": Masking(same, _equal, "its masks are not those of {other}"),
     "open": Masking(opened, lambda own, other: True),
     "shuffle": Masking(shuffle, _as_many, "it does not keep as many weights in each layer as {other}"),
+    "permute": Masking(permute, _as_many_in_all, "it does not keep as many weights as {other}"),
 }

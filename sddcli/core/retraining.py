@@ -48,7 +48,9 @@ class Origin(NamedTuple):
     schedule: "full" is the run's own from step 0 on, "rewound" from its rewind step on; "last" keeps one learning rate
     for as many steps. lr: of "last" that rate, 0 for the last one of the full schedule; of "full" the first rate, 0 for
     the run's own. lesson: what a step teaches, a word of lessons.LESSONS; timetable: what happens between the segments
-    of the training, a word of timetables.TIMETABLES.
+    of the training, a word of timetables.TIMETABLES. frozen: of the lesson "frozen" what pruned weights stay at, a word
+    of starts.FREEZINGS. cycles: how often the schedule is gone through, each time that much faster. more: runs whose
+    trained weights are looked at beside those of masks and start.
     """
 
     masks: Masks
@@ -57,11 +59,14 @@ class Origin(NamedTuple):
     lr: float = 0.0
     lesson: str = "supervised"
     timetable: str = ""
+    frozen: str = ""
+    cycles: int = 1
+    more: tuple[Run, ...] = ()
 
     @property
     def moves(self) -> bool:
         """Whether masks are others at the end of training than at its start."""
-        return self.lesson != "supervised" or bool(self.timetable)
+        return self.lesson == "supermask" or bool(self.timetable)
 
 
 class Retraining(NamedTuple):
@@ -136,6 +141,25 @@ def lr_rewind(run: Run) -> Origin:
     return Origin(pruned(run), trained(run), "rewound")
 
 
+def lottery_finetune(run: Run) -> Origin:
+    """Survivors go back as in lottery; the last learning rate throughout, as in finetune.
+
+    The fifth way in the released code of Renda et al. (2020): it tells what weights contribute from what rates do.
+    """
+    return Origin(pruned(run), rewound(run), "last")
+
+
+def cyclic(run: Run, *, cycles: int = 2) -> Origin:
+    """Survivors keep their trained weights; within the training the schedule is replayed so many times (warm restarts).
+
+    Each is shorter by that factor, so that the length of training stays (Loshchilov & Hutter 2017, at every level).
+    Raises UsageError for fewer than 2.
+    """
+    if cycles < 2:
+        raise UsageError(f"retraining cyclic takes 2 cycles or more, got {cycles}")
+    return Origin(pruned(run), trained(run), "full", cycles=cycles)
+
+
 def scratch(run: Run) -> Origin:
     """New random weights at every level; the masks are pruned along this chain itself (He et al. 2022)."""
     return Origin(pruned(run, untrained="fresh"), Weights(dense(run), "fresh"), "full")
@@ -147,8 +171,29 @@ def reinit(run: Run) -> Origin:
 
 
 def shuffle(run: Run) -> Origin:
-    """The ticket's weights under its masks, permuted within each layer: does it matter where they lie?"""
+    """The ticket's weights under its masks, permuted within each layer: does it matter where they lie?
+
+    That is, under random masks of the same number of weights in each layer (Frankle & Carbin 2019).
+    """
     return Origin(Masks(ticket(run), "shuffle"), rewound(run), "rewound")
+
+
+def permute(run: Run) -> Origin:
+    """The ticket's weights under its masks, permuted among all layers: does each layer's density matter?
+
+    A control of Morcos et al. (2019) and Frankle et al. (2021).
+    """
+    return Origin(Masks(ticket(run), "permute"), rewound(run), "rewound")
+
+
+def freeze(run: Run, *, pruned: str = "start") -> Origin:
+    """The ticket, whose pruned weights stay at the values that they start from instead of 0 (Zhou et al. 2019).
+
+    pruned: which values these are, a word of starts.FREEZINGS, such as zero-fallen. All others are trained as in
+    lottery. What training made smaller is decided by the trained dense network.
+    """
+    origin = Origin(Masks(ticket(run), "open"), rewound(run), "rewound", lesson="frozen", frozen=pruned)
+    return origin._replace(more=(dense(run),))
 
 
 def redense(run: Run, *, lr: float = 0.0) -> Origin:
@@ -192,9 +237,13 @@ RETRAININGS: dict[str, Retraining] = {
     "lottery": Retraining(lottery, rewinds=True),
     "finetune": Retraining(finetune),
     "lr-rewind": Retraining(lr_rewind, rewinds=True),
+    "lottery-finetune": Retraining(lottery_finetune, rewinds=True),
+    "cyclic": Retraining(cyclic),
     "scratch": Retraining(scratch),
     "reinit": Retraining(reinit, rewinds=True),
     "shuffle": Retraining(shuffle, rewinds=True),
+    "permute": Retraining(permute, rewinds=True),
+    "freeze": Retraining(freeze, rewinds=True),
     "redense": Retraining(redense, rewinds=True),
     "gradual": Retraining(gradual, chained=False),
     "supermask": Retraining(supermask, ranks=False, chained=False),
@@ -220,9 +269,9 @@ def parents(run: Run) -> tuple[Run, ...]:
     """The runs that must be trained before this one can start, each once."""
     if run.level == 0:
         return ()
-    masks, start = masks_of(run), start_of(run)
+    masks, start, *_ = (descent := origin(run))
     needed = [masks.run] * (masks.moment == "final") + [start.run] * (start.moment in ("step", "final"))
-    return tuple(dict.fromkeys(needed))
+    return tuple(dict.fromkeys([*needed, *descent.more]))
 
 
 def root(run: Run) -> Run:

@@ -49,7 +49,7 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
         if moment != "final" and masking != "prune":  # by its own training
             return None
         if moment != "final":  # pruned from untrained weights, those that its own training started from
-            untrained = net.initial if moment == "initial" else here(start(store, run, model, data))
+            untrained = net.initial if moment == "initial" else here(start(store, run, model, data, net.masks))
             return Trained(net.initial, untrained, pruning.full_masks(model, net.initial))
         if not store.finished(source):
             raise UsageError(f"level {source.level}, which it was pruned from, is not in {store.root}")
@@ -70,7 +70,7 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
         data,
         setting.noisy_labels(run, data),
         partial(seeds.stream, run.seed, "analysis", run.level),
-        lambda: here(start(store, run, model, data)),
+        lambda: here(start(store, run, model, data, net.masks)),
         parent,
         lambda: recorded(run),
         lambda: recorded(run.root),

@@ -227,7 +227,9 @@ def _ready(bench: Bench, run: Run) -> Ready:
         begun, records = saved
         begun = begun if begun.masks else begun._replace(masks=prepared.masks)
         return Ready(prepared, begun, list(records["history"]), list(records.get("events", ())), records["seconds"])
-    begun = training.beginning(run, bench.model, bench.data, prepared.start, prepared.masks)
+    within = on_device(starting.trained_masks(bench.store, run, prepared.masks), bench.data.train.y.device)
+    frozen = starting.frozen(run, prepared.start, within)
+    begun = training.beginning(run, bench.model, bench.data, prepared.start, within, frozen)
     return Ready(prepared, begun, [], [], 0.0)
 
 
@@ -345,7 +347,7 @@ def _prepared(bench: Bench, run: Run) -> Prepared:
     if (saved := store.pruned(run)) is not None:
         return Prepared(here(saved[0]), here(saved[1]), initial)
     kept, metrics = _masks(bench, run, initial)
-    start = masks.apply(pruning.with_vectors(run, model, kept), here(starting.start(store, run, model, data)))
+    start = masks.apply(pruning.with_vectors(run, model, kept), here(starting.start(store, run, model, data, kept)))
     store.save_pruned(run, start, kept, {**bench.facts, "metrics": metrics})
     return Prepared(start, kept, initial)
 

@@ -1,7 +1,11 @@
 """Starting: the weights that a run's training starts from, and those it is compared with."""
 
+import torch
+
+from sddcli.core import masks
 from sddcli.core.models import Model
-from sddcli.core.retraining import rewind_steps, start_of
+from sddcli.core.retraining import dense, masks_of, origin, rewind_steps, start_of
+from sddcli.core.stacking import on_device
 from sddcli.core.types import Data, Tensors
 from sddcli.spec import Run
 from sddcli.stages import setting, training
@@ -33,14 +37,31 @@ def must_fit(run: Run, model: Model, weights: Tensors) -> None:
         )
 
 
-def start(store: Store, run: Run, model: Model, data: Data) -> Tensors:
-    """The weights (*shape) that `run` starts from, before its masks. Raises StoreError.
+def start(store: Store, run: Run, model: Model, data: Data, kept: Tensors) -> Tensors:
+    """The weights (*shape) that `run`, whose masks are `kept`, starts from, before these. Raises StoreError.
 
     Those of a step of the dense run that nobody has asked for yet are made by training it again up to there.
     """
     if run.level == 0:
         return setting.fresh(run, model)
-    return setting.started(run, model, _retrained(store, run, model, data))
+    within = trained_masks(store, run, kept)
+    weights = setting.started(run, model, _retrained(store, run, model, data), within)
+    if not origin(run).frozen:
+        return weights
+    return setting.frozen(run, model, weights, store.weights(dense(run))[0], within)
+
+
+def trained_masks(store: Store, run: Run, kept: Tensors) -> Tensors:
+    """The masks (*shape) that `run` is trained under: its own, `kept`, or the ticket's where pruned weights stay at
+    values of their own, so that none is 0. Raises StoreError."""
+    return store.masks(masks_of(run).run) if run.level and origin(run).frozen else on_device(kept, torch.device("cpu"))
+
+
+def frozen(run: Run, start: Tensors, within: Tensors) -> Tensors:
+    """The values (*shape) that pruned weights are to keep, 0 at others; {} where they are 0."""
+    if not run.level or not origin(run).frozen:
+        return {}
+    return masks.apply({name: ~mask for name, mask in within.items()}, {name: start[name] for name in within})
 
 
 def _retrained(store: Store, run: Run, model: Model, data: Data) -> Tensors:

@@ -21,7 +21,7 @@ from sddcli.core.optimizers import OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
 from sddcli.core.retraining import RETRAININGS, origin, rewind_steps
 from sddcli.core.schedules import piecewise
-from sddcli.core.starts import STARTS
+from sddcli.core.starts import FREEZINGS, STARTS
 from sddcli.core.timetables import TIMETABLES, Event
 from sddcli.core.types import Data, Examples, Forward, Lesson, Tensors, Write
 from sddcli.core.units import Layout, Unit
@@ -57,6 +57,9 @@ def check(run: Run, data: Data) -> None:
         if pick("retraining", run.retraining, RETRAININGS).ranks:
             criterion(run.criterion)
 
+        pick("start", run.start, STARTS)
+        if frozen := origin(run).frozen:
+            pick("pruned weights", frozen, FREEZINGS)
         schedule(run, len(data.train.y))
         timetable(run, len(data.train.y))
 
@@ -166,13 +169,21 @@ def fresh(run: Run, model: Model) -> Tensors:
     return inits.fresh(model, run.init, run.seed_of("init"), *(("level", run.level) if run.level else ()))
 
 
-def started(run: Run, model: Model, weights: Tensors) -> Tensors:
-    """The weights (*shape) that `run` makes of those that its retraining starts from, before its masks."""
-    names = model.prunable
-    values = pick("start", run.start, STARTS)(
-        {name: weights[name] for name in names}, partial(seeds.stream, run.seed_of("init"), "start", run.level)
-    )
+def started(run: Run, model: Model, weights: Tensors, masks: Tensors) -> Tensors:
+    """The weights (*shape) that `run` makes of those that its retraining starts from, pruned ones too.
+
+    masks: (*shape), those that it trains under.
+    """
+    draw = partial(seeds.stream, run.seed_of("init"), "start", run.level)
+    values = pick("start", run.start, STARTS)({name: weights[name] for name in model.prunable}, masks, draw)
     return {name: values.get(name, w) for name, w in weights.items()}
+
+
+def frozen(run: Run, model: Model, start: Tensors, trained: Tensors, masks: Tensors) -> Tensors:
+    """The same weights (*shape) where pruned ones are frozen; trained: those of the trained dense network."""
+    draw = partial(seeds.stream, run.seed_of("init"), "frozen", run.level)
+    before, after = ({name: part[name] for name in model.prunable} for part in (start, trained))
+    return start | pick("pruned weights", origin(run).frozen, FREEZINGS)(before, after, masks, draw)
 
 
 def counts(run: Run, model: Model) -> dict[str, int]:
@@ -206,6 +217,8 @@ def schedule(run: Run, n: int) -> tuple[list[float], int]:
     rates = piecewise(first, run.milestones, run.gamma, run.epochs, steps)
     if descent is None:
         return rates, 0
+    if descent.cycles > 1:
+        return [rates[step * descent.cycles % len(rates)] for step in range(len(rates))], 0
     if descent.schedule == "last":
         return [descent.lr or rates[-1]] * len(rates), 0
     rewound = rewind_steps(run.rewind, steps)

@@ -58,6 +58,7 @@ def same(a: Tensors, b: Tensors) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
+OF_TICKET = ("reinit", "redense", "shuffle", "permute", "freeze")
 CHAINED = [name for name, entry in RETRAININGS.items() if entry.chained]
 
 
@@ -70,29 +71,55 @@ def test_start_weights_and_masks_are_those_of_the_definition(root: Path, name: s
     initial = store.initial(run)
     above = replace(run, level=1 if way == "iterative" else 0)
     twin = replace(run, retraining="lottery")
-    if name in ("reinit", "redense", "shuffle"):
+    if name in OF_TICKET:
         made_final, made_masks = store.weights(twin)
     else:
         made_final, old = store.weights(above)
         scores = {key: made_final[key].abs() for key in MODEL.prunable}
         made_masks = masks.keep(scores, old, round(49_200 / 4))
+    rewound = training.replay(replace(run, level=0), 9, MODEL, DATA, initial)
     expected = {
-        "lottery": training.replay(replace(run, level=0), 9, MODEL, DATA, initial),
+        "lottery": rewound,
         "finetune": made_final,
         "lr-rewind": made_final,
         "scratch": setting.fresh(run, MODEL),
         "reinit": setting.fresh(run, MODEL),
         "redense": made_final,
-        "shuffle": training.replay(replace(run, level=0), 9, MODEL, DATA, initial),
+        "lottery-finetune": rewound,
+        "cyclic": made_final,
+        "shuffle": rewound,
+        "permute": rewound,
+        "freeze": rewound,
     }[name]
     if name == "shuffle":  # as many in each layer, at other places
         assert all(kept[key].sum() == mask.sum() for key, mask in made_masks.items()) and not same(kept, made_masks)
         made_masks = kept
-    assert same(kept, pruning.full_masks(MODEL, start) if name == "redense" else made_masks)
+    if name == "permute":  # as many in all
+        assert masks.density(kept) == masks.density(made_masks) and not same(kept, made_masks)
+        made_masks = kept
+    assert same(kept, pruning.full_masks(MODEL, start) if name in ("redense", "freeze") else made_masks)
     assert same(start, masks.apply(made_masks if name == "redense" else kept, expected))
     manifest = store.manifest(run)
     assert manifest and manifest["metrics"]["sparsity"] == 0.75
-    assert ("pruned_test_accuracy" in manifest["metrics"]) == (name not in ("reinit", "redense", "shuffle"))
+    assert ("pruned_test_accuracy" in manifest["metrics"]) == (name not in OF_TICKET)
+
+
+@pytest.mark.parametrize("pruned", ["start", "zero-fallen"])
+def test_frozen_weights_stay_at_their_values_and_the_others_learn(root: Path, pruned: str) -> None:
+    run = replace(RUN, retraining=f"freeze:pruned={pruned}")
+    store = made(root, run)
+    prune_retrain.work(store, [run], {}, "cpu", lambda event: None)
+    ticket, initial, dense = store.masks(replace(run, retraining="lottery")), store.initial(run), replace(run, level=0)
+    weights, kept = store.weights(run)
+    trained = store.weights(dense)[0]
+    for name, mask in ticket.items():
+        fell = (trained[name].abs() < initial[name].abs()) & (pruned != "start")
+        assert torch.equal(weights[name][~mask], torch.where(fell, 0.0, initial[name])[~mask])
+        assert (weights[name] != initial[name])[mask].double().mean() > 0.5
+        assert kept[name].all(), "all weights are in effect"
+    manifest = store.manifest(run)
+    assert manifest and manifest["metrics"]["sparsity"] == 0.75
+    assert not [wrong for _, wrong in verifying.verified(store, evaluate=True) if wrong]
 
 
 def test_weights_at_a_rewind_step_are_made_once_and_damage_is_noticed(root: Path) -> None:
@@ -155,7 +182,7 @@ def test_every_retraining_trains(root: Path, name: str) -> None:
     assert isinstance(events[-1], Saved)
     final, kept = store.weights(run)
     assert all(not final[key][~mask].any() for key, mask in kept.items())
-    assert sum(int(mask.sum()) for mask in kept.values()) == (49_200 if name == "redense" else 24_600)
+    assert sum(int(mask.sum()) for mask in kept.values()) == (49_200 if name in ("redense", "freeze") else 24_600)
 
 
 def tiny(**more: object) -> Run:
@@ -226,6 +253,18 @@ def test_a_batch_stopped_in_its_middle_goes_on_to_the_same_bits(
     for run in runs:
         assert files(store, run) == files(whole, run), "not the same bytes, or a checkpoint is left"
         assert {path.name for path in store.folder(run).iterdir() if path.name[0] != "m"} == set(files(whole, run))
+
+
+def test_frozen_weights_go_on_to_the_same_bits(tmp_path: Path) -> None:
+    run = tiny(**{**PRUNED, "retraining": "freeze:pruned=zero-random"})
+    whole, store = Store(tmp_path / "whole"), Store(tmp_path / "stopped")
+    for each in with_parents([run]):
+        prune_retrain.work(whole, [each], {}, "cpu", lambda event: None)
+        stopping = After(2) if each == run else After(100)
+        prune_retrain.work(store, [each], {}, "cpu", lambda event: None, prune_retrain.Pace(1e9, stopping))
+    assert not store.finished(run) and store.checkpoint(run)
+    prune_retrain.work(store, [run], {}, "cpu", lambda event: None)
+    assert files(store, run) == files(whole, run)
 
 
 @pytest.mark.parametrize("change", [{}, {**PRUNED, "rewind": "5it"}, {"train_size": 1297, "epochs": 2}])

@@ -23,6 +23,8 @@ from tests.stages.digits import DATA, DENSE, MODEL, PRUNED, beginning_of, dense
         ("redense", "3it", [0.01] * 8, 0),
         ("redense:lr=0.05", "3it", [0.05] * 8, 0),
         ("finetune:lr=0.5", "0it", [0.5] * 8, 0),
+        ("lottery-finetune", "3it", [0.01] * 8, 0),
+        ("cyclic", "0it", [0.1, 0.1, 0.01, 0.01] * 2, 0),
         ("scratch", "0it", [0.1] * 4 + [0.01] * 4, 0),
         ("reinit", "3it", [0.1] * 4 + [0.01] * 4, 0),
     ],
