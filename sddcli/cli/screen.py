@@ -6,6 +6,7 @@ from math import floor, log10
 from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any
 
+from sddcli.axes import COLUMNS
 from sddcli.metrics import Metric
 
 if TYPE_CHECKING:  # a help text shall not wait for what draws tables
@@ -108,7 +109,7 @@ def _width(label: str, cells: Iterable[str]) -> int:
 
 def at_heads(along: str) -> list[str]:
     """The heads of the columns that say where along a curve a row is."""
-    return ["level", "sparsity"] if along == "level" else [along]
+    return ["level", "sparsity"] if along == "level" else [COLUMNS[along].called]
 
 
 def at_cells(row: "Mapping[Any, Any] | pd.Series[Any]", along: str) -> list[str]:

@@ -147,7 +147,7 @@ def _ticks(x: str, drawn: pd.Series[float]) -> Iterator[tuple[float, str]]:
     elif scale in ("log", "linear") and len(at) <= FEW:
         yield from ((each, _short(exp(each) if scale == "log" else each)) for each in at)
     elif scale == "linear":
-        yield from ((tick, _short(tick)) for tick in MaxNLocator(10).tick_values(at[0], at[-1]))
+        yield from ((tick, _short(tick)) for tick in MaxNLocator(10, steps=[1, 2, 5, 10]).tick_values(at[0], at[-1]))
     else:
         digits, sign = (1,) if at[-1] - at[0] > 2.5 * log(10) else (1, 2, 5), 1 if scale == "log" else -1
         low, high = sorted(sign * end / log(10) for end in (at[0], at[-1]))
