@@ -17,14 +17,20 @@ class Pair(NamedTuple):
     @property
     def kind(self) -> str:
         """The first kind in PAIRS that this pair is of, else "other"."""
-        return next((kind for kind, pairs in PAIRS.items() if self in pairs(self)), "other")
+        return next((kind for kind, of_kind in PAIRS.items() if self in of_kind.pairs(self)), "other")
+
+
+def sparse_of(run: Run) -> Run | None:
+    """The sparse network that `run` was when it was trained on with all weights; None where it was not."""
+    redense = run.level and masks_of(run).masking == "open" and start_of(run).moment == "final"
+    return start_of(run).run if redense else None
 
 
 def redense(runs: Sequence[Run]) -> Iterator[Pair]:
     """From each sparse network to the one that it became when it was trained on with all weights (He et al. 2022)."""
     for run in runs:
-        if run.level and masks_of(run).masking == "open" and start_of(run).moment == "final":
-            yield Pair(start_of(run).run, run)
+        if sparse := sparse_of(run):
+            yield Pair(sparse, run)
 
 
 def levels(runs: Sequence[Run]) -> Iterator[Pair]:
@@ -44,11 +50,24 @@ def seeds(runs: Sequence[Run]) -> Iterator[Pair]:
         yield from map(Pair, group, group[1:])
 
 
-PAIRS: dict[str, Callable[[Sequence[Run]], Iterator[Pair]]] = {"redense": redense, "levels": levels, "seeds": seeds}
+class PairKind(NamedTuple):
+    """pairs(runs): the pairs of this kind whose second run is among them. way: from what to what, in words."""
+
+    pairs: Callable[[Sequence[Run]], Iterator[Pair]]
+    way: str
+
+
+PAIRS = {
+    "redense": PairKind(redense, "sparse (0) to re-dense (1)"),
+    "levels": PairKind(levels, "level above (0) to this level (1)"),
+    "seeds": PairKind(seeds, "one seed (0) to the next (1)"),
+}
+OTHER = "one run (0) to another (1)"
+"""The way between two runs that are a pair of none of these kinds."""
 
 
 def natural(runs: Sequence[Run], kind: str = "") -> list[Pair]:
     """The pairs of one kind whose second run is among `runs`; by default the first kind that there is any of."""
     if kind:
-        return list(PAIRS[kind](runs))
+        return list(PAIRS[kind].pairs(runs))
     return next((pairs for of_kind in (redense, levels) if (pairs := list(of_kind(runs)))), [])

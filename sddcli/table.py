@@ -20,7 +20,7 @@ from sddcli.core.words import UsageError
 from sddcli.folders import alike
 from sddcli.index import Index
 from sddcli.metrics import METRICS
-from sddcli.pairs import Pair
+from sddcli.pairs import OTHER, PAIRS, Pair, sparse_of
 from sddcli.spec import BRANCH, FIELDS, KINDS, SUBSEEDS, Run, Value
 from sddcli.store import Store, StoreError, Unwritable, stem_of, write
 
@@ -380,7 +380,8 @@ def details(path: Path, word: str, frame: pd.DataFrame, keys: Sequence[str], col
     """Means over seeds, as `summary` gives them, of the rows that an analysis found about each run of `frame`.
 
     path: the runs folder, or a results.csv in one; keys: the columns that tell the rows of a run apart; column: that
-    along which curves run. Raises StoreError where the analysis has not looked at them.
+    along which curves run. The kind of a pair is the way between its runs, in words. Raises StoreError where the
+    analysis has not looked at them.
     """
     root = path.parent if path.suffix == ".csv" else path
     file = root / "measures" / f"{stem_of(word)}-details.csv"
@@ -390,6 +391,8 @@ def details(path: Path, word: str, frame: pd.DataFrame, keys: Sequence[str], col
         raise StoreError(f"no {file}; first: sdd analyze {word} {root}") from None
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {file}: {error}") from None
+    if "kind" in rows:
+        rows["kind"] = [PAIRS[kind].way if kind in PAIRS else OTHER for kind in rows["kind"]]
     own = list(dict.fromkeys([*FIELDS, "chain", "run", "sparsity", column]))
     joined = frame[own].merge(rows, on=["run", "level"])
     if joined.empty:
@@ -522,13 +525,34 @@ def marked(
     marks: Callable[[dict[str, Any]], dict[str, list[Any]]],
     column: str = "level",
 ) -> pd.DataFrame:
-    """What a verdict adds to a summary: varied fields, `column`, and those that `marks` makes of what `judge` says."""
-    rows = []
+    """What a verdict adds to a summary: varied fields, `column`, and those that `marks` makes of what `judge` says.
+
+    Networks that were trained on with all weights have the marks of the sparse ones that they were, where these are
+    among the rows.
+    """
+    settings: list[tuple[dict[str, Any], dict[Any, dict[str, Any]]]] = []
     for curve in curves(frame, column):
         of_levels = marks(_without_words(judge(curve.test, curve.train, curve.density), column))
-        for k, level in enumerate(curve.levels):
-            rows.append(curve.fields | {column: level} | {name: values[k] for name, values in of_levels.items()})
+        each = {level: {name: values[k] for name, values in of_levels.items()} for k, level in enumerate(curve.levels)}
+        settings.append((curve.fields, each))
+    sparse, rows = _sparse(frame) if column == "level" else {}, list[dict[str, Any]]()
+    for fields, own in settings:
+        before = fields | {"retraining": sparse.get(str(fields.get("retraining")))}
+        marked = next((each for others, each in settings if others == before), own)
+        rows += [fields | {column: level} | marked.get(level, {}) for level in own]
     return pd.DataFrame(rows, columns=None if rows else [*varied(frame, column), column])
+
+
+def _sparse(frame: pd.DataFrame) -> dict[str, str]:
+    """Retraining -> that of the sparse networks which it trains on with all weights, of those in the rows."""
+    sparse = dict[str, str]()
+    for retraining, rows in frame[frame["level"] > 0].groupby("retraining"):
+        row = rows.iloc[0]
+        fields: dict[str, Any] = {name: KINDS[name](row[name]) for name in FIELDS}
+        with suppress(UsageError):  # a results.csv may have words that this version does not know
+            if before := sparse_of(Run(**fields)):
+                sparse[str(retraining)] = before.retraining
+    return sparse
 
 
 def chains(frame: pd.DataFrame) -> pd.DataFrame:

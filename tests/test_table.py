@@ -6,8 +6,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import ttest_rel
 
 from sddcli import table
@@ -224,3 +226,27 @@ def test_old_runs_of_seeds_that_are_refused_now_stay_readable(trained: Path, tmp
     frame = table.results(store)
     assert [int(each) for each in frame["seed"] if int(each) > 2] == [seed]
     assert len(table.select(frame, {"seed": [0, 2]})) == len(frame) - 1
+
+
+def test_networks_that_got_their_weights_back_have_the_marks_of_the_sparse_ones() -> None:
+    """Found by what the retraining does, whatever it is called; without the sparse ones they have their own."""
+    plain: dict[str, object] = {name: field.default for name, field in FIELDS.items()} | {
+        "dataset": "digits", "model": "lenet-8", "criterion": "magnitude", "rate": 0.2,
+        "init_seed": 0, "order_seed": 0, "noise_seed": 0, "sparsity": 0.5, "train_accuracy": 1.0,
+    }  # fmt: skip
+    rows = [
+        {**plain, "retraining": retraining, "level": level, "test_accuracy": accuracy, "chain": retraining}
+        for retraining, accuracy in (("lottery", 0.1), ("redense:lr=0.1", 0.2), ("reinit", 0.3))
+        for level in range(2 if retraining == "lottery" else 3)
+    ]
+    frame = pd.DataFrame(rows)
+
+    def first(test: NDArray[np.float64], *_: object) -> dict[str, float]:
+        return {"first": float(test[0, 0])}
+
+    def marked(frame: pd.DataFrame) -> list[tuple[str, list[float]]]:
+        columns = table.marked(frame, first, lambda said: {"first": [said["first"]] * 3}).fillna(-1)
+        return [(name, own["first"].tolist()) for name, own in columns.groupby("retraining")]
+
+    assert marked(frame) == [("lottery", [0.1] * 2), ("redense:lr=0.1", [0.1, 0.1, -1]), ("reinit", [0.3] * 3)]
+    assert marked(frame[frame["retraining"] != "lottery"]) == [("redense:lr=0.1", [0.2] * 3), ("reinit", [0.3] * 3)]

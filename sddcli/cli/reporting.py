@@ -18,7 +18,7 @@ from sddcli.cli.progress import spoken_time
 from sddcli.cli.seeing import drawn
 from sddcli.core.words import UsageError
 from sddcli.families import members
-from sddcli.metrics import METRICS, metric_of
+from sddcli.metrics import FOLDERS, METRICS, metric_of
 from sddcli.spec import Run, differing, named
 from sddcli.store import Store, StoreError
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="File of the page: .html.")]
 RESULTS = sorted((name for name in METRICS if METRICS[name].place), key=lambda name: METRICS[name].place)
+VERDICTS = FOLDERS["curve"]
 COUNTED = ("run", "chain", "seed")
 WIDTH = 6  # numbers with their spreads fit beside each other on paper
 
@@ -75,7 +76,10 @@ def _page(
     wrong = [tag("p", "These could not be read:"), page.bullets(map(str, damaged))]
     sections = [
         *([Section("damaged", "Left out", [tag("div", *wrong, class_="wrong")])] if damaged else []),
-        Section("verdict", "Is there double descent?", list(_verdicts(frame))),
+        *(
+            Section(name, module_of(VERDICTS, name).QUESTION, list(_verdicts(frame, name)))
+            for name in members(VERDICTS)
+        ),
         Section("figures", "Figures", list(_figures(store.root, frame, summary))),
         Section("results", "Results by level", list(_tables(frame, summary))),
         *([Section("correlations", "Correlation with test accuracy", related)] if related else []),
@@ -92,17 +96,16 @@ def _manifests(store: Store) -> Iterator[tuple[Run, dict[str, Any]]]:
             yield found
 
 
-def _verdicts(frame: "pd.DataFrame") -> Iterator[Html]:
-    """What the curves of each setting say, in words."""
+def _verdicts(frame: "pd.DataFrame", name: str) -> Iterator[Html]:
+    """What a verdict says of the curves of each setting, in its words."""
     from sddcli import table
-    from sddcli.verdicts import double_descent
 
-    varied = table.varied(frame)
-    for _, row in verdicts(frame, "double-descent").iterrows():
+    varied, verdict = table.varied(frame), module_of(VERDICTS, name)
+    for _, row in verdicts(frame, name).iterrows():
         if varied:
             yield tag("h3", _label(row, varied))
-        yield page.bullets(double_descent.sentences(row.to_dict()))
-    yield tag("p", double_descent.NOTE)
+        yield page.bullets(verdict.sentences(row.to_dict()))
+    yield tag("p", verdict.NOTE)
 
 
 def _label(row: "Mapping[str, Any] | pd.Series[Any]", varied: Sequence[str]) -> str:
@@ -110,14 +113,14 @@ def _label(row: "Mapping[str, Any] | pd.Series[Any]", varied: Sequence[str]) -> 
 
 
 def _figures(root: Path, frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iterator[Html]:
-    """Every figure that these runs allow, that of the phenomenon first, then those that they do not."""
+    """Every figure that these runs allow, those of verdicts first, then those that they do not."""
     from sddcli import table
     from sddcli.plots import style
 
     shown, missing = list[Html](), list[str]()
     evidence = {"runs": list(frame["run"].unique())}
     of_what = f"{table.title(frame)}; {style.replicates(summary)}."
-    for name in sorted(members("plots"), key=lambda name: (name != "double-descent", name)):
+    for name in sorted(members("plots"), key=lambda name: (name not in members(VERDICTS), name)):
         module = module_of("plots", name)
         if unknown := [need for need in module.NEEDS if need in summary and summary[need].isna().all()]:
             missing.append(f"{name}: no run here has a number for {unknown[0].replace('_', ' ')}")

@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 
 NEEDS = ("test_accuracy",)
 KEYS = ("kind", "alpha")
-WAYS = {
-    "redense": "sparse (0) to re-dense (1)",
-    "levels": "level above (0) to this level (1)",
-    "seeds": "one seed (0) to the next (1)",
-    "other": "one run (0) to another (1)",
-}
 
 
 def draw(
@@ -51,7 +45,7 @@ def draw(
             aligned(row)
         entries = []
         for k, (setting, rows) in enumerate(found):
-            way = WAYS[setting.pop("kind")]
+            way = setting.pop("kind")
             for level, label, colour in landmarks(summary, setting, rows["level"].unique()):
                 line = rows[rows["level"] == level].assign(x=rows["alpha"])
                 for split, style in (("test", "-"), ("train", "--")):

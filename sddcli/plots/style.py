@@ -187,7 +187,9 @@ def landmarks(summary: pd.DataFrame, setting: Mapping[str, Any], levels: Iterabl
     The dense network, valley and peak, the last level (the four sparsities of He et al. 2022); where no phases were
     found, four levels at equal distances.
     """
-    curve = _phased(summary, setting)
+    curve = summary if "phase" in summary else summary.assign(phase=None, smoothed=None)
+    for name, value in setting.items():
+        curve = curve[curve[name] == value]
     curve = curve[curve["level"].isin(list(levels))].sort_values("level")
     found = phase_levels(curve)
     if curve["phase"].isna().all():
@@ -199,18 +201,6 @@ def landmarks(summary: pd.DataFrame, setting: Mapping[str, Any], levels: Iterabl
         (level, f"{said[level]}level {level}, {100 * sparsity[level]:.4g}%", colour)
         for level, colour in zip(sorted(found), COLOURS, strict=False)
     ]
-
-
-def _phased(summary: pd.DataFrame, setting: Mapping[str, Any]) -> pd.DataFrame:
-    """The curve that says the phases of a setting: its own or, of re-dense networks, that of the sparse ones."""
-    curve = summary if "phase" in summary else summary.assign(phase=None, smoothed=None)
-    for name, value in setting.items():
-        rows = curve[curve[name] == value]
-        if name == "retraining" and str(value).startswith("redense"):
-            sparse = curve[curve[name] == "lottery"]
-            rows = rows if sparse.empty else sparse
-        curve = rows
-    return curve
 
 
 def settings(details: pd.DataFrame, varied: Sequence[str], *keys: str) -> list[tuple[dict[str, Any], pd.DataFrame]]:

@@ -42,6 +42,7 @@ POWER_SIMULATIONS = 100
 PLACE_SIMULATIONS = 500
 PLACES = ("fitted", "valley", "peak")
 """Which of the values that `judge` returns are indices of levels; so are NAME_low and NAME_high where there are any."""
+QUESTION = "Is there double descent?"
 NOTE = (
     "In brackets: 95% confidence intervals over seeds. Levels are read from the smoothed mean curve; differences are "
     "measured on the same curve, which makes them too large on average."

@@ -167,7 +167,7 @@ def test_phase_levels_are_those_that_the_paper_looks_at() -> None:
     assert phase_levels(curve[:5].assign(phase=phases[:5])) == {0: "dense", 3: "valley", 4: "peak"}
 
 
-def test_landmarks_are_the_papers_four_and_of_redense_networks_those_of_the_sparse_ones() -> None:
+def test_landmarks_are_the_papers_four_of_a_setting() -> None:
     curve = summary().assign(phase=["light"] * 10 + ["critical"] * 8 + ["sweet"] * 10 + ["collapsed"] * 3)
     curve["smoothed"] = 0.5
     curve.loc[curve["level"] == 13, "smoothed"] = 0.1
@@ -176,7 +176,7 @@ def test_landmarks_are_the_papers_four_and_of_redense_networks_those_of_the_spar
     assert [level for level, _, _ in shown] == [0, 13, 20, 30]
     assert [label.split(",")[0] for _, label, _ in shown] == ["dense", "valley", "peak", "last"]
     assert shown[1][1] == "valley, level 13, 94.41%" and len({colour for *_, colour in shown}) == 4
-    both = pd.concat([curve.assign(retraining="lottery"), curve.assign(retraining="redense:lr=0.1", phase="light")])
+    both = pd.concat([curve.assign(retraining="lottery", phase="light"), curve.assign(retraining="redense:lr=0.1")])
     assert landmarks(both, {"retraining": "redense:lr=0.1"}, range(1, 31)) == [
         (1, "first, level 1, 19.98%", shown[0][2]),
         *shown[1:],
@@ -202,7 +202,7 @@ def test_slices_planes_and_lines_have_a_panel_for_each_setting(settings: int) ->
     for drawn, keys, panels in (
         (flatness, line, settings + 1),
         (flatness, plane, 4 * settings),
-        (interpolation, {"kind": ["levels"], "alpha": [0.0, 0.5, 1.0]}, 2 * settings),
+        (interpolation, {"kind": ["level above (0) to this level (1)"], "alpha": [0.0, 0.5, 1.0]}, 2 * settings),
     ):
         details = pd.concat([rows(keys, **({"noise": noise} if varied else {})) for noise in noises])
         if keys is plane:
