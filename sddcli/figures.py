@@ -29,7 +29,7 @@ Sweeps = Mapping[str, tuple[Sweep, ...]]
 
 
 class Figure(NamedTuple):
-    """What a figure of the paper shows, in our words; its sweeps; the plot that draws it, "" where there is none yet.
+    """What a figure of the paper shows, in our words; its sweeps; the plot that draws it.
 
     analyses: those that have to look at the runs before it can be drawn, "interpolation" at pairs of runs.
     """
@@ -83,6 +83,22 @@ def redense(data: str, noise: str, levels: Mapping[str, str], lr: str = "") -> S
     return {scale: (each._replace(words={**each.words, "level": levels[scale]}),) for scale, (each,) in sweeps.items()}
 
 
+def evaluated(sweeps: Sweeps) -> Sweeps:
+    """The same, evaluated every fifth epoch where that was at the end alone: the same weights, of runs of other ids."""
+
+    def often(sweep: Sweep) -> Sweep:
+        end = "eval_every" in sweep.words and sweep.words["eval_every"] == sweep.words.get("epochs")
+        return sweep._replace(words={**sweep.words, "eval_every": "5"}) if end else sweep
+
+    return {scale: tuple(map(often, each)) for scale, each in sweeps.items()}
+
+
+def returned(data: str, noise: str, levels: Mapping[str, str], lr: str = "") -> Sweeps:
+    """`redense`, and the sparse networks of all levels, which come first: their phases, and their epochs."""
+    sparse, after = at_scales(data, noise), redense(data, noise, levels, lr)
+    return evaluated({scale: (*sparse[scale], *after[scale]) for scale in SCALES})
+
+
 CRITERIA, RETRAININGS = "magnitude,gradient,random", "finetune,lr-rewind,scratch"
 NOISES = "0.2,0.4,0.8"
 FEW = {"laptop": "0,5,10,15,20,27,32", "standard": "0,3,6,9,12,16,19,22", "paper": "0,3,6,9,12,15,19,22,26"}
@@ -102,7 +118,9 @@ FIGURES: dict[str, Figure] = {
     "figure-3": Figure("three retrainings, 40 % noise", at_scales("cifar100", "0.4", retraining=RETRAININGS)),
     "figure-4": Figure("20, 40 and 80 % noise", at_scales("cifar10", NOISES)),
     "figure-5": Figure("the four phases on the curve", at_scales("mnist", "0.2")),
-    "figure-6": Figure("accuracy by epoch before and after pruned weights return", redense("cifar100", "0.4", FEW), ""),
+    "figure-6": Figure(
+        "accuracy by epoch before and after pruned weights return", returned("cifar100", "0.4", FEW), "epochs"
+    ),
     "figure-7": Figure("loss and accuracy from sparse to re-dense networks", redense("cifar100", "0.4", FEW), *LINE),
     "figure-8": Figure("loss around re-dense networks", redense("cifar100", "0.4", FEW), *SLICE),
     "figure-9": Figure("learning distance beside test accuracy", at_scales("mnist", "0.2"), DISTANCE),
@@ -111,7 +129,7 @@ FIGURES: dict[str, Figure] = {
     ),
     "figure-11": Figure(
         "best epoch instead of the last, three criteria",
-        at_scales("cifar100", "0.4", criterion=CRITERIA),
+        evaluated(at_scales("cifar100", "0.4", criterion=CRITERIA)),
         "best-epoch",
     ),
     "figure-12": Figure("learning distance beside test accuracy", at_scales("cifar100", "0.2"), DISTANCE),
@@ -164,18 +182,18 @@ FIGURES: dict[str, Figure] = {
             "paper": tuple(Sweep({"dataset": name, "noise": "0"}) for name in ("cifar10", "cifar100")),
         },
     ),
-    "figure-32": Figure("test error minus train error", HEADLINE, ""),
+    "figure-32": Figure("test error minus train error", HEADLINE, "generalization-gap"),
     "figure-33": Figure(
         "tickets and new weights at three noises", at_scales("cifar10", NOISES, retraining="lottery,reinit")
     ),
     "figure-34": Figure(
         "tickets and new weights at three noises", at_scales("cifar100", NOISES, retraining="lottery,reinit")
     ),
-    "figure-35": Figure("accuracy by epoch at four sparsities", at_scales("mnist", "0.2,0.4"), ""),
-    "figure-36": Figure("accuracy by epoch at four sparsities", at_scales("cifar10", NOISES), ""),
-    "figure-37": Figure("accuracy by epoch, re-dense at 0.1", redense("mnist", "0.2", FEW_MNIST, "0.1"), ""),
-    "figure-38": Figure("accuracy by epoch, re-dense", redense("cifar10", "0.2", FEW, "0.0001"), ""),
-    "figure-39": Figure("accuracy by epoch, re-dense", redense("cifar100", "0.4", FEW, "0.0001"), ""),
+    "figure-35": Figure("accuracy by epoch at four sparsities", at_scales("mnist", "0.2,0.4"), "epochs"),
+    "figure-36": Figure("accuracy by epoch at four sparsities", evaluated(at_scales("cifar10", NOISES)), "epochs"),
+    "figure-37": Figure("accuracy by epoch, re-dense at 0.1", returned("mnist", "0.2", FEW_MNIST, "0.1"), "epochs"),
+    "figure-38": Figure("accuracy by epoch, re-dense", returned("cifar10", "0.2", FEW, "0.0001"), "epochs"),
+    "figure-39": Figure("accuracy by epoch, re-dense", returned("cifar100", "0.4", FEW, "0.0001"), "epochs"),
     "figure-40": Figure("from sparse to re-dense networks", redense("mnist", "0.2", FEW_MNIST), *LINE),
     "figure-41": Figure("from sparse to re-dense networks", redense("cifar10", "0.2", FEW), *LINE),
     "figure-42": Figure("from sparse to re-dense networks", redense("cifar100", "0.4", FEW), *LINE),

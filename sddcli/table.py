@@ -376,19 +376,20 @@ def by_setting(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[dict
         yield dict(zip(names, values, strict=True)), rows
 
 
-def details(path: Path, word: str, frame: pd.DataFrame, keys: Sequence[str], column: str = "level") -> pd.DataFrame:
-    """Means over seeds, as `summary` gives them, of the rows that an analysis found about each run of `frame`.
+def details(path: Path, name: str, frame: pd.DataFrame, keys: Sequence[str], column: str = "level") -> pd.DataFrame:
+    """Means over seeds, as `summary` gives them, of several rows for each run of `frame`.
 
-    path: the runs folder, or a results.csv in one; keys: the columns that tell the rows of a run apart; column: that
-    along which curves run. The kind of a pair is the way between its runs, in words. Raises StoreError where the
-    analysis has not looked at them.
+    path: the runs folder, or a results.csv in one; name: "history", or an analysis, of which these are the details;
+    keys: the columns that tell the rows of a run apart; column: that along which curves run. The kind of a
+    pair is the way between its runs, in words. Raises StoreError where there are none of these runs.
     """
     root = path.parent if path.suffix == ".csv" else path
-    file = root / "measures" / f"{stem_of(word)}-details.csv"
+    file = root / ("history.csv" if name == "history" else f"measures/{stem_of(name)}-details.csv")
+    remedy = f"first: sdd analyze {'learning-distance' if name == 'history' else name} {root}"
     try:
         rows = pd.read_csv(file, dtype={"run": str})
     except FileNotFoundError:
-        raise StoreError(f"no {file}; first: sdd analyze {word} {root}") from None
+        raise StoreError(f"no {file}; {remedy}") from None
     except (OSError, ValueError) as error:
         raise StoreError(f"cannot read {file}: {error}") from None
     if "kind" in rows:
@@ -396,7 +397,7 @@ def details(path: Path, word: str, frame: pd.DataFrame, keys: Sequence[str], col
     own = list(dict.fromkeys([*FIELDS, "chain", "run", "sparsity", column]))
     joined = frame[own].merge(rows, on=["run", "level"])
     if joined.empty:
-        raise StoreError(f"{file} knows none of these runs; first: sdd analyze {word} {root}")
+        raise StoreError(f"{file} knows none of these runs; {remedy}")
     return summary(joined, keys, varied(frame, column), column)
 
 

@@ -291,6 +291,8 @@ def summarized(frame: "pd.DataFrame", column: str = "level") -> "pd.DataFrame":
     """What figures are drawn from: means over seeds, what verdicts say level by level, what two settings differ by."""
     from sddcli import table
 
+    # A copy is of one piece; pandas warns where a column is added to a hundred pieces.
+    frame = frame.copy().assign(generalization_gap=frame["train_accuracy"] - frame["test_accuracy"])
     summary = table.summary(frame, column=column)
     for name in members(FOLDERS["curve"]):
         if marks := getattr(module_of(FOLDERS["curve"], name), "marks", None):

@@ -133,9 +133,6 @@ def reproduce(
         with leaving_out() as damaged:
             price(store, plan(targets, scale), how, as_json, damaged)
         return
-    if not_drawn := [each.name for each in targets if not each.plot]:
-        sweep = targets[0].sweeps[scale][0].command()
-        raise UsageError(f"{not_drawn[0]} cannot be drawn yet; its runs are those of: {sweep}")
     if recorded:
         results = [result for target in targets for result in _from_records(recorded, target, scale, what != "all")]
         _finish(what, scale, results, recorded, output, as_json)

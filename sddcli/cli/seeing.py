@@ -261,7 +261,8 @@ def drawn(
     if hasattr(module, "KEYS") and column != "level":
         axes = [name for name, axis in AXES.items() if "level" in axis.columns]
         raise UsageError(f"{figure} shows single levels, and is drawn along {', '.join(axes)} of them, not along {x}")
-    rows = (table.details(runs, figure, frame, module.KEYS, column),) if hasattr(module, "KEYS") else ()
+    name = getattr(module, "TABLE", figure)
+    rows = (table.details(runs, name, frame, module.KEYS, column),) if hasattr(module, "KEYS") else ()
     summary = table.counted(summary, frame, [name for name in module.NEEDS if name in frame], column)
     picture: Figure = module.draw(summary, table.varied(frame, column), table.title(frame, column), x, *rows)
     return picture

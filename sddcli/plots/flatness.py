@@ -9,6 +9,7 @@ import numpy as np
 
 from sddcli.plots.style import (
     GREY,
+    LINES,
     aligned,
     band,
     headlines,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 NEEDS = ("test_accuracy", "flatness_train_loss_rise")
 KEYS = ("step", "across")
-STYLES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
 
 def draw(
@@ -76,7 +76,7 @@ def _slices(ax: Axes, rows: pd.DataFrame, shown: Sequence[tuple[int, str, str]])
 
 def _rises(ax: Axes, curves: pd.DataFrame, summary: pd.DataFrame, found: Settings) -> None:
     """The rise of each setting along the axis, its levels that are drawn above as dots of the same colours."""
-    for (setting, rows), style in zip(found, STYLES * len(found), strict=False):
+    for (setting, rows), style in zip(found, LINES * len(found), strict=False):
         curve = curves.sort_values("level")
         for name, value in setting.items():
             curve = curve[curve[name] == value]

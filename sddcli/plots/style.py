@@ -45,6 +45,8 @@ with _no_settings():
 # Okabe & Ito's palette: apart for colour-blind readers too.
 GREY = "#555555"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+"""Styles of lines, with which curves are apart in print too."""
 PHASES = {"light": "#f4f4f4", "critical": "#fbe9e2", "sweet": "#e5f3ec", "collapsed": "#e9e9e9"}
 LOOK: Any = {
     "font.size": 9,

@@ -99,7 +99,6 @@ def test_without_a_name_there_is_a_line_for_each(sdd: Sdd) -> None:
         (["figure-400"], 2, "did you mean 'figure-40'?"),
         (["c33"], 2, "did you mean 'C3'?"),
         (["C3", "--scale", "labtop"], 2, "did you mean 'laptop'?"),
-        (["figure-6"], 2, "figure-6 cannot be drawn yet; its runs are those of: sdd sweep --dataset digits"),
         (["C3", "--recorded", "nowhere"], 4, "no recorded results in nowhere"),
         (["C3", "--recorded", RECORDS, "--scale", "paper"], 4, "to make them: sdd reproduce C3 --scale paper"),
         (["all", "--recorded", RECORDS, "-o", "page.html"], 2, "ends in .md"),

@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sddcli.cli.kinds import MEASURES, module_of
+from sddcli import table
+from sddcli.cli.kinds import MEASURES, module_of, summarized
 from sddcli.cli.seeing import MADE_BY
 from sddcli.families import members, names_in
 from sddcli.metrics import METRICS
@@ -202,6 +203,28 @@ def test_a_figure_says_which_measure_it_lacks(sdd: Sdd, trained: Path, tmp_path:
     assert sdd("plot", "learning-distance", root, "-o", tmp_path / "a.png").code == 0
 
 
+def test_epochs_are_read_from_the_histories_and_lacking_ones_said(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    """Evaluated at epochs 2 and 3 of 3; the file is beside the results."""
+    frame = table.read(trained)
+    rows = table.details(trained, "history", frame, ["epoch"])
+    assert set(rows["epoch"]) == {2, 3} and set(rows["level"]) == set(frame["level"]) and set(rows["n"]) == {3}
+    last = rows[rows["epoch"] == 3].set_index("level")["test_accuracy"]
+    assert last.to_dict() == pytest.approx(frame.groupby("level")["test_accuracy"].mean().to_dict())
+    shutil.copy(trained / "results.csv", tmp_path)
+    said = sdd("plot", "epochs", tmp_path / "results.csv")
+    assert said.code == 4 and said.err == (
+        f"sdd: no {tmp_path / 'history.csv'}; first: sdd analyze learning-distance {tmp_path}\n"
+    )
+
+
+def test_a_gap_is_of_each_seed_before_it_is_a_mean(trained: Path) -> None:
+    frame = table.grown(table.read(trained))
+    gap = (frame["train_accuracy"] - frame["test_accuracy"]).groupby(frame["level"])
+    summary = summarized(frame).set_index("level")
+    assert summary["generalization_gap"].to_dict() == pytest.approx(gap.mean().to_dict())
+    assert summary["generalization_gap_std"].to_dict() == pytest.approx(gap.std().to_dict())
+
+
 def test_along_weights_and_weights_per_example(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
     pictures = set()
     for x in ("sparsity", "weights", "per-example"):
@@ -383,5 +406,5 @@ def test_a_figure_goes_through_a_link(sdd: Sdd, trained: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("figure", members("plots"))
 def test_what_a_figure_lacks_is_made_by_an_analysis_that_there_is(figure: str) -> None:
-    needs = {name for name in module_of("plots", figure).NEEDS if name not in METRICS}
+    needs = {name for name in module_of("plots", figure).NEEDS if name not in (*METRICS, "generalization_gap")}
     assert not needs or MADE_BY.get(figure, figure) in MEASURES

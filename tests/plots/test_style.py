@@ -21,6 +21,7 @@ from sddcli.plots import (
     calibration,
     double_descent,
     flatness,
+    generalization_gap,
     interpolation,
     learning_distance,
     learning_order,
@@ -31,7 +32,10 @@ from sddcli.plots import (
 from sddcli.plots.style import APART, curves, landmarks, phase_levels, placed, rendered, replicates
 
 OF_LEVELS = ("sparsity", "weights", "per-example")
-DRAWN = (best_epoch, calibration, double_descent, learning_distance, learning_order, memorization, movement, stability)
+DRAWN = (
+    best_epoch, calibration, double_descent, generalization_gap, learning_distance, learning_order, memorization,
+    movement, stability,
+)  # fmt: skip
 
 
 def summary(settings: int = 1, n: int = 3, top: float = 0.999) -> pd.DataFrame:
