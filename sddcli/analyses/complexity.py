@@ -1,19 +1,18 @@
 """Complexity: how much of a network is in use: the rank of its layers, its dead units, the entropy of the others."""
 
-from collections.abc import Callable
-from typing import Any
+from math import prod
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
+from sddcli.core.activity import Watch
+from sddcli.core.channels import living, narrowed
 from sddcli.core.evaluate import chunk
-from sddcli.core.types import Found, Subject, Tensors
+from sddcli.core.types import Found, Subject, Tensors, learned
 from sddcli.core.words import UsageError
 
-RELUS = (F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 UNKNOWN = float("nan")
+UNITS = {"smaller_parameters": "count"}
 
 
 def measure(subject: Subject) -> Found:
@@ -25,7 +24,10 @@ def measure(subject: Subject) -> Found:
     over units of the entropy, in bits, of being active, p = share of examples with a preactivation above 0
     (Quétu & Tartaglione 2024, DSD2); here each position of a channel counts as a unit, as there. Rows: each layer of
     weights, from `depth` 1, its density too; a ReLU belongs to the first layer since the ReLU before it, so that
-    a shortcut and the output have none. Raises UsageError for a network without ReLUs.
+    a shortcut and the output have none.
+    `smaller_parameters` is how many parameters are left, 0 or not, when neurons and filters of which masks leave no
+    weight are cut out, with all that belongs to them: zeros alone make no network faster. A row's `width` is what such
+    a layer has then. Raises UsageError for a network without ReLUs.
     """
     net, active = subject.net, _active(subject)
     if not active:
@@ -36,7 +38,9 @@ def measure(subject: Subject) -> Found:
     densities = {name: float(mask.double().mean()) for name, mask in net.masks.items()}
     dead = {name: (share == 0).all(1).double() for name, share in active.items()}  # (channels,)
     bits = {name: entropy(share.flatten()) for name, share in active.items()}
+    smaller = _smaller(subject)
     values = {
+        "smaller_parameters": float(sum(map(prod, smaller.values()))),
         "effective_rank": sum(ranks[name] for name in net.masks) / max(1, len(net.masks)),
         "dead_units": float(torch.cat(list(dead.values())).mean()),
         "activation_entropy": float(torch.cat(list(bits.values())).mean()),
@@ -46,6 +50,7 @@ def measure(subject: Subject) -> Found:
             "layer": name,
             "depth": depth,
             "density": densities.get(name, 1.0 if name in ranks else UNKNOWN),
+            "width": float(smaller[name][0]) if name in smaller else UNKNOWN,
             "effective_rank": ranks.get(name, UNKNOWN),
             "units": float(len(dead[name])) if name in dead else UNKNOWN,
             "dead_units": float(dead[name].mean()) if name in dead else UNKNOWN,
@@ -54,6 +59,13 @@ def measure(subject: Subject) -> Found:
         for depth, name in enumerate(layers, 1)
     ]
     return Found(values, rows)
+
+
+def _smaller(subject: Subject) -> dict[str, tuple[int, ...]]:
+    """The shapes of the parameters without those of neurons and filters of which masks leave nothing."""
+    shapes = {name: tuple(w.shape) for name, w in learned(subject.net.final).items()}
+    layout = subject.channels()
+    return narrowed(shapes, layout, [int(living(subject.net.masks, part).sum()) for part in layout])
 
 
 def effective_rank(matrix: Tensor) -> float:
@@ -73,34 +85,12 @@ def _active(subject: Subject) -> Tensors:
     """Layer -> the share of training examples in which each position of its ReLU is active: (channels, positions)."""
     weights = {name: w.unsqueeze(0) for name, w in subject.net.final.items()}
     x, total = subject.data.train.x, Tensors()
+
+    def count(name: str, outputs: Tensor) -> None:
+        active = (outputs > 0).sum(0).reshape(outputs.shape[1], -1)
+        total[name] = total[name] + active if name in total else active
+
     for piece in x.split(chunk(x)):
-        with _Watch({w.data_ptr(): name for name, w in weights.items() if w.dim() > 2}) as seen:
+        with Watch({w.data_ptr(): name for name, w in weights.items() if w.dim() > 2}, count):
             subject.forward(weights, piece.unsqueeze(0), False)
-        total = {name: total.get(name, 0) + count for name, count in seen.counts.items()}
     return {name: count.double() / len(x) for name, count in total.items()}
-
-
-class _Watch(TorchFunctionMode):
-    """Counts in how many examples each position of each ReLU is active: `counts`, name -> (channels, positions).
-
-    names: the memory address of a layer's weights -> its name, so that no network has to say where its ReLUs are.
-    """
-
-    def __init__(self, names: dict[int, str]) -> None:
-        super().__init__()
-        self.names, self.counts, self.layer = names, Tensors(), ""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Lets every operation happen, and looks at those that apply weights or are ReLUs."""
-        result = func(*args, **(kwargs or {}))
-        for argument in args[1:]:  # an operation whose first argument is a weight only takes a view of it
-            if isinstance(argument, Tensor) and not self.layer:
-                self.layer = self.names.get(argument.data_ptr(), "")
-        if func in RELUS:
-            outputs = result[0] if result.dim() == 3 else result  # of M = 1 stacked models
-            name = self.layer or f"relu{len(self.counts) + 1}"
-            self.counts[name] = (outputs > 0).sum(0).reshape(outputs.shape[1], -1)
-            self.layer = ""
-        return result

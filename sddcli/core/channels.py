@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
 from operator import add, iadd
 
 import torch
@@ -113,12 +112,14 @@ def _joined(first: _Stream, second: _Stream, streams: dict[fx.Node, _Stream]) ->
     return first
 
 
-def weights_of(shapes: Mapping[str, tuple[int, ...]], layout: Sequence[Channels]) -> int:
-    """How many weights of such shapes are left when one channel is left of each in the layout."""
+def narrowed(
+    shapes: Mapping[str, tuple[int, ...]], layout: Sequence[Channels], widths: Sequence[int]
+) -> dict[str, tuple[int, ...]]:
+    """The shapes of the smaller network that has so many of the channels of each part of the layout."""
     sizes = {name: list(shape) for name, shape in shapes.items()}
-    for channels in layout:
-        for name in channels.outputs:
-            sizes[name][0] = 1
+    for channels, width in zip(layout, widths, strict=True):
+        for name in {*channels.outputs, *channels.vectors} & set(sizes):
+            sizes[name][0] = width
         for name in set(channels.inputs) & set(sizes):
-            sizes[name][1] = sizes[name][1] // channels.size
-    return sum(map(prod, sizes.values()))
+            sizes[name][1] = sizes[name][1] // channels.size * width
+    return {name: tuple(size) for name, size in sizes.items()}

@@ -36,12 +36,13 @@ class Criterion(NamedTuple):
 
     moment: which weights are ranked: the trained ones ("final"), or those before any training ("initial"), for which
     no network has to be trained. ties: which of two equal scores is kept: the one with the lower index, or one drawn
-    at "random", as a score needs it that many weights share.
+    at "random", as a score needs it that many weights share. batchnorm: whether the network has to have BatchNorm.
     """
 
     score: Callable[..., Tensors]
     moment: Literal["final", "initial"] = "final"
     ties: Literal["index", "random"] = "index"
+    batchnorm: bool = False
 
 
 def magnitude(net: Net) -> Tensors:
@@ -63,6 +64,86 @@ def taylor(net: Net, *, batches: Batches = TEN) -> Tensors:
         total = {name: total[name] + (w * slopes[name]).square() for name, w in net.final.items()}
         number += 1
     return {name: squares / number for name, squares in total.items()}
+
+
+# Of a neuron or filter as a whole, the row of weights that make it, each of which has that score: for the units neuron,
+# filter and channel.
+
+
+def l1_norm(net: Net) -> Tensors:
+    """sum |v| over the weights v of its neuron or filter (Li et al. 2017)."""
+    return {name: _shared(w.abs().flatten(1).sum(1), w) for name, w in net.final.items()}
+
+
+def l2_norm(net: Net) -> Tensors:
+    """sqrt(sum v^2) over the weights v of its neuron or filter (He et al. 2018, Soft filter pruning)."""
+    return {name: _shared(w.flatten(1).square().sum(1).sqrt(), w) for name, w in net.final.items()}
+
+
+def taylor_filter(net: Net, *, batches: Batches = TEN) -> Tensors:
+    """(sum v * dL/dv)^2 over the weights v of its neuron or filter, the mean over random training batches.
+
+    Molchanov et al. (2019), equation 8: the square is taken of each batch's sum.
+    """
+    total, number = {name: w * 0 for name, w in net.final.items()}, 0
+    for batch in net.batches(batches.number, None):
+        slopes = _slopes(net, batch)
+        sums = {name: (w * slopes[name]).flatten(1).sum(1).square() for name, w in net.final.items()}
+        total = {name: total[name] + _shared(square, net.final[name]) for name, square in sums.items()}
+        number += 1
+    return {name: squares / number for name, squares in total.items()}
+
+
+def activation(net: Net, *, batches: Batches = TEN) -> Tensors:
+    """The mean output of the ReLU of its neuron or filter, over random training batches (Molchanov et al. 2017).
+
+    Of layers whose outputs are added, that of the ReLUs behind the sum. A layer without one keeps all of its weights:
+    their score is infinite.
+    """
+    import torch
+
+    from sddcli.core.activity import Watch
+
+    sums: dict[str, Tensor] = {}
+    number = 0
+
+    def add(name: str, outputs: Tensor) -> None:
+        means = outputs.detach().double().flatten(2).mean(2) if outputs.dim() > 2 else outputs.detach().double()
+        sums[name] = sums.get(name, 0) + means.sum(0)
+
+    for batch in net.batches(batches.number, None):
+        with torch.no_grad(), Watch({w.data_ptr(): name for name, w in net.final.items()}, add):
+            net.forward(net.others | net.final, batch.x)
+        number += len(batch.y)
+    together = {name: part.outputs for part in net.channels() for name in part.outputs}
+    scores = {}
+    for name, w in net.final.items():
+        means = [sums[each] / number for each in together.get(name, (name,)) if each in sums]
+        scores[name] = _shared(torch.stack(means).mean(0), w) if means else torch.full_like(w, torch.inf)
+    return scores
+
+
+def slimming(net: Net) -> Tensors:
+    """|gamma| of the BatchNorm behind its filter (network slimming, Liu et al. 2017).
+
+    Of layers whose outputs are added, the mean over the BatchNorms of all. Weights of layers without one have an
+    infinite score. Raises UsageError for a network that has none at all.
+    """
+    import torch
+
+    scores = {name: torch.full_like(w, torch.inf) for name, w in net.final.items()}
+    for part in net.channels():
+        scales = [net.others[name].abs() for name in part.vectors if name.endswith(".weight")]
+        for name in part.outputs if scales else ():
+            scores[name] = _shared(torch.stack(scales).mean(0), net.final[name])
+    if all(score.isinf().all() for score in scores.values()):
+        raise UsageError("criterion slimming ranks filters by their BatchNorm scales, and this network has none")
+    return scores
+
+
+def _shared(score: Tensor, w: Tensor) -> Tensor:
+    """A score of each row, (out,), as one of each weight, (out, *shape)."""
+    return score.view(-1, *(1,) * (w.dim() - 1)).expand_as(w).clone()
 
 
 def random(net: Net) -> Tensors:
@@ -249,6 +330,11 @@ CRITERIA: dict[str, Criterion] = {
     "gradient": Criterion(gradient),
     "random": Criterion(random),
     "taylor": Criterion(taylor, ties="random"),
+    "l1-norm": Criterion(l1_norm, ties="random"),
+    "l2-norm": Criterion(l2_norm, ties="random"),
+    "taylor-filter": Criterion(taylor_filter, ties="random"),
+    "activation": Criterion(activation, ties="random"),
+    "slimming": Criterion(slimming, ties="random", batchnorm=True),
     "lamp": Criterion(lamp),
     "small-final": Criterion(small_final),
     "large-init": Criterion(large_init, moment="initial"),

@@ -133,6 +133,7 @@ class Subject(NamedTuple):
     was recorded of its training, None where nothing was; dense(): the same of the dense run that it grew from.
     history(): a row for each evaluation of its training, its epoch, its step and its metrics by their names;
     dense_history(): the same of the dense run.
+    channels(): the network's neurons and filters that can be removed.
     """
 
     net: Trained
@@ -146,6 +147,7 @@ class Subject(NamedTuple):
     dense: Callable[[], Record | None] = lambda: None
     history: Callable[[], Sequence[Mapping[str, float]]] = lambda: ()
     dense_history: Callable[[], Sequence[Mapping[str, float]]] = lambda: ()
+    channels: Callable[[], Sequence[Channels]] = lambda: ()
 
 
 class Found(NamedTuple):

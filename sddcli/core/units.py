@@ -148,7 +148,8 @@ def _structured(layout: Layout, word: str, kind: str, of: Callable[[int], bool])
         return _nearest(left, len(chosen), sum(int(each.sum()) for each in alive.values()), sum(counts.values()))
 
     def unable(counts: Counts) -> str:
-        least, count = parts.weights_of(layout.shapes, chosen), sum(counts.values())
+        smallest = parts.narrowed(layout.shapes, chosen, [1] * len(chosen))
+        least, count = sum(map(prod, smallest.values())), sum(counts.values())
         return f"keeps {count} weights, and one {word} of each layer leaves {least}" if count < least else ""
 
     return Unit(keep, unable, chosen)

@@ -76,6 +76,7 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
         lambda: recorded(run.root),
         lambda: history(run),
         lambda: history(run.root),
+        model.channels,
     )
 
 

@@ -366,9 +366,11 @@ def _masks(bench: Bench, run: Run, initial: Tensors) -> tuple[Tensors, Row]:
         ranked = initial if moment == "initial" else on_device(setting.fresh(run, model), device)
         before = pruning.full_masks(model, initial)
 
-    def pruned(masks: Tensors) -> Tensors:
+    def pruned(within: Tensors) -> Tensors:
         if moment == "final":
-            return pruning.prune(run, model, Trained(initial, ranked, masks), data)
+            return pruning.prune(run, model, Trained(initial, ranked, within), data)
+        if moment == "initial" and (above := _masks_there(bench, source)) is not None:
+            return pruning.prune(run, model, Trained(initial, masks.apply(above, ranked), above), data)
         return pruning.prune_untrained(run, model, ranked, data)
 
     kept = MASKINGS[masking].make(before, pruned, partial(seeds.stream, run.seed, "masks", run.level))
@@ -380,6 +382,20 @@ def _masks(bench: Bench, run: Run, initial: Tensors) -> tuple[Tensors, Row]:
         after = training.metrics([run], model, cut, data)[0]
         metrics |= {f"pruned_{name}": value for name, value in _finite(after).items()}
     return kept, metrics
+
+
+def _masks_there(bench: Bench, run: Run) -> Tensors | None:
+    """The masks (*shape) of a run that need not be trained for them, where they are in the store, made of this data.
+
+    Without them all levels above would be pruned again, which takes the square of a chain's levels.
+    """
+    known = bench.store.manifest(run) if run.level else None
+    if known is None or known["data"]["sha256"] != bench.data.sha256:
+        return None
+    with suppress(StoreError):
+        saved = bench.store.pruned(run)
+        return on_device(saved[1] if saved else bench.store.masks(run), bench.data.train.y.device)
+    return None
 
 
 def _save(

@@ -54,9 +54,9 @@ def check(run: Run, data: Data) -> None:
     _check_batches(run, model, len(data.train.y))
     noisy_labels(run, data)
     if run.level:
-        if pick("retraining", run.retraining, RETRAININGS).ranks:
-            criterion(run.criterion)
-
+        ranks = pick("retraining", run.retraining, RETRAININGS).ranks
+        if ranks and criterion(run.criterion).batchnorm and not model.statistics:
+            raise UsageError(f"criterion {run.criterion} ranks by BatchNorm scales, and {run.model} has none")
         pick("start", run.start, STARTS)
         if frozen := origin(run).frozen:
             pick("pruned weights", frozen, FREEZINGS)

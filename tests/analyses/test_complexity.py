@@ -8,9 +8,12 @@ import torch
 from torch import nn
 
 from sddcli.analyses.complexity import effective_rank, entropy, measure
+from sddcli.core import masks, units
+from sddcli.core.channels import completed
 from sddcli.core.inits import fresh
 from sddcli.core.models import MODELS, Model, architecture, of_module
 from sddcli.core.types import Data, Examples, Subject, Tensors, Trained
+from sddcli.core.units import Layout
 
 
 def subject(model: Model, weights: Tensors, x: torch.Tensor, masks: Tensors | None = None) -> Subject:
@@ -18,7 +21,8 @@ def subject(model: Model, weights: Tensors, x: torch.Tensor, masks: Tensors | No
     examples = Examples(x, torch.zeros(len(x), dtype=torch.long))
     net = Trained(weights, weights, masks)
     data = Data(examples, examples, 3, "")
-    return Subject(net, model.forward, data, examples.y, np.random.default_rng, lambda: weights, lambda: None)
+    more = {"channels": model.channels}
+    return Subject(net, model.forward, data, examples.y, np.random.default_rng, lambda: weights, lambda: None, **more)
 
 
 def test_effective_rank_in_closed_form() -> None:
@@ -43,12 +47,18 @@ def test_units_by_hand() -> None:
     weights["hidden2.weight"][0, 0] = 1.0
     masks = {name: weights[name] != 0 for name in model.prunable}
     found = measure(subject(model, weights, torch.tensor([[-2.0], [-1.0], [1.0], [2.0]]), masks))
-    assert found.values == {"effective_rank": 1, "dead_units": 1 / 4, "activation_entropy": pytest.approx(2 / 4)}
+    assert found.values == {
+        "smaller_parameters": 2 + 2 + 6,  # of lenet-1-1
+        "effective_rank": 1,
+        "dead_units": 1 / 4,
+        "activation_entropy": pytest.approx(2 / 4),
+    }
     first, second, output = found.rows
     assert first == {
         "layer": "hidden1.weight",
         "depth": 1,
         "density": pytest.approx(1 / 3),
+        "width": 1,
         "effective_rank": pytest.approx(1),
         "units": 3,
         "dead_units": pytest.approx(1 / 3),
@@ -56,6 +66,29 @@ def test_units_by_hand() -> None:
     }
     assert (second["units"], second["dead_units"], second["activation_entropy"]) == (1, 0, pytest.approx(1))
     assert output["layer"] == "output.weight" and output["density"] == 1 and np.isnan(output["units"])
+
+
+def test_a_network_pruned_by_neurons_is_the_smaller_one_whose_widths_are_given() -> None:
+    model = architecture("lenet-30-20", (4,), 3)
+    weights = fresh(model, "kaiming:bias=uniform", 0)
+    unit = units.unit("neuron", Layout({name: model.shapes[name] for name in model.prunable}, model.channels()))
+    whole = masks.full({name: weights[name] for name in model.prunable})
+    kept = unit.keep({name: weights[name].abs() for name in whole}, whole, {"": 300}, None)
+    weights = masks.apply(completed(kept, model.channels()), weights)
+    x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    found = measure(subject(model, weights, x, kept))
+    first, second, _ = (int(row["width"]) for row in found.rows)
+    assert (first, second) == tuple(int(kept[f"hidden{i}.weight"].any(1).sum()) for i in (1, 2)) and second < 20
+    small = architecture(f"lenet-{first}-{second}", (4,), 3)
+    assert found.values["smaller_parameters"] == small.parameters
+    rows = [torch.arange(4), *(kept[f"hidden{i}.weight"].any(1).nonzero().squeeze(1) for i in (1, 2)), torch.arange(3)]
+    layers = zip(("hidden1", "hidden2", "output"), rows, rows[1:], strict=False)
+    own = {}
+    for layer, inputs, outputs in layers:
+        own[f"{layer}.weight"] = weights[f"{layer}.weight"][outputs][:, inputs].unsqueeze(0)
+        own[f"{layer}.bias"] = weights[f"{layer}.bias"][outputs].unsqueeze(0)
+    together = {name: w.unsqueeze(0) for name, w in weights.items()}
+    torch.testing.assert_close(small.forward(own, x[None], False), model.forward(together, x[None], False))
 
 
 def test_all_examples_count_also_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

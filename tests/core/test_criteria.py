@@ -64,7 +64,7 @@ def net(level: int = 1, model: str = "lenet-30-30-20", kept: int | None = None, 
     counts = counts or {"": kept or network.size // 2}
     return Net(
         prunable(initial), prunable(final), alive, draw, gradients, counts, keep, others, forward, F.cross_entropy,
-        batches,
+        batches, network.channels,
     )  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def test_random_is_uniform_and_differs_by_tensor_and_level() -> None:
     assert not torch.equal(first["hidden1.weight"], second["hidden1.weight"])
 
 
-@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("name", [name for name, entry in CRITERIA.items() if not entry.batchnorm])
 def test_scores_have_the_weights_shapes_and_repeat(name: str) -> None:
     given = net()
     before = {key: w.clone() for key, w in given.final.items()}
@@ -224,6 +224,93 @@ def test_taylor_is_the_mean_of_squares_over_batches(word: str, number: int) -> N
         assert np.allclose(score.numpy(), np.mean(squares, 0), rtol=1e-4, atol=1e-12)
         of_the_mean = (given.final[name].numpy() * np.mean([each[name].numpy() for each in slopes], 0)) ** 2
         assert score.numpy().sum() > 1.2 * of_the_mean.sum(), "the square of the mean is another"
+
+
+def rows(scores: Tensors) -> dict[str, NDArray[np.float32]]:
+    """The score of each neuron or filter, which all of its weights share."""
+    assert all((score.flatten(1) == score.flatten(1)[:, :1]).all() for score in scores.values())
+    return {name: score.flatten(1)[:, 0].numpy() for name, score in scores.items()}
+
+
+@pytest.mark.parametrize(("word", "order"), [("l1-norm", 1), ("l2-norm", 2)])
+def test_norms_are_those_of_rows(word: str, order: int) -> None:
+    given = net()
+    for name, score in rows(criterion(word).score(given)).items():
+        assert np.allclose(score, np.linalg.norm(given.final[name].numpy(), order, axis=1))
+
+
+def test_taylor_by_filter_is_the_mean_over_batches_of_the_square_of_its_sum() -> None:
+    given = net()
+    slopes = [by_torch(given.others | given.final, batch, given.final) for batch in given.batches(3, None)]
+    for name, score in rows(criterion("taylor-filter").score(given)).items():
+        sums = [(given.final[name].numpy() * each[name].numpy()).sum(1) ** 2 for each in slopes]
+        assert np.allclose(score, np.mean(sums, 0), rtol=1e-3, atol=1e-12)
+
+
+def test_activation_is_the_mean_output_of_a_neurons_relu() -> None:
+    given = net(model="lenet-30-30-20:prunable=all")
+    x = torch.cat([batch.x for batch in given.batches(None, None)])
+    scores = criterion("activation:batches=all").score(given)
+    assert scores["output.weight"].isinf().all(), "the output has no ReLU"
+    for layer in ("hidden1", "hidden2", "hidden3"):
+        all_ = given.others | given.final
+        x = F.linear(x, all_[f"{layer}.weight"], all_[f"{layer}.bias"]).relu()
+        assert np.allclose(rows(scores)[f"{layer}.weight"], x.mean(0).numpy(), rtol=1e-4, atol=1e-6)
+
+
+def images() -> Net:
+    """A network with shortcuts and BatchNorm, of random weights."""
+    network = architecture("resnet18:width=2", (3, 8, 8), CLASSES)
+    draw = torch.Generator().manual_seed(0)
+    shapes = network.shapes | network.statistics
+    final = {name: torch.rand(shape, generator=draw) - (0.5 if len(shape) > 1 else 0) for name, shape in shapes.items()}
+    ranked = {name: final[name] for name in network.prunable}
+    x = torch.rand(20, 3, 8, 8, generator=draw)
+    others = {name: w for name, w in final.items() if name not in ranked}
+
+    def forward(weights: Tensors, x: torch.Tensor) -> torch.Tensor:
+        return network.forward({name: w[None] for name, w in weights.items()}, x[None], False)[0]
+
+    return Net(
+        ranked, ranked, masks.full(ranked), partial(seeds.stream, 0), lambda number: {}, {"": 9}, lambda *args: {},
+        others, forward, F.cross_entropy, lambda number, each: iter([Examples(x, torch.zeros(20).long())]),
+        network.channels,
+    )  # fmt: skip
+
+
+def test_slimming_is_the_scale_of_the_batchnorm_behind_a_filter() -> None:
+    given = images()
+    scores = criterion("slimming").score(given)
+    assert scores["fc.weight"].isinf().all()
+    assert np.allclose(rows(scores)["layer1.0.conv1.weight"], given.others["layer1.0.bn1.weight"].abs())
+    added = [given.others[f"{name}.weight"] for name in ("bn1", "layer1.0.bn2", "layer1.1.bn2")]
+    for name in ("conv1.weight", "layer1.0.conv2.weight", "layer1.1.conv2.weight"):
+        assert np.allclose(rows(scores)[name], torch.stack(added).abs().mean(0))
+    with pytest.raises(UsageError, match="slimming ranks filters by their BatchNorm scales, and this network has none"):
+        criterion("slimming").score(net())
+
+
+def test_activation_of_filters_whose_outputs_are_added_is_that_behind_the_sum() -> None:
+    given = images()
+    scores = rows(criterion("activation").score(given))
+    batch = next(given.batches(None, None))
+    weights = given.others | given.final
+
+    def normalized(x: torch.Tensor, conv: str, bn: str, stride: int = 1) -> torch.Tensor:
+        x = F.conv2d(x, weights[f"{conv}.weight"], stride=stride, padding=1)
+        statistics = (weights[f"{bn}.running_mean"], weights[f"{bn}.running_var"])
+        return F.batch_norm(x, *statistics, weights[f"{bn}.weight"], weights[f"{bn}.bias"])
+
+    stem = normalized(batch.x, "conv1", "bn1").relu()
+    relus, h = [stem], stem
+    for block in ("layer1.0", "layer1.1"):
+        inner = normalized(h, f"{block}.conv1", f"{block}.bn1").relu()
+        assert np.allclose(scores[f"{block}.conv1.weight"], inner.mean((0, 2, 3)), rtol=1e-3)
+        h = (normalized(inner, f"{block}.conv2", f"{block}.bn2") + h).relu()
+        relus.append(h)
+    expected = torch.stack([relu.mean((0, 2, 3)) for relu in relus]).mean(0)
+    for name in ("conv1.weight", "layer1.0.conv2.weight", "layer1.1.conv2.weight"):
+        assert np.allclose(scores[name], expected, rtol=1e-3)
 
 
 def squared_gradient(given: Net, final: Tensors, examples: Examples, temperature: float) -> float:

@@ -104,6 +104,28 @@ def test_start_weights_and_masks_are_those_of_the_definition(root: Path, name: s
     assert ("pruned_test_accuracy" in manifest["metrics"]) == (name not in OF_TICKET)
 
 
+@pytest.mark.parametrize("name", ["snip", "grasp", "synflow:rounds=5"])
+def test_masks_made_before_training_go_on_from_those_of_the_level_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A level prunes once where the one above is there, with the masks that pruning all levels again makes."""
+    levels, calls = [replace(RUN, criterion=name, level=level) for level in (1, 2, 3)], list[Run]()
+    one_by_one, alone, prune = Store(tmp_path / "chain"), Store(tmp_path / "alone"), pruning.prune
+
+    def counted(run: Run, *more: Any) -> Tensors:
+        calls.append(run)
+        return prune(run, *more)
+
+    monkeypatch.setattr(pruning, "prune", counted)
+    for run in levels:
+        prune_retrain.prune(one_by_one, run, {"seconds": 0}, "cpu")
+    assert calls == levels
+    prune_retrain.prune(alone, levels[2], {"seconds": 0}, "cpu")
+    assert calls == levels * 2
+    (_, chain), (_, again) = (store.pruned(levels[2]) or ({}, {}) for store in (one_by_one, alone))
+    assert chain and same(chain, again)
+
+
 @pytest.mark.parametrize("pruned", ["start", "zero-fallen"])
 def test_frozen_weights_stay_at_their_values_and_the_others_learn(root: Path, pruned: str) -> None:
     run = replace(RUN, retraining=f"freeze:pruned={pruned}")

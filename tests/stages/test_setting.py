@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -156,3 +157,23 @@ def test_one_class_is_refused(noise_kind: str) -> None:
     run = Run("folder:x", "convnet:width=2", noise=0.5, noise_kind=noise_kind)
     with pytest.raises(UsageError, match="folder:x has one class only"):
         setting.check(run, Data(examples, examples, 1, ""))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"criterion": "slimming"}, "criterion slimming ranks by BatchNorm scales, and lenet-300-100 has none"),
+        ({"unit": "filter"}, "unit filter needs a convolution, and this network has none"),
+        ({"unit": "4:2"}, "unit 4:2 keeps 4 of each 2 weights"),
+        (
+            {"unit": "2:4", "level": 9},
+            "level 9 keeps 1 of each 4 weights, and unit 2:4 at least 2; the last possible is 4",
+        ),
+        ({"unit": "neuron", "level": 40}, "level 40 keeps 7 weights, and one neuron of each layer leaves 65; the last"),
+        ({"retraining": "freeze:pruned=zero"}, "unknown pruned weights 'zero'; did you mean 'zero-all-fallen'"),
+        ({"start": "constant:sign=moved"}, "start 'constant' cannot read 'sign=moved': it takes kept or random"),
+    ],
+)
+def test_pruning_that_a_network_has_not_what_for_is_refused_in_a_line(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        setting.check(replace(PRUNED, **change), DATA)
