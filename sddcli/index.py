@@ -20,7 +20,7 @@ from sddcli.metrics import METRICS
 from sddcli.spec import BRANCH, FIELDS, SUBSEEDS, Run
 from sddcli.store import Manifest, Store, StoreError, share
 
-MEANING = 3  # of what is written: raise it where a column of the same name comes to hold something else
+MEANING = 4  # of what is written: raise it where a column of the same name comes to hold something else
 FEW = 500  # runs that are read in a second: no file for them
 OFTEN = 5000  # runs read between two savings, so that an interrupted reading goes on
 COLUMNS = (*FIELDS, "chain", "run", *METRICS)

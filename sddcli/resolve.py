@@ -215,7 +215,11 @@ def from_toml(path: Path) -> Table:
     """The axes of a sweep's TOML file. Raises UsageError naming the file, OSError where it cannot be read."""
     try:
         written = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows put a byte order mark first
-    except ValueError as error:  # no TOML, no UTF-8, or a number of thousands of digits
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{path} is not UTF-8 (its byte {error.start + 1} is \\x{error.object[error.start]:02x})"
+        ) from None
+    except ValueError as error:  # no TOML, or a number of thousands of digits
         raise UsageError(f"{path}: {error}") from None
     try:
         return _axes(written)

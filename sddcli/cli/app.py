@@ -1,5 +1,6 @@
 """sdd: what pruning does to generalization, from the command line. Words -> runs -> one call."""
 
+import codecs
 import io
 import os
 import re
@@ -108,9 +109,21 @@ def _open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115, for as long as sdd runs
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    codecs.register_error("sdd", _as_bytes_or_question_mark)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that has no ± shall not lose a table
+            stream.reconfigure(errors="sdd")
+
+
+def _as_bytes_or_question_mark(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What a stream cannot encode: bytes of a file's name as they are, so that other commands take it, else "?".
+
+    A terminal that has no ± shall not lose a table.
+    """
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("replace")(error)
 
 
 def _unread(*numbers: int) -> bool:

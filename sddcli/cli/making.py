@@ -34,7 +34,7 @@ from sddcli.cli.options import (
     with_fields,
 )
 from sddcli.cli.progress import Display, spoken_time
-from sddcli.core.words import unknown
+from sddcli.core.words import printable, unknown
 from sddcli.events import Failed
 from sddcli.metrics import metric_of
 from sddcli.spec import BRANCH, FIELDS, Run, last_level, unfold
@@ -421,7 +421,9 @@ def _power(store: Store, asked: Sequence[Run]) -> tuple[float | None, int, str]:
         frame = table.grown(table.results(store, damaged=[]))  # what cannot be read is said already
     except StoreError:
         return None, seeds, ""
-    alike = {name: frame[name].isin({getattr(run, name) for run in asked}) for name in (*KIN, *CLOSER)}
+    values = {name: {getattr(run, name) for run in asked} for name in (*KIN, *CLOSER)}
+    values["dataset"] = {printable(str(word)) for word in values["dataset"]}
+    alike = {name: frame[name].isin(values[name]) for name in values}
     kin = frame[alike["dataset"] & alike["model"]]
     close = frame[alike["dataset"] & alike["model"] & alike["noise"] & alike["train_size"]]
     scatter = [curves.test for curves in table.curves(kin if close.empty else close)]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sddcli.core.words import expanded
+from sddcli.core.words import expanded, printable
 from sddcli.families import names_in
 from sddcli.launchers import machine
 from sddcli.resolve import PLURALS, assignment, parse
@@ -137,8 +137,12 @@ def data_in(folder: Path | None) -> None:
 
 
 def where_of(words: list[str]) -> dict[str, list[Value]]:
-    """Field -> the values that --where asks for. Raises UsageError for unknown fields and unreadable values."""
+    """Field -> the values that --where asks for, as tables hold them.
+
+    Raises UsageError for unknown fields and unreadable values.
+    """
     asked: dict[str, list[Value]] = {}
     for name, text in map(assignment, words):
-        asked.setdefault(name, []).extend(parse(name, text))
+        values = (printable(value) if isinstance(value, str) else value for value in parse(name, text))
+        asked.setdefault(name, []).extend(values)
     return asked

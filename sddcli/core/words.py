@@ -3,6 +3,7 @@
 import difflib
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from os.path import expanduser
@@ -12,8 +13,9 @@ Member = TypeVar("Member")
 
 
 def printable(text: str) -> str:
-    """`text` as any file or terminal takes it: bytes of a file's name that are no UTF-8 are written out."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    r"""`text` as any file or terminal takes it: bytes of a file's name that are no UTF-8 are written as \xe9."""
+    written_out = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text)
+    return written_out.encode("utf-8", "backslashreplace").decode()
 
 
 class UsageError(ValueError):

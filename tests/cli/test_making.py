@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from sddcli.store import Store
 from tests.conftest import SMALL, Sdd
-from tests.datasets.small import image_folder, tiny_imagenet
+from tests.datasets.small import image_folder, picture, tiny_imagenet
 
 # The default sweep with steps twice as large and one seed less: the same curve for a third of the price.
 TWIN = ["--rate", "0.36", "--levels", "0-16", "--seeds", "0-2"]
@@ -442,3 +442,40 @@ def test_errors_of_stages_are_one_line(sdd: Sdd, trained: Path, words: str, code
     said = sdd(*(str(places.get(word, word)) for word in words.split()))
     assert said.code == code and message in said.err and said.err.count("\n") == 1 and said.out == ""
     assert sorted(trained.rglob("*")) == before
+
+
+def test_names_that_are_no_utf8_are_taken_by_every_command(sdd: Sdd, root: Path, tmp_path: Path) -> None:
+    """Of folders of images and their classes, of runs, of data sets and of figures."""
+    odd = os.fsdecode(b"caf\xe9")
+    place, runs = tmp_path / odd / "images", tmp_path / f"runs {odd}"
+    for split, n in (("train", 4), ("test", 2)):
+        for name in ("cat", odd):
+            for k in range(n):
+                picture(place / split / name / f"{k}{odd}.png", (6, 6))
+    words = "--model lenet-8-4 --epochs 1 --seeds 0-1 --levels 0-4 --noise 0 --batch-size 4 --workers 1"
+    sweep = ["sweep", "--dataset", f"folder:{place}", *words.split(), "--data-dir", f"{root}{odd}", "--runs", runs]
+    first = sdd(*sweep)
+    assert first.code == 0 and r"caf\xe9/images, lenet-8-4" in first.out, first.err
+    assert sdd(*sweep, "--dry-run", "--json").json["detectable_dip"] is not None, "of the runs that are there"
+    for command in (
+        *(["status", runs], ["verify", runs, "--evaluate"], ["report", runs, "-o", tmp_path / f"{odd}.html"]),
+        *(["list", runs, "--where", f"dataset=folder:{place}"], ["list", runs / "results.csv"]),
+        *(["plot", "double-descent", runs, "-o", tmp_path / f"{odd}.{ending}"] for ending in ("png", "pdf", "svg")),
+        *(["analyze", measure, runs] for measure in ("double-descent", "flatness:points=3")),
+    ):
+        said = sdd(*command)
+        assert said.code == 0 and not said.err, f"{command}: {said.err}"
+    assert all((tmp_path / f"{odd}.{ending}").stat().st_size > 3000 for ending in ("png", "pdf", "svg", "html"))
+    dense = next(runs.glob("*dense-seed0*"))
+    command = [sys.executable, "-m", "sddcli", "prune", dense, "--criterion", "random", "--rewind", "0it"]
+    printed = subprocess.run(command, check=True, capture_output=True).stdout.removesuffix(b"\n")
+    assert Path(os.fsdecode(printed), "manifest.json").exists(), "the next command takes what this one prints"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b'dataset = "caf\xe9"', r"15 is \xe9"), ("level = 0".encode("utf-16"), r"1 is \xff")]
+)
+def test_a_sweeps_file_that_is_no_utf8(sdd: Sdd, tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "sweep.toml").write_bytes(content)
+    said = sdd("sweep", tmp_path / "sweep.toml", "--runs", tmp_path / "runs")
+    assert said.code == 2 and f"sweep.toml is not UTF-8 (its byte {message})" in said.err and said.err.count("\n") == 1

@@ -1,10 +1,11 @@
 """Words: names of table members, their parameters, the nearest name."""
 
+import os
 from typing import Any
 
 import pytest
 
-from sddcli.core.words import pick, unknown
+from sddcli.core.words import pick, printable, unknown
 
 
 def plain(net: object) -> str:
@@ -46,3 +47,16 @@ def test_errors_say_what_came_and_what_could_come(word: str, message: str) -> No
 
 def test_unknown_suggests_the_nearest() -> None:
     assert "did you mean 'epochs'?" in str(unknown("key", "epoch", ["epochs", "level"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (b"caf\xe9/\xc3\xa9", "caf\\xe9/\u00e9"),
+        (b"\xff\x80", r"\xff\x80"),
+        ("a b, \u2192".encode(), "a b, \u2192"),
+    ],
+)
+def test_names_of_files_as_text_that_can_be_written(name: bytes, text: str) -> None:
+    assert printable(os.fsdecode(name)) == text == printable(text)
+    assert printable("a\ud800b") == r"a\ud800b", "as JSON may have it"

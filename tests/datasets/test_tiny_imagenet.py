@@ -53,6 +53,16 @@ def test_of_the_small_size_training_images_are_there_as_they_were_too(root: Path
     assert whole.large is None and again.large is not None and np.array_equal(again.large, whole.train.x)
 
 
+def test_names_that_are_no_utf8_are_those_of_the_annotations(root: Path) -> None:
+    make(root)
+    place, odd = root / "tiny-imagenet-200" / "val", os.fsdecode(b"caf\xe9.JPEG")
+    (place / "images" / "val_0.JPEG").rename(place / "images" / odd)
+    listed = (place / "val_annotations.txt").read_bytes()
+    (place / "val_annotations.txt").write_bytes(listed.replace(b"val_0.JPEG", b"caf\xe9.JPEG"))
+    assert len(load("tiny-imagenet").test.y) == 6
+    assert len(load(f"folder:{place.parent}").test.y) == 6
+
+
 def test_a_cache_that_cannot_be_written_is_said(root: Path) -> None:
     make(root)
     assert load("tiny-imagenet").notes == ()

@@ -107,7 +107,8 @@ def layout(path: str, held: Held) -> Layout:
 
 def annotations(path: Path) -> dict[str, str]:
     """File name -> class, of the lines of such a list. Raises OSError for a list that is damaged."""
-    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line]
+    lines = os.fsdecode(path.read_bytes()).splitlines()  # as names of files are read, which need not be UTF-8
+    rows = [line.split("\t") for line in lines if line]
     if not rows or any(len(row) < 2 for row in rows):
         raise OSError(f"{path} is damaged: its lines are not a file name, a tab and a class")
     return {row[0]: row[1] for row in rows}

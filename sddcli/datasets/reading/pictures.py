@@ -1,6 +1,5 @@
 """Pictures: image files -> bytes (N, 3, height, width), all of one size."""
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from sddcli.core.words import printable
 from sddcli.datasets.reading.files import Tell
 
 Bytes = NDArray[np.uint8]
@@ -91,7 +91,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
 def written(path: Path | str) -> str:
     r"""A path as text that every file and terminal takes: bytes that are no UTF-8 as \xff."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return printable(str(path))
 
 
 def rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
