@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from math import prod
 from typing import Any
@@ -220,11 +220,18 @@ def checked(f: Field[Any], value: Any) -> Value:
         return str(value)
     if isinstance(value, int) and abs(value) > 10**300:  # larger than any float
         raise UsageError(f"{f.name} is outside {within}")
-    low, high = (float(end) for end in within[1:-1].split(", "))
+    low, high = _ends(within)
     if not (low < value < high or (value == low and "[" in within) or (value == high and "]" in within)):
         raise UsageError(f"{f.name} {value} is outside {within}")
     number: float = kind(value) + 0  # -0.0 becomes 0.0
     return number
+
+
+@cache
+def _ends(within: str) -> tuple[float, float]:
+    """The ends of a range such as "[0, inf)"."""
+    low, high = within[1:-1].split(", ")
+    return float(low), float(high)
 
 
 def from_dict(values: Mapping[str, Any]) -> Run:
@@ -268,7 +275,7 @@ def with_parents(runs: Iterable[Run]) -> tuple[Run, ...]:
     """`runs` and all runs they grow from, each once, parents first."""
     ordered: dict[Run, None] = {}
     for run in runs:
-        pending = [run]
+        pending = [] if run in ordered else [run]
         while pending:
             missing = [parent for parent in pending[-1].parents if parent not in ordered]
             if missing:

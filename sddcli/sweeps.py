@@ -56,7 +56,7 @@ def progress(
     left = tuple(run for run in runs if not done(run))
     failed = {run: why for run in left if (why := failure(run))}
     cut_off = set[Run]()
-    for run in left:  # parents first, so one pass sees all that grows from a failed run
+    for run in left if failed else ():  # parents first, so one pass sees all that grows from a failed run
         if run not in failed and any(parent in failed or parent in cut_off for parent in run.parents):
             cut_off.add(run)
     return Progress(asked, runs, left, failed, frozenset(cut_off))

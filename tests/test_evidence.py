@@ -12,8 +12,9 @@ from sddcli import table
 from sddcli.claims import c1a, c1b, c8a
 from sddcli.claims.deciding.terms import HOLDS, IN_PART, NOT, UNDECIDED
 from sddcli.cli.kinds import summarized
-from sddcli.cli.reproducing import Result, _from_records, claims
+from sddcli.cli.reproducing import Result, from_records
 from sddcli.cli.seeing import drawn
+from sddcli.cli.targets import claims
 from sddcli.verdicts.double_descent import PLACES, judge
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +26,7 @@ DECIDED = dict(re.findall(r"^\| \[(\w+)\]\(#\w+\) \|.*\| \*\*(.+)\*\* \| \d+ \|$
 @pytest.fixture(scope="module", name="results")
 def fixture_results() -> dict[str, Result]:
     """What the command makes of the records, claim by claim."""
-    found = (each for target in claims().values() for each in _from_records(RECORDS, target, "laptop", one=False))
+    found = from_records(RECORDS, list(claims().values()), "laptop", leave_out=True)
     return {result.target.name: result for result in found}
 
 

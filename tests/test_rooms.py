@@ -56,6 +56,7 @@ MAY = {
     },
     "index": {"metrics", "store", "spec", "core.words"},
     "table": {"axes", "folders", "index", "metrics", "store", "pairs", "spec", "core.words"},
+    "records": {"table", "store", "spec"},
     "figures": set(),  # names and the words of sweeps
     "claims": {"claims", "figures", "table", "verdicts", "core.words"},
     "plots": {"plots.style", "axes"},
@@ -70,6 +71,7 @@ MAY = {
         "sweeps",
         "auto",
         "table",
+        "records",
         "plots",
         "claims",
         "figures",

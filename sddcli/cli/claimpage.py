@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sddcli.claims.deciding.terms import Finding, Verdict, sentences
-from sddcli.cli.reproducing import Result, Target, claims, draw
+from sddcli.cli.reproducing import Result, draw
+from sddcli.cli.targets import Target, claims
 from sddcli.launchers import machine
 from sddcli.store import StoreError, write
 

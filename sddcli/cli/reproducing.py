@@ -1,20 +1,16 @@
 """The command that makes figures and claims of papers by name: reproduce."""
 
 import json
-import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from sddcli import resolve
-from sddcli.cli import screen
+from sddcli.cli import screen, targets
 from sddcli.cli.kinds import View, kind_of, summarized
 from sddcli.cli.making import How, complain, end, made, price
 from sddcli.cli.options import (
@@ -30,12 +26,12 @@ from sddcli.cli.options import (
     leaving_out,
 )
 from sddcli.cli.progress import spoken_time
-from sddcli.cli.seeing import drawn
+from sddcli.cli.seeing import drawn, must_be_picture
+from sddcli.cli.targets import Target
 from sddcli.core.words import UsageError, unknown
-from sddcli.families import members
-from sddcli.figures import FIGURES, SCALES, Sweeps
-from sddcli.spec import FIELDS, Run, unfold
-from sddcli.store import Store, StoreError, stem_of, write
+from sddcli.figures import SCALES
+from sddcli.spec import Run
+from sddcli.store import Manifest, Store, StoreError, stem_of, write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,24 +63,6 @@ Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", metavar="FILE", help="File of the figure; of all: of the page, which ends in .md."),
 ]
-ORIGINS = "origins.json"
-"""Beside recorded results: file -> the commit, date, engine and command that they come from."""
-
-
-class Target(NamedTuple):
-    """What can be asked for by name: a figure of the paper or, with `decide`, a claim."""
-
-    name: str
-    about: str
-    source: str
-    sweeps: Sweeps
-    plot: str
-    analyses: tuple[str, ...]
-    decide: "Callable[[pd.DataFrame], Verdict] | None" = None
-
-    def asked(self, scale: str) -> tuple[Run, ...]:
-        """The runs of one scale."""
-        return tuple(dict.fromkeys(run for table in plan([self], scale) for run in unfold(table)))
 
 
 class Result(NamedTuple):
@@ -122,79 +100,41 @@ def reproduce(
     data_in(data_dir)
     if scale not in SCALES:
         raise unknown("scale", scale, SCALES)
-    if what == "all" and output and output.suffix != ".md":
-        raise UsageError(f"cannot write {output}: the page of all claims ends in .md")
-    targets, store = _targets(what, scale), Store(runs)
+    _must_be_writable_as(what, output, record)
+    wanted, store = targets.named(what, scale), Store(runs)
     if not what:
-        _list(targets, scale, store)
+        _list(wanted, scale, store, recorded)
         return
-    how = How(device, workers, threads)
+    how, plan = How(device, workers, threads), targets.plan(wanted, scale)
     if dry_run:
         with leaving_out() as damaged:
-            price(store, plan(targets, scale), how, as_json, damaged)
+            price(store, plan, how, as_json, damaged)
         return
     if recorded:
-        results = [result for target in targets for result in _from_records(recorded, target, scale, what != "all")]
+        results = list(from_records(recorded, wanted, scale, leave_out=what == "all"))
         _finish(what, scale, results, recorded, output, as_json)
         return
-    _, display = made(store, plan(targets, scale), how)
+    _, display = made(store, plan, how)
     complain(display, debug)
     if display.failures:
         end(display)
-    results = [_from_runs(store, target, scale, how) for target in targets]
+    results = [_from_runs(store, target, scale, how) for target in wanted]
     if record:
-        _save(record, results)
+        from sddcli import records
+
+        command = shlex.join(["sdd", "reproduce", what, "--scale", scale])
+        records.save(record, [each.rows for each in results], [each.origin for each in results], command)
     _finish(what, scale, results, runs, output, as_json)
 
 
-def claims() -> dict[str, Target]:
-    """Each claim by its name, as its file in `sddcli/claims` has it; loads pandas."""
-    found = {}
-    for word in sorted(members("claims"), key=_order):
-        claim = import_module(f"sddcli.claims.{word}")
-        name, sentence = word[0].upper() + word[1:], str(claim.__doc__).strip()
-        analyses = getattr(claim, "ANALYSES", ())
-        found[name] = Target(name, sentence, claim.SOURCE, claim.SWEEPS, claim.FIGURE, analyses, claim.decide)
-    return found
-
-
-def _order(word: str) -> tuple[int, str]:
-    return int(re.sub(r"\D", "", word) or 0), word
-
-
-def figures() -> dict[str, Target]:
-    """Each figure of the paper by its name."""
-    source = "He et al. 2022"
-    return {
-        name: Target(name, each.shows, source, each.sweeps, each.plot, each.analyses) for name, each in FIGURES.items()
-    }
-
-
-def _targets(what: str, scale: str) -> list[Target]:
-    """What a name asks for: one figure, one claim, the parts of one (C1 is C1a, C1b and C1c), or all claims.
-
-    Raises UsageError for a name that nothing has, and for a scale that what it means lacks.
-    """
-    known = claims() | figures()
-    if what in ("", "all"):
-        return [each for each in known.values() if not what or (each.decide and scale in each.sweeps)]
-    exact = [each for name, each in known.items() if name.lower() == what.lower()]
-    parts = [each for name, each in known.items() if re.fullmatch(rf"{re.escape(what)}[a-z]", name, re.IGNORECASE)]
-    if not exact and not parts:
-        names = {name.lower(): name for name in (*known, "all")}
-        nearest = [names[word] for word in get_close_matches(what.lower(), names, 1, 0.0)]
-        raise UsageError(f"unknown figure or claim {what!r}; did you mean {nearest[0]!r}? sdd reproduce lists them all")
-    for each in exact or parts:
-        if scale not in each.sweeps:
-            raise UsageError(f"{each.name} has no scale {scale}; it has: {', '.join(each.sweeps)}")
-    return exact or parts
-
-
-def plan(targets: Sequence[Target], scale: str) -> list[resolve.Table]:
-    """The tables of values that these targets ask for, each once."""
-    sweeps = {sweep.command(): sweep for target in targets for sweep in target.sweeps.get(scale, ())}
-    tables = [table for each in sweeps.values() for table in resolve.plan(each.words, protocol=each.protocol)]
-    return [table for k, table in enumerate(tables) if table not in tables[:k]]
+def _must_be_writable_as(what: str, output: Path | None, record: Path | None) -> None:
+    """Raises UsageError for files whose names end in what is not written, before anything is trained for them."""
+    if what == "all" and output and output.suffix != ".md":
+        raise UsageError(f"cannot write {output}: the page of all claims ends in .md")
+    if what != "all" and output:
+        must_be_picture(output)
+    if record and record.suffix != ".csv":
+        raise UsageError(f"cannot record in {record}: a record ends in .csv")
 
 
 def _from_runs(store: Store, target: Target, scale: str, how: How) -> Result:
@@ -227,83 +167,22 @@ def _result(target: Target, scale: str, frame: "pd.DataFrame", origin: Mapping[s
     return Result(target, scale, frame, origin, target.decide(frame) if target.decide else None)
 
 
-def _from_records(folder: Path, target: Target, scale: str, one: bool) -> Iterator[Result]:
-    """What follows for a target from recorded results; nothing where they lack runs of it.
+def from_records(folder: Path, wanted: Sequence[Target], scale: str, leave_out: bool) -> Iterator[Result]:
+    """What follows for targets from recorded results.
 
-    one: whether it is asked for alone: then that is a StoreError, as is a record that cannot be read.
+    leave_out: those of which runs are not recorded are left out. Otherwise that is a StoreError, as is a record that
+    cannot be read.
     """
-    import pandas as pd
+    from sddcli import records
 
-    from sddcli import table
-
-    asked = target.asked(scale)
-    ids = {run.id for run in asked}
-    files = {path: table.read(path) for path in sorted(folder.glob("*.csv"))}
-    if not files:
-        raise StoreError(f"no recorded results in {folder}; a folder of them has .csv files, which --record writes")
-    origins = _origins(folder)
-    held = {path: len(ids.intersection(frame["run"])) for path, frame in files.items()}
-    # The record that has most of the runs comes first; of the same runs, made twice, the later one counts.
-    dates = {path: origins.get(path.name, {}).get("date", "") for path in files}
-    order = sorted((path for path in files if held[path]), key=lambda path: (held[path], dates[path]), reverse=True)
-    used, left = list[Path](), set(ids)
-    for path in order:
-        if left.intersection(files[path]["run"]):
-            used.append(path)
-            left -= set(files[path]["run"])
-    if left and one:
-        raise StoreError(_lacking(target, scale, asked, left, folder, pd.concat(files.values())))
-    if not left:
-        frame = table.of_runs(pd.concat([files[path] for path in used]), asked).drop_duplicates(["chain", "level"])
-        yield _result(
-            target, scale, frame, _joined([{"file": path.name} | origins.get(path.name, {}) for path in used])
-        )
-
-
-def _origins(folder: Path) -> dict[str, dict[str, str]]:
-    path = folder / ORIGINS
-    try:
-        found: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {path}: {error}") from None
-    return found
-
-
-def _joined(origins: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """One origin of results that come from several: each fact with its values, each once."""
-    names = dict.fromkeys(name for origin in origins for name in origin)
-    return {name: ", ".join(dict.fromkeys(origin.get(name, "unknown") for origin in origins)) for name in names}
-
-
-def _lacking(
-    target: Target, scale: str, asked: Sequence[Run], left: set[str], folder: Path, frame: "pd.DataFrame"
-) -> str:
-    """Why recorded results do not do: how many runs they lack, and in which fields those they have differ."""
-    make = f"to make them: sdd reproduce {target.name} --scale {scale}"
-    kin = frame[frame["dataset"].isin({run.dataset for run in asked}) & (frame["level"] > 0)]
-    names = [name for name in FIELDS if name not in ("level", "seed", "init_seed", "order_seed", "noise_seed")]
-    pairs = [(name, set(kin[name]), {getattr(run, name) for run in asked if run.level}) for name in names]
-    other = [f"{name} {_listed(there)} and not {_listed(mine)}" for name, there, mine in pairs if not there & mine]
-    why = f"; those of another protocol have {', '.join(other)}" if not kin.empty and other else ""
-    return f"{folder} lacks {len(left)} of the {len(asked)} runs of {target.name} at scale {scale}{why}; {make}"
-
-
-def _listed(values: set[Any]) -> str:
-    return "/".join(sorted(map(str, values)))
-
-
-def _save(path: Path, results: Sequence[Result]) -> None:
-    """Writes the rows of all results, each once, and their origin beside them."""
-    import pandas as pd
-
-    if path.suffix != ".csv":
-        raise UsageError(f"cannot record in {path}: a record ends in .csv")
-    rows = pd.concat([result.rows for result in results]).drop_duplicates(["chain", "level"])
-    write(path, rows.to_csv(index=False, lineterminator="\n").encode())
-    origin = _joined([{name: text for name, text in result.origin.items() if name != "file"} for result in results])
-    names = [result.target.name for result in results]
-    origin["command"] = shlex.join(["sdd", "reproduce", names[0], "--scale", results[0].scale]) if names else ""
-    write(path.parent / ORIGINS, json.dumps(_origins(path.parent) | {path.name: origin}, indent=1).encode() + b"\n")
+    kept = records.read(folder)
+    for target in wanted:
+        asked = target.asked(scale)
+        if not (why := records.missing(kept, asked)):
+            yield _result(target, scale, *records.rows(kept, asked))
+        elif not leave_out:
+            command = shlex.join(["sdd", "reproduce", target.name, "--scale", scale])
+            raise StoreError(f"{why}; to make those of {target.name}: {command}")
 
 
 def _finish(what: str, scale: str, results: Sequence[Result], root: Path, output: Path | None, as_json: bool) -> None:
@@ -312,13 +191,14 @@ def _finish(what: str, scale: str, results: Sequence[Result], root: Path, output
         from sddcli.cli import claimpage
 
         path = output or Path("claims.md")
-        claimpage.write_page(path, results, figures(), scale, root)
+        claimpage.write_page(path, results, targets.figures(), scale, root)
         print(path)
         return
+    if as_json:
+        rows = [facts(result) for result in results]
+        print(json.dumps(rows if len(rows) > 1 else rows[0], indent=1))
+        return
     for result in results:
-        if as_json:
-            print(json.dumps(facts(result), indent=1))
-            continue
         _say(result)
         path = output if output and len(results) == 1 else Path(f"{stem_of(result.target.name)}.png")
         draw(result, root, path)
@@ -328,17 +208,16 @@ def _finish(what: str, scale: str, results: Sequence[Result], root: Path, output
 def facts(result: Result) -> dict[str, Any]:
     """A result as names and values, for programs."""
     verdict = result.verdict
-    said = (
-        {}
-        if verdict is None
-        else {
-            "verdict": verdict.word,
-            "findings": [finding._asdict() for finding in verdict.findings],
-            "seeds": verdict.seeds,
-            "detectable_dip": verdict.smallest,
-        }
-    )
-    return {"name": result.target.name, "scale": result.scale, "about": result.target.about, **said}
+    about = {"name": result.target.name, "scale": result.scale, "about": result.target.about}
+    if verdict is None:
+        return about
+    findings = [finding._asdict() for finding in verdict.findings]
+    return about | {
+        "verdict": verdict.word,
+        "findings": findings,
+        "seeds": verdict.seeds,
+        "detectable_dip": verdict.smallest,
+    }
 
 
 def _say(result: Result) -> None:
@@ -357,8 +236,7 @@ def draw(result: Result, root: Path, path: Path) -> None:
     from sddcli import table
     from sddcli.plots import style
 
-    if path.suffix not in (".png", ".pdf", ".svg"):
-        raise UsageError(f"cannot draw {path}: a figure ends in .png, .pdf or .svg")
+    must_be_picture(path)
     frame = _plainly(table.grown(result.rows))
     picture = drawn(root, frame, summarized(frame), result.target.plot)
     write(path, style.rendered(picture, path.suffix, {"claim": result.target.name, "scale": result.scale}))
@@ -384,33 +262,46 @@ def _plainly(frame: "pd.DataFrame") -> "pd.DataFrame":
     return frame.assign(**{name: frame[name].iloc[0] for name in rest})
 
 
-def _list(targets: Sequence[Target], scale: str, store: Store) -> None:
-    """A line for each figure and claim: its scales, its runs at this one, how many are to be made, and how long."""
-    from sddcli import sweeps
+def _list(wanted: Sequence[Target], scale: str, store: Store, recorded: Path | None) -> None:
+    """A line for each figure and claim: its state, what making the rest of it costs, what it is about.
 
+    Its state is the verdict that follows from recorded results, where it has one, else how many of its runs are made.
+    """
+    verdicts: dict[str, str] = {}
+    if recorded:
+        decided = [each for each in wanted if each.decide and scale in each.sweeps]
+        results = from_records(recorded, decided, scale, leave_out=True)
+        verdicts = {each.target.name: each.verdict.word for each in results if each.verdict}
     with leaving_out() as damaged:
         finished = dict(store.manifests(damaged)) if store.root.is_dir() else {}
-    rows, costs = [], dict[str, list[str]]()
-    for target in targets:
-        cells = ["-", "-", "-"]
-        if scale in target.sweeps:
-            if (sweeps_of := str(target.sweeps[scale])) not in costs:  # figures share them
-                now = sweeps.progress(store, plan([target], scale), set[Run]().__contains__, finished)
-                costs[sweeps_of] = [str(len(now.runs)), str(len(now.left)), _cost(now.left, finished)]
-            cells = costs[sweeps_of]
-        rows.append([target.name, _initials(target), *cells, target.about])
-    screen.listed(["name", "scales", "runs", "to make", "cost", "what it is about"], rows)
-    print(f"\nRuns and cost at scale {scale}. Scales: laptop, standard, paper. To make one: sdd reproduce figure-4")
+    costs = dict[str, list[str]]()
+    for target in wanted:  # figures share sweeps
+        if str(target.sweeps.get(scale)) not in costs:
+            costs[str(target.sweeps.get(scale))] = _state(target, scale, store, finished)
+    rows = [[each.name, *costs[str(each.sweeps.get(scale))], each.about] for each in wanted]
+    rows = [[name, verdicts.get(name, state), cost, about] for name, state, cost, about in rows]
+    screen.listed(["name", "state", "to make", "what it is about"], rows)
+    print(f"\nScale: {scale}, of {', '.join(SCALES)}. To make one: sdd reproduce figure-4")
+    if not recorded:
+        print("With the verdicts of recorded results: sdd reproduce --recorded docs/evidence")
 
 
-def _cost(left: Sequence[Run], finished: "Mapping[Run, Any]") -> str:
+def _state(target: Target, scale: str, store: Store, finished: Mapping[Run, Manifest]) -> list[str]:
+    """How many of a target's runs are made, in words, and what the others cost."""
+    from sddcli import sweeps
+
+    if scale not in target.sweeps:
+        return ["not at this scale", "-"]
+    now = sweeps.progress(store, targets.plan([target], scale), set[Run]().__contains__, finished)
+    some = f"{len(now.runs) - len(now.left)} of {len(now.runs)} runs"
+    state = "made" if not now.left else "to make" if len(now.left) == len(now.runs) else some
+    return [state, _cost(now.left, finished)]
+
+
+def _cost(left: Collection[Run], finished: Mapping[Run, Manifest]) -> str:
     """What making these runs costs: time on one core where runs of their kind have been timed, else epochs."""
     from sddcli import sweeps
 
     seconds = sweeps.seconds(left, finished)
     epochs = f"{sum(run.epochs for run in left)} epochs"
     return "-" if not left else epochs if seconds is None else spoken_time(seconds)
-
-
-def _initials(target: Target) -> str:
-    return "".join(scale[0] if scale in target.sweeps else "-" for scale in SCALES)

@@ -221,8 +221,7 @@ def plot(
         raise unknown("figure", figure, members("plots"))
     axis_of(along or "sparsity")
     path = output or Path(f"{stem_of(figure)}.png")
-    if path.suffix not in (".png", ".pdf", ".svg"):
-        raise UsageError(f"cannot draw {path}: a figure ends in .png, .pdf or .svg")
+    must_be_picture(path)
     from sddcli import table
     from sddcli.launchers import machine
     from sddcli.plots import style
@@ -239,6 +238,12 @@ def plot(
         whole = path.resolve() if path.is_symlink() else path  # a link stays one
         write(whole, style.rendered(picture, path.suffix, evidence))
         print(path)
+
+
+def must_be_picture(path: Path) -> None:
+    """Raises UsageError for a file whose name does not end as that of a figure."""
+    if path.suffix not in (".png", ".pdf", ".svg"):
+        raise UsageError(f"cannot draw {path}: a figure ends in .png, .pdf or .svg")
 
 
 def drawn(

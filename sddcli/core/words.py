@@ -71,6 +71,8 @@ def pick(kind: str, word: str, table: Mapping[str, Member]) -> Member:
     if name not in table:
         raise unknown(kind, name, table)
     member = table[name]
+    if not settings:  # most words; looking at a signature takes longer than all the rest of making a Run
+        return member
     function: Callable[..., Any] = member[0] if isinstance(member, tuple) else cast(Callable[..., Any], member)
     parameters = {
         key: parameter
@@ -89,8 +91,6 @@ def pick(kind: str, word: str, table: Mapping[str, Member]) -> Member:
         except ValueError as error:
             why = f": {error}" if isinstance(error, UsageError) else ""
             raise UsageError(f"{kind} {name!r} cannot read {setting!r}{why}") from None
-    if not bound:
-        return member
     with_settings = functools.partial(function, **bound)
     if isinstance(member, tuple):
         return cast(Any, type(member))(with_settings, *member[1:])  # type: ignore[no-any-return]

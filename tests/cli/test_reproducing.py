@@ -3,13 +3,14 @@
 import json
 import shutil
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 
-from sddcli.cli import reproducing
+from sddcli.cli import targets
 from sddcli.cli.making import How, price
-from sddcli.cli.reproducing import claims, figures, plan
-from sddcli.figures import FIGURES, SCALES, Sweep
+from sddcli.cli.targets import claims, figures, plan
+from sddcli.figures import FIGURES, SCALES, Sweep, Sweeps
 from sddcli.recipes import prune_retrain
 from sddcli.store import Store
 from tests.conftest import Sdd
@@ -57,7 +58,7 @@ def test_a_claim_says_its_verdict_and_is_recorded_with_where_it_is_from(
     sdd: Sdd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     tiny = claims()["C3"]._replace(sweeps={"laptop": (TINY,)})
-    monkeypatch.setattr(reproducing, "claims", lambda: {"C3": tiny})
+    monkeypatch.setattr(targets, "claims", lambda: {"C3": tiny})
     said = sdd("reproduce", "C3", "--workers", 1, "--json", "--record", "kept/tiny.csv")
     assert said.code == 0 and said.json["name"] == "C3" and len(said.json["findings"]) == 5
     kept = sdd("reproduce", "C3", "--recorded", "kept", "--json")
@@ -87,10 +88,82 @@ def test_a_changed_number_in_a_record_changes_the_verdict(sdd: Sdd, tmp_path: Pa
     assert before["verdict"] == "holds" and after["verdict"] == "undecided"
 
 
+def first_levels(sweeps: Sweeps) -> tuple[Sweep, ...]:
+    """The sweeps of a laptop twin, at their first two levels, with one seed and two epochs."""
+    few = {"seed": "0", "epochs": "2", "eval_every": "1", "train_size": "200"}
+    levels = {sweep: "0,1" if "," in sweep.words["level"] else "0-1" for sweep in sweeps["laptop"]}
+    return tuple(sweep._replace(words={**sweep.words, **few, "level": level}) for sweep, level in levels.items())
+
+
+@pytest.fixture(scope="module", name="shared")
+def fixture_shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs: the twins share many."""
+    return tmp_path_factory.mktemp("twins") / "runs"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, figure in FIGURES.items() if figure.plot])
+def test_the_first_levels_of_every_laptop_twin_are_made_and_drawn(
+    sdd: Sdd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared: Path, name: str
+) -> None:
+    monkeypatch.setattr(targets, "claims", dict)
+    small = FIGURES[name]._replace(sweeps={"laptop": first_levels(FIGURES[name].sweeps)})
+    monkeypatch.setitem(FIGURES, name, small)
+    said = sdd("reproduce", name, "--workers", 1, "--runs", shared)
+    assert said.code == 0 and said.out.splitlines()[-1] == f"{name}.png", said.err
+    assert (tmp_path / f"{name}.png").stat().st_size > 10_000
+
+
 def test_without_a_name_there_is_a_line_for_each(sdd: Sdd) -> None:
     said = sdd("reproduce")
     names = {line.split()[0] for line in said.out.splitlines() if line[:2] != "  " and line.split()}
     assert said.code == 0 and names >= {*claims(), *FIGURES}
+    assert all(len(line) <= 80 for line in said.out.splitlines())
+
+
+def test_the_list_says_what_is_made_and_what_records_decide(
+    sdd: Sdd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tiny = claims()["C3"]._replace(sweeps={"laptop": (TINY,)})
+    monkeypatch.setattr(targets, "claims", lambda: {"C3": tiny})
+    monkeypatch.setattr(targets, "figures", dict)
+
+    def line(*words: object) -> str:
+        return sdd("reproduce", *words).out.splitlines()[1]
+
+    assert line().split()[:5] == ["C3", "to", "make", "40", "epochs"]
+    half = TINY._replace(words={**TINY.words, "seed": "0"})
+    assert sdd(*half.command().split()[1:], "--workers", 1).code == 0
+    assert " 10 of 20 runs " in line()
+    word = sdd("reproduce", "C3", "--workers", 1, "--json", "--record", "kept/tiny.csv").json["verdict"]
+    assert line().split()[:3] == ["C3", "made", "-"] and f" {word} " in line("--recorded", "kept")
+    assert line("--scale", "paper").split()[1:5] == ["not", "at", "this", "scale"]
+
+
+@pytest.mark.parametrize("words", [["figure-4", "-o", "a.txt"], ["C3", "--record", "a.txt"]])
+def test_a_file_that_cannot_be_written_is_named_before_anything_is_trained(
+    sdd: Sdd, tmp_path: Path, words: list[str]
+) -> None:
+    said = sdd("reproduce", *words)
+    assert said.code == 2 and "a.txt" in said.err and said.err.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_data_that_are_not_there_are_named_with_what_to_do(
+    sdd: Sdd, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    monkeypatch.setattr("sddcli.datasets.reading.files.ATTEMPTS", 1)
+    said = sdd("reproduce", "figure-4", "--scale", "paper", "--workers", 1)
+    assert said.code == 4 and said.err.count("\n") == 1
+    assert "cannot download cifar-10-python.tar.gz" in said.err and f"into {root}" in said.err
+
+
+def test_several_claims_are_one_document_of_json(sdd: Sdd) -> None:
+    rows = sdd("reproduce", "C1", "--recorded", RECORDS, "--json").json
+    assert [row["name"] for row in rows] == ["C1a", "C1b", "C1c"]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +173,7 @@ def test_without_a_name_there_is_a_line_for_each(sdd: Sdd) -> None:
         (["c33"], 2, "did you mean 'C3'?"),
         (["C3", "--scale", "labtop"], 2, "did you mean 'laptop'?"),
         (["C3", "--recorded", "nowhere"], 4, "no recorded results in nowhere"),
-        (["C3", "--recorded", RECORDS, "--scale", "paper"], 4, "to make them: sdd reproduce C3 --scale paper"),
+        (["C3", "--recorded", RECORDS, "--scale", "paper"], 4, "to make those of C3: sdd reproduce C3 --scale paper"),
         (["all", "--recorded", RECORDS, "-o", "page.html"], 2, "ends in .md"),
     ],
 )
@@ -118,6 +191,6 @@ def test_results_of_another_protocol_are_named_as_such(sdd: Sdd, trained: Path, 
 
 def test_a_scale_that_a_claim_lacks_is_named(sdd: Sdd, monkeypatch: pytest.MonkeyPatch) -> None:
     small = claims()["C3"]._replace(sweeps={"laptop": (TINY,)})
-    monkeypatch.setattr(reproducing, "claims", lambda: {"C3": small})
+    monkeypatch.setattr(targets, "claims", lambda: {"C3": small})
     outcome = sdd("reproduce", "C3", "--scale", "paper")
     assert outcome.code == 2 and "C3 has no scale paper; it has: laptop" in outcome.err

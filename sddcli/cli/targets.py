@@ -1,0 +1,89 @@
+"""Targets: the figures and claims that can be asked for by name, and the runs that each stands on."""
+
+import re
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+from sddcli import resolve
+from sddcli.core.words import UsageError
+from sddcli.families import members
+from sddcli.figures import FIGURES, Sweep, Sweeps
+from sddcli.spec import Run, unfold
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from sddcli.claims.deciding.terms import Verdict
+
+
+class Target(NamedTuple):
+    """What can be asked for by name: a figure of the paper or, with `decide`, a claim."""
+
+    name: str
+    about: str
+    source: str
+    sweeps: Sweeps
+    plot: str
+    analyses: tuple[str, ...]
+    decide: "Callable[[pd.DataFrame], Verdict] | None" = None
+
+    def asked(self, scale: str) -> tuple[Run, ...]:
+        """The runs of one scale."""
+        return tuple(dict.fromkeys(run for table in plan([self], scale) for run in unfold(table)))
+
+
+def claims() -> dict[str, Target]:
+    """Each claim by its name, as its file in `sddcli/claims` has it; loads pandas."""
+    by_name = {}
+    for word in sorted(members("claims"), key=_order):
+        claim = import_module(f"sddcli.claims.{word}")
+        name, sentence = word[0].upper() + word[1:], str(claim.__doc__).strip()
+        analyses = getattr(claim, "ANALYSES", ())
+        by_name[name] = Target(name, sentence, claim.SOURCE, claim.SWEEPS, claim.FIGURE, analyses, claim.decide)
+    return by_name
+
+
+def _order(word: str) -> tuple[int, str]:
+    return int(re.sub(r"\D", "", word) or 0), word
+
+
+def figures() -> dict[str, Target]:
+    """Each figure of the paper by its name."""
+    source = "He et al. 2022"
+    return {
+        name: Target(name, each.shows, source, each.sweeps, each.plot, each.analyses) for name, each in FIGURES.items()
+    }
+
+
+def named(what: str, scale: str) -> list[Target]:
+    """What a name asks for: one figure, one claim, the parts of one (C1 is C1a, C1b and C1c), or all claims.
+
+    Of "", all figures and claims. Raises UsageError for a name that nothing has, and for a scale that a target lacks.
+    """
+    known = claims() | figures()
+    if what in ("", "all"):
+        return [each for each in known.values() if not what or (each.decide and scale in each.sweeps)]
+    exact = [each for name, each in known.items() if name.lower() == what.lower()]
+    parts = [each for name, each in known.items() if re.fullmatch(rf"{re.escape(what)}[a-z]", name, re.IGNORECASE)]
+    if not exact and not parts:
+        names = {name.lower(): name for name in (*known, "all")}
+        nearest = [names[word] for word in get_close_matches(what.lower(), names, 1, 0.0)]
+        raise UsageError(f"unknown figure or claim {what!r}; did you mean {nearest[0]!r}? sdd reproduce lists them all")
+    for each in exact or parts:
+        if scale not in each.sweeps:
+            raise UsageError(f"{each.name} has no scale {scale}; it has: {', '.join(each.sweeps)}")
+    return exact or parts
+
+
+def plan(targets: Sequence[Target], scale: str) -> list[resolve.Table]:
+    """The tables of values that these targets ask for, each once."""
+    sweeps = {sweep.command(): sweep for target in targets for sweep in target.sweeps.get(scale, ())}
+    tables = [table for sweep in sweeps.values() for table in tables_of(sweep)]
+    return [table for k, table in enumerate(tables) if table not in tables[:k]]
+
+
+def tables_of(sweep: Sweep) -> list[resolve.Table]:
+    """The tables of values that one sweep asks for."""
+    return resolve.plan(sweep.words, protocol=sweep.protocol)

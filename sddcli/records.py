@@ -1,0 +1,97 @@
+"""Records: results of runs kept as CSV files in a folder, and beside them where each is from."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from sddcli import table
+from sddcli.spec import FIELDS, SUBSEEDS, Run
+from sddcli.store import StoreError, write
+
+ORIGINS = "origins.json"
+Origin = Mapping[str, str]
+"""Where results are from: their commit, date, engine and command; of recorded ones the file too."""
+
+
+class Records(NamedTuple):
+    """The recorded results of a folder: file name -> rows, and file name -> where they are from."""
+
+    folder: Path
+    files: Mapping[str, pd.DataFrame]
+    origins: Mapping[str, Origin]
+
+
+def read(folder: Path) -> Records:
+    """All records of a folder. Raises StoreError where there are none, or one cannot be read."""
+    files = {path.name: table.read(path) for path in sorted(folder.glob("*.csv"))}
+    if not files:
+        raise StoreError(f"no recorded results in {folder}; a folder of them has .csv files, which --record writes")
+    return Records(folder, files, _origins(folder))
+
+
+def rows(records: Records, asked: Sequence[Run]) -> tuple[pd.DataFrame, Origin]:
+    """The rows of these runs, all of which are recorded, and where they are from."""
+    names, _ = _used(records, asked)
+    frame = table.of_runs(pd.concat([records.files[name] for name in names]), asked)
+    origins = [{"file": name} | dict(records.origins.get(name, {})) for name in names]
+    return frame.drop_duplicates(["chain", "level"]), joined(origins)
+
+
+def missing(records: Records, asked: Sequence[Run]) -> str:
+    """How many of these runs are not recorded, and in which fields those that are differ; "" where all are."""
+    _, left = _used(records, asked)
+    if not left:
+        return ""
+    frame = pd.concat(records.files.values())
+    kin = frame[frame["dataset"].isin({run.dataset for run in asked}) & (frame["level"] > 0)]
+    names = [name for name in FIELDS if name not in ("level", "seed", *SUBSEEDS)]
+    pairs = [(name, set(kin[name]), {getattr(run, name) for run in asked if run.level}) for name in names]
+    other = [f"{name} {_listed(kept)} and not {_listed(mine)}" for name, kept, mine in pairs if not kept & mine]
+    why = f"; those of another protocol have {', '.join(other)}" if not kin.empty and other else ""
+    return f"{records.folder} lacks {len(left)} of {len(set(asked))} runs{why}"
+
+
+def save(path: Path, frames: Iterable[pd.DataFrame], origins: Sequence[Origin], command: str) -> None:
+    """Writes rows, each once, into a CSV file, and beside it where they are from: origins, but for files; command."""
+    frame = pd.concat(frames).drop_duplicates(["chain", "level"])
+    write(path, frame.to_csv(index=False, lineterminator="\n").encode())
+    origin = joined([{name: text for name, text in each.items() if name != "file"} for each in origins])
+    content = _origins(path.parent) | {path.name: origin | {"command": command}}
+    write(path.parent / ORIGINS, json.dumps(content, indent=1).encode() + b"\n")
+
+
+def joined(origins: Sequence[Origin]) -> dict[str, str]:
+    """One origin of results that come from several: each fact with its values, each once."""
+    names = dict.fromkeys(name for origin in origins for name in origin)
+    return {name: ", ".join(dict.fromkeys(origin.get(name, "unknown") for origin in origins)) for name in names}
+
+
+def _used(records: Records, asked: Iterable[Run]) -> tuple[list[str], set[str]]:
+    """The files that rows of these runs are taken from, and the ids of the runs that none has."""
+    ids = {run.id for run in asked}
+    held = {name: len(ids.intersection(frame["run"])) for name, frame in records.files.items()}
+    dates = {name: records.origins.get(name, {}).get("date", "") for name in records.files}
+    # The record that has most of the runs comes first; of the same runs, made twice, the later one counts.
+    order = sorted((name for name in held if held[name]), key=lambda name: (held[name], dates[name]), reverse=True)
+    used, left = list[str](), ids
+    for name in order:
+        if left.intersection(records.files[name]["run"]):
+            used.append(name)
+            left = left.difference(records.files[name]["run"])
+    return used, left
+
+
+def _origins(folder: Path) -> dict[str, dict[str, str]]:
+    path = folder / ORIGINS
+    try:
+        content: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {path}: {error}") from None
+    return content
+
+
+def _listed(values: Collection[object]) -> str:
+    return "/".join(sorted(map(str, values)))
