@@ -127,7 +127,7 @@ def tables(
 
     And on the data set as it is said, with its parameters. count: with it, a rewinding point that is the protocol's
     and later than a tenth of the training becomes that tenth, and `hear` is told; trainings of different length then
-    have tables of their own.
+    have tables of their own. Raises UsageError for an unknown protocol, and for whole numbers from 2^63 on.
     """
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)

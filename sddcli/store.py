@@ -215,7 +215,10 @@ class Store:
         return found
 
     def set_aside(self, folder: Path) -> Path:
-        """Moves a run's folder out of the way, into .damaged/, and returns where it is now."""
+        """Moves a run's folder out of the way, into .damaged/, and returns where it is now.
+
+        Raises StoreError where it cannot be moved.
+        """
         target = self.root / ".damaged" / folder.relative_to(self.root)
         number = 1
         while (place := target.with_name(f"{target.name}.{number}")).exists():
@@ -236,7 +239,7 @@ class Store:
     def plans(self, damaged: list[StoreError] | None = None) -> list[dict[str, Any]]:
         """What sweeps of this folder were asked for: command, tables.
 
-        damaged: takes what is wrong with records that cannot be read, which is raised otherwise.
+        damaged: takes what is wrong with records that cannot be read; without it, raises that StoreError.
         """
         plans = []
         for path in sorted((self.root / "sweeps").glob("*.json")):
@@ -518,7 +521,10 @@ class Store:
         return unpack(self._verified(run, name))[0] if manifest and name in manifest["files"] else None
 
     def save_step(self, run: Run, step: int, weights: "Tensors") -> None:
-        """Keeps the weights of a finished dense run at one step, for the chains that rewind to it."""
+        """Keeps the weights of a finished dense run at one step, for the chains that rewind to it.
+
+        Raises StoreError for a run without a manifest.
+        """
         name, content, manifest = f"step-{step}.safetensors", pack(weights, {}), self.manifest(run)
         if manifest is None:
             raise StoreError(f"{self.folder(run)} has no manifest")
@@ -581,7 +587,10 @@ class Store:
         return (self.folder(run) / "measures" / f"{stem_of(word)}.json").exists()
 
     def measures(self, run: Run | Pair) -> dict[str, dict[str, float | None]]:
-        """Analysis, as stem_of gives it -> its numbers, of all analyses of `run` so far."""
+        """Analysis, as stem_of gives it -> its numbers, of all analyses of `run` so far.
+
+        Raises StoreError where they cannot be read, or are damaged.
+        """
         found = {}
         for path in sorted((self.folder(run) / "measures").glob("*.json")):
             try:
@@ -596,7 +605,10 @@ class Store:
         return found
 
     def details(self, run: Run | Pair, word: str) -> list[dict[str, str]]:
-        """The rows that an analysis found about `run`, as words; none where it has none, or has not looked."""
+        """The rows that an analysis found about `run`, as words; none where it has none, or has not looked.
+
+        Raises StoreError where they cannot be read.
+        """
         try:
             text = (self.folder(run) / "measures" / f"{stem_of(word)}.csv").read_text(encoding="utf-8")
         except FileNotFoundError:

@@ -110,7 +110,8 @@ MOST_NAMED = 20  # folders that cannot be read; sdd verify names all
 def leaving_out() -> Iterator[list[StoreError]]:
     """A list for what cannot be read: once the rest is done, it is named, and the exit code is 4.
 
-    What could not be saved, for want of the right to, is said too, and is no failure.
+    What could not be saved, for want of the right to, is said too, and is no failure. Raises SystemExit for what
+    could not be read.
     """
     damaged: list[StoreError] = []
     try:

@@ -170,8 +170,8 @@ def _result(target: Target, scale: str, frame: "pd.DataFrame", origin: Mapping[s
 def from_records(folder: Path, wanted: Sequence[Target], scale: str, leave_out: bool) -> Iterator[Result]:
     """What follows for targets from recorded results.
 
-    leave_out: those of which runs are not recorded are left out. Otherwise that is a StoreError, as is a record that
-    cannot be read.
+    leave_out: targets of which runs are not recorded are left out. Raises StoreError for them otherwise, and for
+    records that cannot be read.
     """
     from sddcli import records
 
