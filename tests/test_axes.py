@@ -1,5 +1,6 @@
 """Axes: curves along each of them, of sweeps that were really trained; what makes no curve is one line."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
@@ -176,3 +177,8 @@ def test_a_point_of_a_figure_stands_where_its_value_is() -> None:
     assert style.placed(summary, "lr")["x"].map(exp).tolist() == pytest.approx([0.01, 0.1])
     assert style.placed(summary, "noise")["x"].tolist() == [0, 0.4]
     assert len(style.placed(summary, "sparsity")) == len(style.placed(summary, "weights")) == 1
+
+
+def test_every_axis_has_its_line_in_the_documents() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "axes.md").read_text().split("## ")[0]
+    assert re.findall(r"^\| `([a-z][a-z-]*)` \|", page, flags=re.MULTILINE) == list(AXES)
