@@ -65,36 +65,36 @@ def gone(dataset: str, known: Known) -> bool:
     return not any(Path(each).is_dir() for each in (path, *known.paths))
 
 
-def moved(path: str, place: str) -> None:
-    """From now on, in this process and its workers, the images of `path` are read from `place`."""
-    os.environ[MOVED] = os.pathsep.join(filter(None, [f"{path}={Path(place).absolute()}", os.environ.get(MOVED, "")]))
+def moved(path: str, folder: str) -> None:
+    """From now on, in this process and its workers, the images of `path` are read from `folder`."""
+    os.environ[MOVED] = os.pathsep.join(filter(None, [f"{path}={Path(folder).absolute()}", os.environ.get(MOVED, "")]))
 
 
 def find(known: Mapping[str, Known]) -> None:
     """Has folders that are not where their words say looked for where the runs say that they lay."""
     for word, facts in known.items():
         path, _ = split(word) or ("", "")
-        place = next((each for each in reversed(facts.paths) if Path(each).is_dir()), None)
-        if place and path not in _places() and not Path(path).is_dir():
-            moved(path, place)
+        folder = next((each for each in reversed(facts.paths) if Path(each).is_dir()), None)
+        if folder and path not in _new_folders() and not Path(path).is_dir():
+            moved(path, folder)
 
 
 def now_at(path: str) -> str:
-    """Where the images of `path` lie now. Raises FileNotFoundError that says how to name another place."""
-    place = _places().get(path, path)
-    if Path(place).is_dir():
-        return place
+    """Where the images of `path` lie now. Raises FileNotFoundError that says how to name another one."""
+    folder = _new_folders().get(path, path)
+    if Path(folder).is_dir():
+        return folder
     new = f"{MOVED}={path}=NEW sdd ..., or a sweep's --dataset folder:NEW"
-    raise FileNotFoundError(f"no folder of images at {place}; if it has moved to NEW: {new}")
+    raise FileNotFoundError(f"no folder of images at {folder}; if it has moved to NEW: {new}")
 
 
-def _places() -> dict[str, str]:
-    places: dict[str, str] = {}
+def _new_folders() -> dict[str, str]:
+    folders: dict[str, str] = {}
     for each in os.environ.get(MOVED, "").split(os.pathsep):
-        path, equals, place = each.rpartition("=")
+        path, equals, folder = each.rpartition("=")
         if equals:
-            places.setdefault(path, place)
-    return places
+            folders.setdefault(path, folder)
+    return folders
 
 
 def _same(a: str, b: str) -> bool:

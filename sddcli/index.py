@@ -30,8 +30,8 @@ ORDER = (*(name for name in FIELDS if name != "level"), "chain", "level")
 class Index:
     """The finished runs of a store as rows. Brought up to date when made; a context manager, which closes it.
 
-    damaged: a list that takes what is wrong with runs that cannot be read, which are left out; without one, that
-    is raised.
+    damaged: a list that takes a StoreError for each run that cannot be read, which is left out; without a list, it is
+    raised.
     """
 
     def __init__(self, store: Store, damaged: list[StoreError] | None = None) -> None:
@@ -41,7 +41,7 @@ class Index:
         try:
             self._open(path if many else ":memory:")
         except sqlite3.Error as error:
-            # Locked by another process, which may well take minutes to read everything, or another user's: whole.
+            # Locked by another process, which may take minutes to read everything, or another user's: it is whole.
             if not any(reason in str(error) for reason in ("locked", "readonly")):
                 with suppress(OSError):
                     path.unlink()
@@ -106,20 +106,22 @@ class Index:
         self._base.execute("DELETE FROM runs WHERE path = ?", (path,))
 
     def _read(self, path: str, stamp: str) -> None:
-        found = self.store.read(self.store.root / path)
-        if found is None or found[1]["stage"] != "trained":  # nothing for a table yet; noted, as its stamp is
+        content = self.store.read(self.store.root / path)
+        if (
+            content is None or content[1]["stage"] != "trained"
+        ):  # nothing for a table yet; its stamp is kept all the same
             self._insert("runs", {"path": path, "stamp": stamp})
             return
-        run, manifest = found
+        run, manifest = content
         measures = self.store.measures(run)
-        # What an analysis found with parameters that were asked for has a table of its own, not a column.
+        # Numbers of an analysis with parameters have a table of their own, not a column.
         usual = [values for stem, values in measures.items() if "," not in stem]
         row = _row(run, manifest) | {name: value for values in usual for name, value in values.items()}
         for name in row.keys() - self._known:
             self._base.execute(f'ALTER TABLE runs ADD COLUMN "{name}"')
             self._known.add(name)
         dense = run.root.id if run.level else None
-        place = self._insert("runs", {"path": path, "stamp": stamp, "slug": run.slug, "dense": dense, **row})
+        row_id = self._insert("runs", {"path": path, "stamp": stamp, "slug": run.slug, "dense": dense, **row})
         pieces = {"history": self.store.history(run, manifest)}
         for stem, values in measures.items():
             pieces[f"measures/{stem}"] = [{name: _cell(value) for name, value in values.items()}]
@@ -128,19 +130,19 @@ class Index:
             if rows:
                 header = json.dumps(list(rows[0]))
                 text = _lines([run.id, run.level, *each.values()] for each in rows)
-                self._insert("pieces", {"of": place, "kind": kind, "header": header, "text": text})
+                self._insert("pieces", {"of": row_id, "kind": kind, "header": header, "text": text})
 
     def _insert(self, table: str, row: Mapping[str, Any]) -> int | None:
         names = ", ".join(f'"{name}"' for name in row)
         values = [_storable(value) for value in row.values()]
-        said = f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(row))})"
-        return self._base.execute(said, values).lastrowid
+        statement = f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(row))})"
+        return self._base.execute(statement, values).lastrowid
 
     @property
     def columns(self) -> list[str]:
-        """The columns of the results: fields, chain, run, metrics, and what analyses found, by its names."""
-        found = sorted(row[1] for row in self._base.execute("PRAGMA table_info(runs)"))
-        further = [name for name in found if name not in ("path", "stamp", "slug", "dense", *COLUMNS)]
+        """The columns of the results: fields, chain, run, metrics, and the numbers of analyses, by their names."""
+        known = sorted(row[1] for row in self._base.execute("PRAGMA table_info(runs)"))
+        further = [name for name in known if name not in ("path", "stamp", "slug", "dense", *COLUMNS)]
         used = 'SELECT EXISTS(SELECT 1 FROM runs WHERE "{}" IS NOT NULL)'
         return [*COLUMNS, *(name for name in further if self._base.execute(used.format(name)).fetchone()[0])]
 
@@ -170,9 +172,9 @@ class Index:
         """The runs with these ids, of those that are finished. Raises StoreError where one cannot be read."""
         for id in ids:
             for (path,) in self._base.execute('SELECT path FROM runs WHERE "run" = ?', (id,)):
-                found = self.store.read(self.store.root / path)
-                if found:
-                    yield found[0]
+                content = self.store.read(self.store.root / path)
+                if content:
+                    yield content[0]
 
     def tables(self) -> list[str]:
         """The further tables that there are: "history", "measures/NAME", "measures/NAME-details"."""
@@ -180,13 +182,13 @@ class Index:
 
     def lines(self, table: str) -> Iterator[str]:
         """One of `tables` as CSV, its header first, then runs in the order of their names and levels."""
-        found = self._base.execute("SELECT DISTINCT header FROM pieces WHERE kind = ?", (table,))
-        headers = sorted((json.loads(header) for (header,) in found), key=lambda names: (-len(names), names))
+        rows = self._base.execute("SELECT DISTINCT header FROM pieces WHERE kind = ?", (table,))
+        headers = sorted((json.loads(header) for (header,) in rows), key=lambda names: (-len(names), names))
         names = list(dict.fromkeys(name for header in headers for name in header))
         yield _lines([["run", "level", *names]])
         # Sorted without their texts, of which there may be more than memory holds.
-        for (place,) in self._base.execute('SELECT rowid FROM runs ORDER BY slug, chain, "level"'):
-            pieces = self._base.execute("SELECT header, text FROM pieces WHERE of = ? AND kind = ?", (place, table))
+        for (row_id,) in self._base.execute('SELECT rowid FROM runs ORDER BY slug, chain, "level"'):
+            pieces = self._base.execute("SELECT header, text FROM pieces WHERE of = ? AND kind = ?", (row_id, table))
             for header, text in pieces:
                 own = json.loads(header)
                 yield text if own == names else _spread(text, ["run", "level", *own], ["run", "level", *names])
@@ -201,7 +203,7 @@ def _layout() -> list[str]:
         "CREATE INDEX whose ON pieces (of, kind)",
         "CREATE INDEX headers ON pieces (kind, header)",
         "CREATE INDEX grown ON runs (dense)",
-        'CREATE INDEX found ON runs ("run")',
+        'CREATE INDEX by_id ON runs ("run")',
     ]
 
 

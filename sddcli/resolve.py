@@ -123,11 +123,12 @@ def _pairs(run: Run, names: Sequence[str]) -> str:
 def tables(
     asked: Table, protocol: str = "paper", count: CountExamples | None = None, hear: Hear = _unheard
 ) -> list[Table]:
-    """One table for each data set and model asked for, since the protocol depends on both, by their plain names.
+    """One table for each data set and model asked for, since the protocol depends on both.
 
-    And on the data set as it is said, with its parameters. count: with it, a rewinding point that is the protocol's
-    and later than a tenth of the training becomes that tenth, and `hear` is told; trainings of different length then
-    have tables of their own. Raises UsageError for an unknown protocol, and for whole numbers from 2^63 on.
+    It has entries by their names without parameters, and by a data set's word with them. count: with it, a rewinding
+    point of the protocol that is later than a tenth of the training becomes that tenth, and `hear` gets a line that
+    says so; trainings of different length then have tables of their own. Raises UsageError for an unknown protocol
+    or data set, whole numbers from 2^63 on, and levels that cannot be chosen; OSError where `count` does.
     """
     if protocol not in PROTOCOLS:
         raise unknown("protocol", protocol, PROTOCOLS)
@@ -320,8 +321,8 @@ def _parsed(name: str, text: str) -> Axis:
             continue
         if not piece:
             raise UsageError(f"{name} has an empty value in {text!r}")
-        if kind is int and (found := re.fullmatch(r"(\d+)-(\d+)", piece)):
-            first, last = map(int, found.groups())
+        if kind is int and (ends := re.fullmatch(r"(\d+)-(\d+)", piece)):
+            first, last = map(int, ends.groups())
             if not first <= last < first + MOST_RUNS:
                 raise UsageError(f"{name} {piece!r} is not a range of at most {MOST_RUNS} rising numbers")
             values += [_checked(name, value) for value in range(first, last + 1)]

@@ -11,8 +11,8 @@ runs/<chain slug>-<hash>/level-07/ one level of a chain
     .lock                held by the process that works on the run
     history.csv          one row per evaluation
     fitted.safetensors   which training labels were fitted at each evaluation; of runs that an older sdd made, none
-    measures/NAME.json   what analyses found; NAME.csv their details, where they have any
-runs/pairs/<id>-<id>/            what analyses found about the way from one run to another
+    measures/NAME.json   the numbers of an analysis; NAME.csv its details, where it has any
+runs/pairs/<id>-<id>/            the analyses of two runs
     manifest.json        which runs these are
     measures/NAME.json   as of a run
 """
@@ -71,13 +71,13 @@ class Unwritable(StoreError):
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to work on a run, by a lock that its process holds on the open file `descriptor`."""
+    """The right to work on a run: this process holds a lock on the open file `descriptor`."""
 
     descriptor: int
     path: Path
 
     def release(self, finished: bool) -> None:
-        """Gives it back. The file of a finished run goes: who waits for it will look and see the run finished."""
+        """Gives it back. The lock file of a finished run is removed: a process that waits for it sees the run."""
         try:
             if finished:
                 self.path.unlink(missing_ok=True)
@@ -122,10 +122,10 @@ class Store:
 
     def manifest(self, run: Run) -> Manifest | None:
         """What is known of `run`, or None before it is pruned or trained. Raises StoreError if unreadable."""
-        found = self._read_manifest(self.folder(run) / "manifest.json")
-        if found and found["run"] != to_dict(run):
+        manifest = self._read_manifest(self.folder(run) / "manifest.json")
+        if manifest and manifest["run"] != to_dict(run):
             raise StoreError(f"{self.folder(run)} holds another run of the same id; move it away")
-        return found
+        return manifest
 
     def finished(self, run: Run) -> bool:
         """Whether `run` is trained and saved. One that cannot be read is not, and `manifest` says why."""
@@ -141,13 +141,13 @@ class Store:
         damaged: takes what is wrong with folders that cannot be read, which is raised otherwise.
         """
         self.must_exist()
-        for _, found in self.survey():
-            if isinstance(found, StoreError):
+        for _, content in self.survey():
+            if isinstance(content, StoreError):
                 if damaged is None:
-                    raise found
-                damaged.append(found)
-            elif found[1]["stage"] == "trained":
-                yield found
+                    raise content
+                damaged.append(content)
+            elif content[1]["stage"] == "trained":
+                yield content
 
     def must_exist(self) -> None:
         """Raises StoreError where there is no such folder."""
@@ -158,9 +158,9 @@ class Store:
         """Every folder of `stamps`: its run, finished or not, or why it cannot be read."""
         for path, _ in self.stamps():
             try:
-                found = self.read(self.root / path)
-                if found is not None:
-                    yield self.root / path, found
+                content = self.read(self.root / path)
+                if content is not None:
+                    yield self.root / path, content
             except StoreError as error:
                 yield self.root / path, error
 
@@ -202,17 +202,17 @@ class Store:
 
     def damaged(self, run: Run) -> list[StoreError]:
         """What is wrong with files of `run`: missing, not what its manifest says, or not to be read."""
-        found = []
+        errors = []
         for name in (self.manifest(run) or {"files": ()})["files"]:
             try:
                 self._verified(run, name)
             except StoreError as error:
-                found.append(error)
+                errors.append(error)
         try:
             self.measures(run)
         except StoreError as error:
-            found.append(error)
-        return found
+            errors.append(error)
+        return errors
 
     def set_aside(self, folder: Path) -> Path:
         """Moves a run's folder out of the way, into .damaged/, and returns where it is now.
@@ -221,14 +221,14 @@ class Store:
         """
         target = self.root / ".damaged" / folder.relative_to(self.root)
         number = 1
-        while (place := target.with_name(f"{target.name}.{number}")).exists():
+        while (moved := target.with_name(f"{target.name}.{number}")).exists():
             number += 1
         try:
-            make_folder(place.parent)
-            folder.replace(place)
+            make_folder(moved.parent)
+            folder.replace(moved)
         except OSError as error:
-            raise StoreError(f"cannot move {folder} to {place}: {error.strerror}") from None
-        return place
+            raise StoreError(f"cannot move {folder} to {moved}: {error.strerror}") from None
+        return moved
 
     def save_plan(self, command: str, tables: Sequence[Mapping[str, Any]]) -> None:
         """Records what a sweep was asked for, so that `sdd status` knows what is left to do."""
@@ -239,7 +239,7 @@ class Store:
     def plans(self, damaged: list[StoreError] | None = None) -> list[dict[str, Any]]:
         """What sweeps of this folder were asked for: command, tables.
 
-        damaged: takes what is wrong with records that cannot be read; without it, raises that StoreError.
+        damaged: takes a StoreError for each record that cannot be read. Without it, raises the first.
         """
         plans = []
         for path in sorted((self.root / "sweeps").glob("*.json")):
@@ -256,7 +256,7 @@ class Store:
         return plans
 
     def image_folders(self) -> dict[str, Known]:
-        """The folders of images of the runs here and of the sweeps asked for: data set -> its hashes, where it lay."""
+        """The folders of images of the runs here and of recorded sweeps: data set -> its hashes and paths."""
         facts: dict[str, list[dict[str, Any]]] = {}
         for plan in self.plans([]):
             for word in (word for table in plan["tables"] for word in table.get("dataset", ())):
@@ -264,8 +264,8 @@ class Store:
         for path in sorted(each for each in self.root.glob("folder_*") if each.is_dir()):
             for folder in (path, *sorted(path.glob("level-*"))):
                 with suppress(StoreError):
-                    if found := self.read(folder):
-                        facts.setdefault(found[0].dataset, []).append(found[1]["data"])
+                    if content := self.read(folder):
+                        facts.setdefault(content[0].dataset, []).append(content[1]["data"])
         return {
             word: Known(
                 frozenset(data["sha256"] for data in several),
@@ -331,8 +331,8 @@ class Store:
             files["initial.safetensors"] = pack(initial, {})
         if fitted is not None:
             files["fitted.safetensors"] = pack_fitted(fitted)
-        for word, found in measures.items():
-            self.save_measure(run, word, found)
+        for word, result in measures.items():
+            self.save_measure(run, word, result)
         self._save(run, "trained", files, facts)
         self.tidy(run)
 
@@ -357,9 +357,9 @@ class Store:
             arrays["fitted"] = begun.fitted
         name, content = f"checkpoint-{begun.step}.safetensors", pack(arrays, {})
         write(self.folder(run) / name, content)
-        said = {"schema": SCHEMA, "run": to_dict(run), "step": begun.step, "since": begun.since, **facts}
-        said |= {"file": name, "sha256": hashlib.sha256(content).hexdigest()}
-        write(self.folder(run) / "checkpoint.json", (json.dumps(said, indent=1) + "\n").encode())
+        record = {"schema": SCHEMA, "run": to_dict(run), "step": begun.step, "since": begun.since, **facts}
+        record |= {"file": name, "sha256": hashlib.sha256(content).hexdigest()}
+        write(self.folder(run) / "checkpoint.json", (json.dumps(record, indent=1) + "\n").encode())
         for path in self.folder(run).glob("checkpoint-*.safetensors"):  # only now: until here the older one counted
             if path.name != name:
                 path.unlink(missing_ok=True)
@@ -372,10 +372,10 @@ class Store:
         from sddcli.core.types import STATISTICS, Begun
 
         try:
-            said = json.loads((self.folder(run) / "checkpoint.json").read_text(encoding="utf-8"))
-            content = (self.folder(run) / Path(said["file"]).name).read_bytes()
-            whole = hashlib.sha256(content).hexdigest() == said["sha256"] and said["schema"] == SCHEMA
-            if not whole or to_dict(from_dict(said["run"])) != to_dict(run):
+            record = json.loads((self.folder(run) / "checkpoint.json").read_text(encoding="utf-8"))
+            content = (self.folder(run) / Path(record["file"]).name).read_bytes()
+            whole = hashlib.sha256(content).hexdigest() == record["sha256"] and record["schema"] == SCHEMA
+            if not whole or to_dict(from_dict(record["run"])) != to_dict(run):
                 return None
             parts: dict[str, Tensors] = {"learned": {}, "fixed": {}, "masks": {}}
             memory: dict[str, Tensors] = {}
@@ -390,7 +390,7 @@ class Store:
                     memory.setdefault(kept, {})[rest] = tensor
                 else:
                     parts[kind][rest] = tensor
-            return Begun(**parts, memory=memory, step=said["step"], since=said["since"], fitted=fitted), said
+            return Begun(**parts, memory=memory, step=record["step"], since=record["since"], fitted=fitted), record
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
@@ -421,8 +421,8 @@ class Store:
 
     def save_failure(self, run: Run, reason: str, trace: str) -> None:
         """Records why `run` failed, so that it is not tried again unasked."""
-        said = {"schema": SCHEMA, "run": to_dict(run), "reason": reason, "trace": trace, "when": time.time()}
-        write(self.folder(run) / "failed.json", (json.dumps(said, indent=1) + "\n").encode())
+        record = {"schema": SCHEMA, "run": to_dict(run), "reason": reason, "trace": trace, "when": time.time()}
+        write(self.folder(run) / "failed.json", (json.dumps(record, indent=1) + "\n").encode())
 
     def failure(self, run: Run) -> dict[str, Any] | None:
         """The record of its failure: run, reason, trace, when; None where it did not fail, or was finished since."""
@@ -431,9 +431,9 @@ class Store:
     def failure_in(self, folder: Path) -> dict[str, Any] | None:
         """The same by a run's folder."""
         try:
-            said = json.loads((folder / "failed.json").read_text(encoding="utf-8"))
-            words = {"reason": str(said["reason"]), "trace": str(said["trace"]), "when": float(said["when"])}
-            return words | {"run": from_dict(said["run"])}
+            record = json.loads((folder / "failed.json").read_text(encoding="utf-8"))
+            facts = {"reason": str(record["reason"]), "trace": str(record["trace"]), "when": float(record["when"])}
+            return facts | {"run": from_dict(record["run"])}
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
@@ -523,7 +523,7 @@ class Store:
     def save_step(self, run: Run, step: int, weights: "Tensors") -> None:
         """Keeps the weights of a finished dense run at one step, for the chains that rewind to it.
 
-        Raises StoreError for a run without a manifest.
+        Raises StoreError where the run is not there or cannot be written.
         """
         name, content, manifest = f"step-{step}.safetensors", pack(weights, {}), self.manifest(run)
         if manifest is None:
@@ -554,20 +554,20 @@ class Store:
             raise Damaged(f"{path} is damaged: its hash is not the manifest's; {_repair(path.parent)}")
         return content
 
-    def save_measure(self, run: Run | Pair, word: str, found: "Found") -> None:
-        """Writes what the analysis that `word` means, with its parameters, found about `run`, or a pair of runs."""
+    def save_measure(self, run: Run | Pair, word: str, result: "Found") -> None:
+        """Writes the result of an analysis, `word` with its parameters, of a run or of a pair of runs."""
         folder, stem = self.folder(run) / "measures", stem_of(word)
         if isinstance(run, Pair):
-            said = {"schema": SCHEMA, "runs": [to_dict(each) for each in run]}
-            write(self.folder(run) / "manifest.json", (json.dumps(said, indent=1) + "\n").encode())
-        rows = [{name: _finite(value) for name, value in row.items()} for row in found.rows]
+            record = {"schema": SCHEMA, "runs": [to_dict(each) for each in run]}
+            write(self.folder(run) / "manifest.json", (json.dumps(record, indent=1) + "\n").encode())
+        rows = [{name: _finite(value) for name, value in row.items()} for row in result.rows]
         if rows:  # first: what has its values is measured
             write(folder / f"{stem}.csv", rows_to_csv(rows))
-        values = {name: _finite(value) for name, value in found.values.items()}
+        values = {name: _finite(value) for name, value in result.values.items()}
         write(folder / f"{stem}.json", (json.dumps(values, indent=1) + "\n").encode())
 
     def pairs(self, damaged: list[StoreError] | None = None) -> Iterator[Pair]:
-        """Every pair of runs that an analysis has looked at, in the order of their paths.
+        """Every pair of runs that has the result of an analysis, in the order of their paths.
 
         damaged: takes what is wrong with those that cannot be read, which is raised otherwise.
         """
@@ -583,15 +583,15 @@ class Store:
             yield Pair(a, b)
 
     def has_measure(self, run: Run | Pair, word: str) -> bool:
-        """Whether an analysis has looked at `run`."""
+        """Whether `run` has the result of this analysis."""
         return (self.folder(run) / "measures" / f"{stem_of(word)}.json").exists()
 
     def measures(self, run: Run | Pair) -> dict[str, dict[str, float | None]]:
         """Analysis, as stem_of gives it -> its numbers, of all analyses of `run` so far.
 
-        Raises StoreError where they cannot be read, or are damaged.
+        Raises Damaged where a file holds no numbers, StoreError where it cannot be read.
         """
-        found = {}
+        measures = {}
         for path in sorted((self.folder(run) / "measures").glob("*.json")):
             try:
                 values = json.loads(path.read_text(encoding="utf-8"))
@@ -601,11 +601,11 @@ class Store:
                 raise StoreError(f"cannot read {path}: {error.strerror}") from None
             if not isinstance(values, dict) or not all(map(_number, values.values())):
                 raise Damaged(f"{path} is damaged; remove it to measure again")
-            found[path.stem] = values
-        return found
+            measures[path.stem] = values
+        return measures
 
     def details(self, run: Run | Pair, word: str) -> list[dict[str, str]]:
-        """The rows that an analysis found about `run`, as words; none where it has none, or has not looked.
+        """The rows of an analysis of `run`, as words; [] where it has none, or was not made.
 
         Raises StoreError where they cannot be read.
         """
@@ -720,8 +720,8 @@ def reason_of(error: BaseException) -> str:
     line = " ".join(str(error).split())
     if isinstance(error, (StoreError, UsageError)):
         return line
-    told = f"{type(error).__name__}: {line}" if line else type(error).__name__
-    return told if isinstance(error, (OSError, MemoryError)) else f"{told} (unexpected: it may be a bug in sdd)"
+    named = f"{type(error).__name__}: {line}" if line else type(error).__name__
+    return named if isinstance(error, (OSError, MemoryError)) else f"{named} (unexpected: it may be a bug in sdd)"
 
 
 def stem_of(word: str) -> str:
@@ -805,7 +805,7 @@ def _opened_to_lock(path: Path) -> int:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one at `path`: who had its lock may have removed it meanwhile."""
+    """Whether an open file is still the one at `path`: the process that had its lock may have removed it."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
@@ -813,7 +813,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _unique() -> str:
-    """A part of a name that no other process has, on no machine and in no container: two of these share their ids."""
+    """A part of a file's name that no other process has: process numbers are not unique across containers."""
     return os.urandom(8).hex()
 
 

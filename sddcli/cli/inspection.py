@@ -56,14 +56,14 @@ def status(
     with leaving_out() as damaged:
         while True:
             damaged.clear()
-            found = _status(store, damaged)
+            counts = _status(store, damaged)
             if as_json:
-                print(json.dumps(found, indent=1))
+                print(json.dumps(counts, indent=1))
             else:
                 if watch and sys.stdout.isatty():
                     screen.console().clear()
-                _say(found, runs)
-            if not watch or not (found["waiting"] or found["running"]):
+                _print(counts, runs)
+            if not watch or not (counts["waiting"] or counts["running"]):
                 return
             time.sleep(WATCH_SECONDS)
 
@@ -89,17 +89,19 @@ def _named(store: Store, run: Run) -> str:
     return str(store.folder(run).relative_to(store.root))
 
 
-def _say(found: dict[str, Any], runs: Path) -> None:
-    print(f"{found['runs']} runs: {found['done']} done, {len(found['running'])} running, {found['waiting']} waiting")
-    seconds = found["seconds left on one worker"]
-    if found["running"] or found["waiting"]:
+def _print(counts: dict[str, Any], runs: Path) -> None:
+    print(
+        f"{counts['runs']} runs: {counts['done']} done, {len(counts['running'])} running, {counts['waiting']} waiting"
+    )
+    seconds = counts["seconds left on one worker"]
+    if counts["running"] or counts["waiting"]:
         print(f"left: {'unknown' if seconds is None else 'about ' + spoken_time(seconds)} of work on one worker")
-    for name in found["running"]:
+    for name in counts["running"]:
         print(f"running  {name}")
-    for each in found["failed"]:
+    for each in counts["failed"]:
         print(f"failed   {each['run']}: {each['reason']}")
-    if found["failed"]:
-        print(f"{found['cut off']} runs depend on failed ones. To see why: sdd logs {runs}/RUN")
+    if counts["failed"]:
+        print(f"{counts['cut off']} runs depend on failed ones. To see why: sdd logs {runs}/RUN")
         print("To try again: the command of the sweep with --retry-failed")
 
 

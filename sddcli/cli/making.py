@@ -102,7 +102,7 @@ def sweep(
             if not set(now.asked) <= set(now.left):
                 _show(store, now.asked, as_json, damaged)
             failed = {failure.run for failure in display.failures}
-            _say_places([each for table in plan for each in auto.landmarks(store, table, failed.__contains__)])
+            _print_places([each for table in plan for each in auto.landmarks(store, table, failed.__contains__)])
         finally:  # also where nobody reads what is shown
             complained = {failure.reason for failure in display.failures}
             damaged[:] = [error for error in damaged if str(error) not in complained]
@@ -141,8 +141,8 @@ def made(store: Store, plan: Sequence[resolve.Table], how: How) -> "tuple[Progre
     display = Display(todo, screen.errors(), family=now.runs)
     _look_over(store, set(now.runs).difference(todo), display)
     meanwhile = "all" if chosen else how.keep
-    told = (_command(), list(plan))
-    policy = local.Policy(how.checkpoint_every, how.retry_failed, how.fail_fast, how.skip_busy, told, meanwhile)
+    record = (_command(), list(plan))
+    policy = local.Policy(how.checkpoint_every, how.retry_failed, how.fail_fast, how.skip_busy, record, meanwhile)
     while todo:
         stopped = _make(store, todo, display, how.crew(todo), how.threads, how.device, policy)
         failed.update(failure.run for failure in display.failures)
@@ -169,7 +169,7 @@ def _spelled(store: Store, plan: Sequence[resolve.Table]) -> list[resolve.Table]
 
     own = looking.spellings(store, [str(word) for table in plan for word in table["dataset"]])
     tables = [table | {"dataset": list(dict.fromkeys(own[str(word)] for word in table["dataset"]))} for table in plan]
-    return [table for place, table in enumerate(tables) if table not in tables[:place]]
+    return [table for number, table in enumerate(tables) if table not in tables[:number]]
 
 
 def _look_over(store: Store, finished: Iterable[Run], display: Display) -> None:
@@ -359,7 +359,7 @@ def _show(store: Store, asked: Sequence[Run], as_json: bool, damaged: list[Store
     print(f"to plot them: sdd plot double-descent {shlex.quote(str(store.root))}")
 
 
-def _say_places(settings: Sequence["Landmarks"]) -> None:
+def _print_places(settings: Sequence["Landmarks"]) -> None:
     """Where valley and peak seem to be in settings whose levels were chosen, and what that took: a line each."""
     differing = [name for name in FIELDS if len({getattr(each.setting, name) for each in settings}) > 1]
     for each in settings:
@@ -418,7 +418,7 @@ def _power(store: Store, asked: Sequence[Run]) -> tuple[float | None, int, str]:
 
     seeds, levels = len({run.seed for run in asked}), len({run.level for run in asked})
     try:
-        frame = table.grown(table.results(store, damaged=[]))  # what cannot be read is said already
+        frame = table.grown(table.results(store, damaged=[]))  # what cannot be read was named before
     except StoreError:
         return None, seeds, ""
     values = {name: {getattr(run, name) for run in asked} for name in (*KIN, *CLOSER)}

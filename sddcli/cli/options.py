@@ -108,10 +108,10 @@ MOST_NAMED = 20  # folders that cannot be read; sdd verify names all
 
 @contextmanager
 def leaving_out() -> Iterator[list[StoreError]]:
-    """A list for what cannot be read: once the rest is done, it is named, and the exit code is 4.
+    """A list for what cannot be read: when the rest is done its messages are printed.
 
-    What could not be saved, for want of the right to, is said too, and is no failure. Raises SystemExit for what
-    could not be read.
+    Then raises SystemExit with code 4. What could not be saved, for want of the right to, is printed too, and is no
+    failure.
     """
     damaged: list[StoreError] = []
     try:

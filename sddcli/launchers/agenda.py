@@ -7,7 +7,7 @@ from sddcli.spec import Run
 
 
 def width(runs: Iterable[Run]) -> int:
-    """How many of `runs`, parents first, can be in work at once: those that as many of them must come before."""
+    """How many of `runs`, parents first, can be trained at once: the most that have equally many ancestors in a row."""
     depth: dict[Run, int] = {}
     for run in runs:
         depth[run] = 1 + max((depth.get(parent, 0) for parent in run.parents), default=0)
@@ -48,7 +48,7 @@ class Agenda:
         return tuple(self._blockers)
 
     def take(self, workers: int) -> list[Run]:
-        """The next runs to train side by side, so many that each of the workers gets its share; or none."""
+        """The next runs to train side by side, as many as leave each of the workers its share; [] if none can start."""
         alike = next((group for group in self._ready.values() if group), {})
         share = -(-(len(alike) + len(self._working)) // workers)
         batch = list(alike)[: min(share, self._most)]
@@ -58,7 +58,7 @@ class Agenda:
         return batch
 
     def postpone(self, run: Run) -> None:
-        """`run` is in somebody else's work: it is neither ready nor ours."""
+        """Another process makes `run`: it is neither ready nor ours."""
         self._working.discard(run)
         self.elsewhere.add(run)
 

@@ -1,4 +1,4 @@
-"""Libraries: what the ones below us warn of, on one line each and in a form that tells whose words it is."""
+"""Libraries: their warnings, on one line each, with the name of the library."""
 
 import sys
 import warnings
@@ -10,11 +10,11 @@ DEVELOPERS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 
 
 def say_warnings(whole: bool = False) -> None:
-    """From now on each warning is told once, as `sdd: numpy warns: ...`, to stderr; those for developers are not.
+    """From now on each warning is printed once, as `sdd: numpy warns: ...`, to stderr; those for developers are not.
 
     whole: they too, as Python prints them. To be called in each process, since workers are spawned.
     """
-    told = set[str]()
+    printed = set[str]()
 
     def say(
         message: Warning | str,
@@ -28,8 +28,8 @@ def say_warnings(whole: bool = False) -> None:
             print(warnings.formatwarning(message, category, filename, lineno, line), file=sys.stderr, end="")
             return
         words = f"sdd: {_owner(filename)} warns: {' '.join(str(message).split())}"
-        if not issubclass(category, DEVELOPERS) and words not in told:
-            told.add(words)
+        if not issubclass(category, DEVELOPERS) and words not in printed:
+            printed.add(words)
             print(words, file=sys.stderr)
 
     warnings.showwarning = say

@@ -28,7 +28,7 @@ LOOK_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Policy:
-    """What a sweep does beside its work: seconds between savings of a run in training, and its answers to trouble.
+    """How often a sweep saves runs in training, and what it does about failed, busy and unneeded runs.
 
     skip_busy: runs that another process has are left to it, and not waited for. plan: the command and the tables
     that were asked for, to be recorded once they are known to be sound. keep: one of store.KEEPS, what is kept of
@@ -109,7 +109,7 @@ def sweep(
 
 @dataclass
 class _Worker:
-    """batch: what it was given, until it says that it is through; elsewhere: those that it left to another process."""
+    """batch: the runs it was sent, until it has done them all; elsewhere: those of them that another process makes."""
 
     process: BaseProcess
     pipe: "Connection[Any, Any]"
@@ -118,7 +118,10 @@ class _Worker:
 
 
 def _check(worker: _Worker, agenda: Agenda, report: Report) -> None:
-    """Has a worker, which loads torch anyway, read the data and look up the names of all runs. Raises what it found."""
+    """Has a worker, which loads torch anyway, read the data and look up the names of all runs.
+
+    Raises the error that it sends, RuntimeError where it dies.
+    """
     worker.pipe.send(("check", agenda.runs))
     try:
         while isinstance(error := worker.pipe.recv(), (Reading, Noted)):
@@ -146,21 +149,21 @@ def _work_off(
                 agenda.resume(run)
         if not agenda.left:  # the last ones were finished by another
             return
-        for place, worker in enumerate(crew):
+        for number, worker in enumerate(crew):
             if not worker.batch and (batch := agenda.take(len(crew))):
-                crew[place] = worker = worker if worker.process.is_alive() else hire()
+                crew[number] = worker = worker if worker.process.is_alive() else hire()
                 worker.batch, worker.elsewhere = batch, set()
-                with suppress(OSError):  # if it died since, the end of its pipe says so below
+                with suppress(OSError):  # it has died since, which is seen at its pipe below
                     worker.pipe.send(("work", batch))
         if not any(worker.batch for worker in crew) and not agenda.elsewhere:
             raise RuntimeError("runs are left that neither wait for a worker nor are in work")
-        # An idle worker says nothing, so all that is heard from it is its end.
+        # An idle worker sends nothing: if its pipe is ready, the worker has died.
         for pipe in wait([worker.pipe for worker in crew], LOOK_SECONDS if agenda.elsewhere else None):
-            place = next(i for i, each in enumerate(crew) if each.pipe is pipe)
+            number = next(i for i, each in enumerate(crew) if each.pipe is pipe)
             try:
-                event = crew[place].pipe.recv()
+                event = crew[number].pipe.recv()
             except (EOFError, OSError):
-                lost, crew[place] = crew[place], hire()
+                lost, crew[number] = crew[number], hire()
                 lost.process.join()
                 reason = f"its process died with exit code {lost.process.exitcode}"
                 for run in lost.batch:
@@ -168,12 +171,12 @@ def _work_off(
                         _settle(Failed(run, reason), agenda, report)
                 continue
             if event is None:
-                crew[place].batch = []
+                crew[number].batch = []
             elif isinstance(event, Busy) and policy.skip_busy:
                 _settle(Failed(event.run, "skipped: another process works on it"), agenda, report)
             elif isinstance(event, Busy):
                 agenda.postpone(event.run)
-                crew[place].elsewhere.add(event.run)
+                crew[number].elsewhere.add(event.run)
                 report(event)
             else:
                 _settle(event, agenda, report)
@@ -187,7 +190,7 @@ def _work_off(
 
 
 def _let_save(crew: list[_Worker], agenda: Agenda, report: Report) -> None:
-    """Has workers save what they are at, and hears them out. Interrupted once more, it leaves at once."""
+    """Has workers save the runs in training, and takes their last events. Interrupted once more, it ends at once."""
     busy = [worker for worker in crew if worker.batch]
     again = list[int]()
 
@@ -235,7 +238,7 @@ def _relative(run: Run, above: Run) -> str:
 def _serve(
     pipe: "Connection[Any, Any]", root: str, facts: dict[str, Any], threads: int, device: str, pause: float
 ) -> None:
-    """A worker's life: checks runs or makes them, on demand, until its caller goes."""
+    """What a worker process does: it checks or makes the runs that it is sent, until its caller ends."""
     ending: list[int] = []
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the caller decides
     signal.signal(signal.SIGTERM, lambda number, _: ending.append(number))
@@ -253,13 +256,13 @@ def _serve(
     while True:
         task, runs = pipe.recv()
         try:
-            place = prune_retrain.device_of(device)
+            device_here = prune_retrain.device_of(device)
             if task == "check":
-                for note in prune_retrain.check(runs, lambda *said: pipe.send(Reading(*said))):
+                for note in prune_retrain.check(runs, lambda *progress: pipe.send(Reading(*progress))):
                     pipe.send(Noted(note))
             else:
                 pace = prune_retrain.Pace(pause, lambda: bool(ending))
-                prune_retrain.work(store, runs, facts, place, pipe.send, pace)
+                prune_retrain.work(store, runs, facts, device_here, pipe.send, pace)
             pipe.send(None)
         except Exception as error:
             if task == "check":

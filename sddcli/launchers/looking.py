@@ -37,7 +37,7 @@ def find_images(store: Store) -> None:
 def spellings(store: Store, words: Iterable[str]) -> dict[str, str]:
     """Each data set's word -> the word that the runs of `store` have for the same folder of images, or tidied.
 
-    The same is a folder at the same place, or, where the images of the runs are gone, one with the same content.
+    The same is a folder at the same path, or, where the images of the runs are gone, one with the same content.
     """
     known, own = store.image_folders(), dict[str, str]()
     for word in dict.fromkeys(words):
@@ -99,7 +99,7 @@ def analyze(
 
 
 Looked = tuple[list[Failed], list[tuple[Run | Pair, str, Numbers, str]]]
-"""What came of looking: failures; and what one may not save: run or pair, analysis, its numbers, and why not."""
+"""Failures, and results that could not be saved: run or pair, analysis, its numbers, and why not."""
 
 
 def _run_of(subject: Run | Pair) -> Run:
@@ -119,7 +119,9 @@ def _looked(
         if workers > 1 and left > PATIENCE:
             break
     machine.use_safe_path()
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin_beside) as pool:  # starts none for nothing
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), _begin_beside
+    ) as pool:  # starts no process before the first task
         try:
             for future in as_completed([pool.submit(look, subject, words) for subject, words in todo[done:]]):
                 yield future.result()

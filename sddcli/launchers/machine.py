@@ -37,7 +37,7 @@ MOST_SIDE_BY_SIDE = {"cpu": 6, "cuda": 64}
 
 
 def crew(device: str) -> int:
-    """How many workers a sweep gets unless told: one a core, or one for a GPU, which they would only share."""
+    """How many workers a sweep gets by default: one a core, or one for a GPU, which more would only share."""
     return 1 if _kind(device) == "cuda" else cores()
 
 
@@ -173,7 +173,7 @@ def _commit() -> str | None:
     try:
         # Asked of a tracked file: site-packages may lie inside somebody else's repository.
         subprocess.run(["git", "ls-files", "--error-unmatch", __file__], cwd=here, check=True, capture_output=True)
-        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, check=True, capture_output=True, text=True)
+        answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, check=True, capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+    return answer.stdout.strip()

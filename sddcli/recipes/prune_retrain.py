@@ -165,7 +165,7 @@ def bench(
     name = torch.cuda.get_device_name(device) if device != "cpu" else "cpu"
     notes = {"notes": list(data.notes)} if data.notes else {}
     shape = {"shape": list(data.train.x.shape[1:]), "classes": data.classes}
-    parts = folders.split(run.dataset)  # so that it is found from elsewhere, too
+    parts = folders.split(run.dataset)  # with it a command in another folder can read the images
     lies = {"folder": str(Path(folders.now_at(parts[0])).absolute())} if parts else {}
     facts = {**facts, "device": name, "data": {"name": run.dataset, "sha256": data.sha256, **shape, **lies, **notes}}
     return Bench(store, setting.model_of(run, data), data, facts, report, pace)
