@@ -76,9 +76,13 @@ def at_scales(data: str, noise: str, **words: str) -> Sweeps:
     return {"laptop": (laptop,), "standard": (standard,), "paper": (paper,)}
 
 
-def redense(data: str, noise: str, levels: Mapping[str, str], lr: str = "") -> Sweeps:
-    """Networks that got their pruned weights back, at a few levels, by scale. lr: rates other than the last one."""
-    retraining = ",".join(["redense", *(f"redense:lr={each}" for each in lr.split(",") if each)])
+def redense(data: str, noise: str, levels: Mapping[str, str], lr: str = "", beside: str = "") -> Sweeps:
+    """Networks that got their pruned weights back, at a few levels, by scale.
+
+    lr: rates other than the last one; beside: other retrainings to see them beside, as on the command line.
+    """
+    rates = [f"redense:lr={each}" for each in lr.split(",") if each]
+    retraining = ",".join([*filter(None, [beside]), "redense", *rates])
     sweeps = at_scales(data, noise, retraining=retraining)
     return {scale: (each._replace(words={**each.words, "level": levels[scale]}),) for scale, (each,) in sweeps.items()}
 

@@ -56,11 +56,21 @@ def missing(records: Records, asked: Sequence[Run]) -> str:
 
 def save(path: Path, frames: Iterable[pd.DataFrame], origins: Sequence[Origin], command: str) -> None:
     """Writes rows, each once, into a CSV file, and beside it where they are from: origins, but for files; command."""
-    frame = pd.concat(frames).drop_duplicates(["chain", "level"])
-    write(path, frame.to_csv(index=False, lineterminator="\n").encode())
+    both = pd.concat(frames)
+    # Of the same run a later frame may have what more analyses say: of each column the first number counts.
+    rows = both.groupby(["chain", "level"], sort=False, as_index=False).first()[list(both)]
+    write(path, _essential(rows).to_csv(index=False, lineterminator="\n", float_format="%.7g").encode())
     origin = joined([{name: text for name, text in each.items() if name != "file"} for each in origins])
     content = _origins(path.parent) | {path.name: origin | {"command": command}}
     write(path.parent / ORIGINS, json.dumps(content, indent=1).encode() + b"\n")
+
+
+def _essential(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` without the columns that `table.read` fills in: fields at their default, numbers that no run has."""
+    usual = [name for name, f in FIELDS.items() if (rows[name] == f.default).all()]
+    usual += [name for name in SUBSEEDS if (rows[name] == rows["seed"]).all()]
+    empty = [name for name in rows if rows[name].isna().all()]
+    return rows.drop(columns=[name for name in {*usual, *empty} if name not in table.NEEDED])
 
 
 def joined(origins: Sequence[Origin]) -> dict[str, str]:

@@ -186,11 +186,12 @@ def _listed(values: Sequence[Any]) -> str:
 
 
 def of_runs(frame: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
-    """The rows of `runs`; a dense one only under the chains that `runs` have, or once if they have none."""
+    """The rows of `runs`; a dense one only under the chains that `runs` have, or once if it is in none of them."""
     chains = {run.chain for run in runs if run.level}
     rows = frame[frame["run"].isin([run.id for run in runs])]
-    found = rows[rows["chain"].isin(chains)]
-    return rows.drop_duplicates("run") if found.empty else found
+    of_chains = rows[rows["chain"].isin(chains)]
+    alone = rows[~rows["run"].isin(of_chains["run"])].drop_duplicates("run")
+    return pd.concat([of_chains, alone]) if len(alone) else of_chains
 
 
 def along(frame: pd.DataFrame, axis: str) -> tuple[pd.DataFrame, str]:

@@ -6,10 +6,7 @@ from sddcli import figures
 from sddcli.claims.deciding.terms import Verdict, above, below, by, interval, verdict
 
 SOURCE = "He et al. 2022, figures 6, 37, 38 and 39"
-SWEEPS = {
-    scale: figures.at_scales("cifar100", "0.4", retraining="lottery,redense,redense:lr=0.1")[scale]
-    for scale in figures.SCALES
-}
+SWEEPS = figures.redense("cifar100", "0.4", figures.FEW, lr="0.1", beside="lottery")
 FIGURE = "double-descent"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from sddcli.cli import screen, targets
-from sddcli.cli.kinds import View, kind_of, summarized
+from sddcli.cli.kinds import ENDS, View, kind_of, summarized
 from sddcli.cli.making import How, complain, end, made, price
 from sddcli.cli.options import (
     DEFAULT_RUNS,
@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from sddcli.claims.deciding.terms import Verdict
 
 What = Annotated[
-    str, typer.Argument(metavar="NAME", help="A figure of the paper (figure-4), a claim (C3), or all. Without: a list.")
+    str,
+    typer.Argument(
+        metavar="NAME", help="A figure of the paper (figure-4), a claim (C3), several (C3,C4), or all. Without: a list."
+    ),
 ]
 Scale = Annotated[
     str,
@@ -154,13 +157,23 @@ def _from_runs(store: Store, target: Target, scale: str, how: How) -> Result:
     frame = table.of_runs(table.export(store, ids), asked)
     for word in target.analyses:
         subjects = kind_of(word).subjects
-        kind_of(word).values(store, View(frame), word, subjects(finished, "") if subjects else (), None)
+        values = kind_of(word).values(store, View(frame), word, subjects(finished, "") if subjects else (), None)
+        frame = _beside(frame, values)
     when = max((store.folder(run) / "manifest.json").stat().st_mtime for run in finished)
     made_by = [manifest for run, manifest in store.manifests() if run.id in ids]
     commits = {str(manifest.get("commit") or "")[:12] for manifest in made_by}
     engines = {str(manifest.get("engine") or "unknown") for manifest in made_by}
     origin = {"commit": ", ".join(sorted(commits)), "date": f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d}"}
     return _result(target, scale, frame, {**origin, "engine": ", ".join(sorted(engines)), "file": str(store.root)})
+
+
+def _beside(frame: "pd.DataFrame", values: "pd.DataFrame") -> "pd.DataFrame":
+    """`frame` with what an analysis of pairs says of the pair that ends at each run, a column each number.
+
+    What analyses of runs say is there already.
+    """
+    numbers = [name for name in values if name not in frame and name not in ENDS]
+    return frame.merge(values[["run", *numbers]], on="run", how="left") if numbers else frame
 
 
 def _result(target: Target, scale: str, frame: "pd.DataFrame", origin: Mapping[str, str]) -> Result:

@@ -1,7 +1,7 @@
 """Targets: the figures and claims that can be asked for by name, and the runs that each stands on."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
@@ -58,22 +58,28 @@ def figures() -> dict[str, Target]:
 
 
 def named(what: str, scale: str) -> list[Target]:
-    """What a name asks for: one figure, one claim, the parts of one (C1 is C1a, C1b and C1c), or all claims.
+    """What names, with commas between them, ask for: figures and claims, or all claims; of "" figures too.
 
-    Of "", all figures and claims. Raises UsageError for a name that nothing has, and for a scale that a target lacks.
+    Raises UsageError for a name that nothing has, and for a scale that a target lacks.
     """
     known = claims() | figures()
     if what in ("", "all"):
         return [each for each in known.values() if not what or (each.decide and scale in each.sweeps)]
-    exact = [each for name, each in known.items() if name.lower() == what.lower()]
-    parts = [each for name, each in known.items() if re.fullmatch(rf"{re.escape(what)}[a-z]", name, re.IGNORECASE)]
+    targets = list(dict.fromkeys(name for word in what.split(",") for name in _meant(word.strip(), known)))
+    for name in targets:
+        if scale not in known[name].sweeps:
+            raise UsageError(f"{name} has no scale {scale}; it has: {', '.join(known[name].sweeps)}")
+    return [known[name] for name in targets]
+
+
+def _meant(word: str, known: Collection[str]) -> list[str]:
+    """The names that a word means: one figure, one claim, or the parts of one (C1 is C1a, C1b and C1c)."""
+    exact = [name for name in known if name.lower() == word.lower()]
+    parts = [name for name in known if re.fullmatch(rf"{re.escape(word)}[a-z]", name, re.IGNORECASE)]
     if not exact and not parts:
         names = {name.lower(): name for name in (*known, "all")}
-        nearest = [names[word] for word in get_close_matches(what.lower(), names, 1, 0.0)]
-        raise UsageError(f"unknown figure or claim {what!r}; did you mean {nearest[0]!r}? sdd reproduce lists them all")
-    for each in exact or parts:
-        if scale not in each.sweeps:
-            raise UsageError(f"{each.name} has no scale {scale}; it has: {', '.join(each.sweeps)}")
+        nearest = [names[each] for each in get_close_matches(word.lower(), names, 1, 0.0)]
+        raise UsageError(f"unknown figure or claim {word!r}; did you mean {nearest[0]!r}? sdd reproduce lists them all")
     return exact or parts
 
 

@@ -171,6 +171,7 @@ def test_several_claims_are_one_document_of_json(sdd: Sdd) -> None:
     [
         (["figure-400"], 2, "did you mean 'figure-40'?"),
         (["c33"], 2, "did you mean 'C3'?"),
+        (["C3,c33"], 2, "did you mean 'C3'?"),
         (["C3", "--scale", "labtop"], 2, "did you mean 'laptop'?"),
         (["C3", "--recorded", "nowhere"], 4, "no recorded results in nowhere"),
         (["C3", "--recorded", RECORDS, "--scale", "paper"], 4, "to make those of C3: sdd reproduce C3 --scale paper"),

@@ -1,7 +1,7 @@
 """Terms: what claims are decided with: settings, findings, verdicts. The claims are the files of the folder above."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import sqrt
+from math import isinf, sqrt
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -14,15 +14,21 @@ from sddcli.verdicts.double_descent import FIT, PLACES, detectable_by, judge
 HOLDS, IN_PART, NOT, UNDECIDED = "holds", "holds in part", "does not hold", "undecided"
 DEEP = 0.05
 """A dip in accuracy as deep as those of the paper's figure 1; a curve that excludes one of that depth has none."""
+CLOSE = 0.01
+"""A difference in accuracy that counts as none where something is to be as good as something else."""
 Interval = tuple[float, float, float]
 """A value, and the ends of its 95 % interval."""
+
+
+SHOWN = {"points": (100, 1), "levels": (1, 1), "": (1, 3)}
+"""Unit of a finding -> the factor and the digits that its numbers are shown with."""
 
 
 class Finding(NamedTuple):
     """One thing that a claim says, and what was measured: true, false, or None where its interval leaves it open.
 
     value, low, high: with a 95 % interval, None where nothing can be measured; unit: "points" of accuracy, of which a
-    share has 100, "levels", or "" for plain numbers.
+    share has 100, "levels", or "" for plain numbers. of_curve: whether the test for double descent says it.
     """
 
     text: str
@@ -31,10 +37,25 @@ class Finding(NamedTuple):
     low: float | None = None
     high: float | None = None
     unit: str = ""
+    of_curve: bool = False
+
+    @property
+    def detectable(self) -> float | None:
+        """The effect, from the bound that the finding is about, that 4 of 5 such sweeps see; None without an interval.
+
+        The half width of an interval is an effect that every second one sees. 4 of 5 see one larger by a factor of
+        1 + t(0.8) / t(0.975), 1.43 at most: that of many seeds.
+        """
+        if self.low is None or self.high is None or isinf(self.high - self.low):
+            return None
+        return 1.43 * (self.high - self.low) / 2
 
 
 class Verdict(NamedTuple):
-    """What a claim comes to. seeds: the fewest of any setting; smallest: the dip that 4 of 5 such sweeps detect."""
+    """What a claim comes to. seeds: the fewest of any setting.
+
+    smallest: the dip that 4 of 5 such sweeps detect, None where no finding is about one.
+    """
 
     word: str
     findings: tuple[Finding, ...]
@@ -91,8 +112,11 @@ def verdict(settings: Iterable[Setting], *findings: Finding) -> Verdict:
     settings = tuple(settings)
     seeds = min(setting.rows["seed"].nunique() for setting in settings)
     levels = min(setting.rows["level"].nunique() for setting in settings)
-    noise = [curve.test for setting in settings for curve in table.curves(setting.rows)]
-    return Verdict(word, findings, seeds, detectable_by(noise, seeds, levels))
+    smallest = None
+    if any(finding.of_curve for finding in findings):
+        noise = [curve.test for setting in settings for curve in table.curves(setting.rows)]
+        smallest = detectable_by(noise, seeds, levels)
+    return Verdict(word, findings, seeds, smallest)
 
 
 def by(frame: pd.DataFrame, *names: str) -> dict[Any, Setting]:
@@ -152,7 +176,7 @@ def shows(label: str, setting: Setting) -> Finding:
         smallest = detectable_by([curve.test], *curve.test.shape)
     is_absent = smallest is not None and smallest <= DEEP
     text = f"{label}: double descent, by its dip (p = {setting.curve['p']:.2g})"
-    return Finding(text, True if is_there else False if is_absent else None, dip, low, high, "points")
+    return Finding(text, True if is_there else False if is_absent else None, dip, low, high, "points", True)
 
 
 def without(label: str, setting: Setting) -> Finding:
@@ -165,22 +189,28 @@ def without(label: str, setting: Setting) -> Finding:
 
 
 def sentences(verdict: Verdict) -> Iterator[str]:
-    """A verdict in words, a line for each finding, and what it could have seen."""
+    """A verdict in words, a line for each finding; the last says the seeds, and what they could have seen."""
     answers: Mapping[bool | None, str] = {True: "yes", False: "no", None: "open"}
     for finding in verdict.findings:
         yield f"{answers[finding.holds]}: {finding.text}{_measured(finding)}"
-    seen = (
-        ""
-        if verdict.smallest is None
-        else f"; the smallest dip that such a sweep detects: {100 * verdict.smallest:.1f} points"
-    )
-    yield f"{verdict.seeds} seed{'s' * (verdict.seeds != 1)}{seen}"
+    yield f"{verdict.seeds} seed{'s' * (verdict.seeds != 1)}{_power(verdict)}"
+
+
+def _power(verdict: Verdict) -> str:
+    """The smallest effects that such a sweep sees: of each unit that of the finding least sure of it."""
+    effects = [] if verdict.smallest is None else [f"a dip of {100 * verdict.smallest:.1f} points"]
+    measured = [each for each in verdict.findings if not each.of_curve and each.detectable is not None]
+    for unit in dict.fromkeys(finding.unit for finding in measured):
+        most = max(finding.detectable or 0.0 for finding in measured if finding.unit == unit)
+        times, digits = SHOWN[unit]
+        effects.append(f"a difference of {times * most:.{digits}f} {unit}".rstrip())
+    return f"; 4 of 5 such sweeps would see {', '.join(effects)}" if effects else ""
 
 
 def _measured(finding: Finding) -> str:
     numbers: Sequence[float | None] = (finding.value, finding.low, finding.high)
     if finding.value is None:
         return ""
-    times, digits = (100, 1) if finding.unit == "points" else (1, 1 if finding.unit == "levels" else 3)
+    times, digits = SHOWN[finding.unit]
     value, low, high = ("?" if each is None else f"{times * each:.{digits}f}" for each in numbers)
     return f": {value} [{low}, {high}]" + (f" {finding.unit}" if finding.unit else "")

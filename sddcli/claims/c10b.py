@@ -1,0 +1,29 @@
+"""On the straight line from a network of the sweet phase to its re-dense one, training loss only falls."""
+
+import pandas as pd
+
+from sddcli import figures
+from sddcli.claims.deciding.terms import Verdict, below, by, interval, verdict
+
+SOURCE = "He et al. 2022, figures 7, 40, 41 and 42"
+SWEEPS = figures.redense("cifar100", "0.4", figures.FEW, lr="0.1", beside="lottery")
+FIGURE = "double-descent"
+ANALYSES = ("interpolation",)
+SMALL = 0.01
+"""The share of the fall along the line that a rise may have: less than the eye sees in the paper's figures."""
+
+
+def decide(results: pd.DataFrame) -> Verdict:
+    """At the ticket's peak, seed by seed: loss is lower at the end, and hardly rises anywhere on the way."""
+    settings = by(results, "retraining")
+    ticket = settings.pop("lottery")
+    peak, findings = int(ticket.level_of("peak")[0]), []
+    for name, dense in settings.items():
+        label = "at the last learning rate" if name == "redense" else f"at {str(name).removeprefix('redense:')}"
+        fall = ticket.at(peak, "train_loss") - dense.at(peak, "train_loss")
+        rise = dense.at(peak, "train_loss_rise") / fall.abs()
+        findings.append(below(f"{label}, train loss, re-dense minus sparse", interval(-fall), ""))
+        findings.append(
+            below(f"{label}, largest rise on the way, share of the fall, below 0.01", interval(rise), "", SMALL)
+        )
+    return verdict([ticket, *settings.values()], *findings)

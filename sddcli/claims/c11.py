@@ -1,0 +1,31 @@
+"""Re-dense networks lie in sharper minima the sparser they were before, and in sharper ones than the dense network."""
+
+import pandas as pd
+
+from sddcli import figures
+from sddcli.claims.deciding.terms import Verdict, above, by, interval, verdict
+
+SOURCE = "He et al. 2022, figures 8 and 43"
+SWEEPS = figures.redense("cifar100", "0.4", figures.FEW, lr="0.1", beside="lottery")
+FIGURE = "double-descent"
+ANALYSES = ("flatness",)
+
+
+def decide(results: pd.DataFrame) -> Verdict:
+    """How much train loss rises along random directions: dense, re-dense from the first pruned level, from the peak.
+
+    Directions have the length of the network's own filters (Li et al. 2018). For each learning rate, seed by seed.
+    """
+    settings = by(results, "retraining")
+    ticket = settings.pop("lottery")
+    peak, first = int(ticket.level_of("peak")[0]), int(sorted(results["level"].unique())[1])
+    findings = []
+    for name, dense in settings.items():
+        label = "at the last learning rate" if name == "redense" else f"at {str(name).removeprefix('redense:')}"
+        sharp = {level: dense.at(level, "flatness_train_loss_rise") for level in (0, first, peak)}
+        more = sharp[peak] - sharp[first]
+        findings.append(
+            above(f"{label}, rise of train loss, from the peak minus dense", interval(sharp[peak] - sharp[0]), "")
+        )
+        findings.append(above(f"{label}, from the peak minus from level {first}", interval(more), ""))
+    return verdict([ticket, *settings.values()], *findings)

@@ -1,0 +1,30 @@
+"""Rewinding the learning rate changes more signs of weights, early in the chain, than rewinding the weights."""
+
+import pandas as pd
+
+from sddcli import figures
+from sddcli.claims.deciding.terms import Verdict, above, below, by, interval, verdict
+
+SOURCE = "Gadhikar & Burkholz 2024"
+SWEEPS = figures.at_scales("cifar10", "0", retraining="lottery,lr-rewind")
+FIGURE = "double-descent"
+ANALYSES = ("signs",)
+HALF = 3
+"""The first level with half of the weights gone, at the usual rate."""
+
+
+def decide(results: pd.DataFrame) -> Verdict:
+    """The share of kept weights with the sign they were initialized with, seed by seed, where half of them are gone.
+
+    And how much of what is lost at the last level is lost by then: early means half of it or more.
+    """
+    settings = by(results, "retraining")
+    ticket, rewound = settings["lottery"], settings["lr-rewind"]
+    last = int(results["level"].max())
+    lost = {level: 1 - rewound.at(level, "same_signs") for level in (HALF, last)}
+    fewer = rewound.at(HALF, "same_signs") - ticket.at(HALF, "same_signs")
+    return verdict(
+        settings.values(),
+        below(f"signs kept at level {HALF}, rewound learning rate minus weights", interval(fewer)),
+        above(f"share that changed sign, level {HALF} over the last level", interval(lost[HALF] / lost[last]), "", 0.5),
+    )

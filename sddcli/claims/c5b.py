@@ -1,0 +1,29 @@
+"""On clean labels, rewinding the learning rate is no worse than rewinding weights, and both beat fine-tuning."""
+
+import pandas as pd
+
+from sddcli import figures
+from sddcli.claims.deciding.terms import CLOSE, Verdict, above, by, interval, verdict
+
+SOURCE = "Renda et al. 2020"
+SWEEPS = figures.at_scales("cifar10", "0", retraining="lottery,lr-rewind,finetune")
+FIGURE = "double-descent"
+HIGH = 0.9
+"""The sparsity from which on retrainings are compared: below it all of them keep the accuracy of the dense network."""
+
+
+def decide(results: pd.DataFrame) -> Verdict:
+    """Test accuracy, mean over all levels with 90 % of the weights gone or more, seed by seed; a point is no worse."""
+    settings = by(results, "retraining")
+    accuracy = {name: setting.beyond(HIGH, "test_accuracy") for name, setting in settings.items()}
+    tuned = accuracy["finetune"]
+    return verdict(
+        settings.values(),
+        above(
+            "rewound learning rate minus rewound weights, above -1",
+            interval(accuracy["lr-rewind"] - accuracy["lottery"]),
+            least=-CLOSE,
+        ),
+        above("rewound weights minus fine-tuned", interval(accuracy["lottery"] - tuned)),
+        above("rewound learning rate minus fine-tuned", interval(accuracy["lr-rewind"] - tuned)),
+    )
