@@ -140,8 +140,8 @@ def _explained(error: BaseException) -> tuple[int, str]:
         return 0, ""  # Typer makes an exit code 1 of it
     message: Any = getattr(error, "format_message", None)  # a usage error of Typer's own Click
     if message:
-        said = " ".join(message().split())
-        return 2, f"{said} (see: sdd --help)" if said else ""  # no words at all: help was printed
+        line = " ".join(message().split())
+        return 2, f"{line} (see: sdd --help)" if line else ""  # no words at all: help was printed
     if isinstance(error, SystemExit):
         return int(error.code or 0), ""
     line = " ".join(str(error).split())

@@ -89,10 +89,10 @@ def _row(finding: Finding) -> str:
 def _origin(origin: Mapping[str, str]) -> str:
     """Where the numbers are from, and whether the engine has changed since."""
     file, date, commit = (origin.get(name, "unknown") for name in ("file", "date", "commit"))
-    said = f"From {file}, made on {date} at commit {commit}."
+    line = f"From {file}, made on {date} at commit {commit}."
     engines = set(origin.get("engine", "unknown").split(", "))
     return (
-        said if engines == {machine.engine()} else f"{said} **Older engine:** the code that trains has changed since."
+        line if engines == {machine.engine()} else f"{line} **Older engine:** the code that trains has changed since."
     )
 
 

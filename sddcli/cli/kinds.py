@@ -40,7 +40,7 @@ class Kind(NamedTuple):
 
     subjects: of the finished runs that are asked for, and the kind of pairs, those that analyses have to look at
     first; None where the tables are enough. values: what a measure says, saved, as a table of the rows of a view;
-    unsaved: numbers that analyses found and that could not be saved.
+    unsaved: numbers that analyses measured and that could not be saved.
     show: puts that on the screen; digest: the same in a line a setting. needs: what to do where it has nothing to say
     of these runs.
     """
@@ -87,7 +87,7 @@ class View(NamedTuple):
         return [] if self.axis == "level" else ["--along", self.axis]
 
     def file(self, name: str) -> str:
-        """The name of the file that keeps what is said of these curves: along levels, the measure's own."""
+        """The name of the file that keeps what measures say of these curves: along levels, the measure's own."""
         return name if self.column == "level" else f"{name}-along-{self.axis}"
 
 
@@ -110,7 +110,7 @@ def _pairs(finished: Sequence[Run], pairs: str) -> Subjects:
 
 
 def _of_runs(store: Store, view: View, word: str, subjects: Subjects, unsaved: "Unsaved | None") -> "pd.DataFrame":
-    """What an analysis found about these runs, and how that goes with their test accuracy, saved beside it."""
+    """The numbers of an analysis for these runs, and how they go with test accuracy, saved beside them."""
     from sddcli import table
 
     values = table.measured(store, word, set(view.curves["run"]), unsaved)
@@ -121,7 +121,7 @@ def _of_runs(store: Store, view: View, word: str, subjects: Subjects, unsaved: "
 
 
 def _of_pairs(store: Store, view: View, word: str, subjects: Subjects, unsaved: "Unsaved | None") -> "pd.DataFrame":
-    """What an analysis found about these pairs; the table of all pairs is saved."""
+    """The numbers of an analysis for these pairs; the table of all pairs is saved."""
     from sddcli import table
 
     values = table.paired(store, word, unsaved, [])
@@ -160,7 +160,7 @@ def _show_pairs(view: View, word: str, values: "pd.DataFrame") -> None:
 
 
 def _show_numbers(view: View, values: "pd.DataFrame", how: Any) -> None:
-    """Curves of the numbers that analyses found; how: "left" shows levels without such numbers too, "inner" not."""
+    """Curves of the numbers of analyses; how: "left" shows levels without such numbers too, "inner" not."""
     from sddcli import table
 
     columns = _numbers(values)

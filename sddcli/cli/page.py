@@ -24,10 +24,10 @@ class Section(NamedTuple):
 
 def tag(name: str, /, *inner: str, **attributes: str) -> Html:
     """An element around what is in it; aria_label="x" and class_="x" are aria-label and class."""
-    said = "".join(f' {key.strip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items())
+    written = "".join(f' {key.strip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items())
     if name in ("img", "link", "meta"):
-        return Html(f"<{name}{said}>")
-    return Html(f"<{name}{said}>{joined(inner)}</{name}>")
+        return Html(f"<{name}{written}>")
+    return Html(f"<{name}{written}>{joined(inner)}</{name}>")
 
 
 def joined(parts: Iterable[str], between: str = "") -> Html:
@@ -49,10 +49,10 @@ def table(name: str, caption: str, columns: Sequence[str], rows: Iterable[Sequen
     return tag("div", tag("table", *parts), class_="box", role="region", aria_labelledby=name, tabindex="0")
 
 
-def figure(svg: bytes, said: str, caption: str) -> Html:
-    """A picture within the page; said: what it shows, for who does not see it."""
+def figure(svg: bytes, shows: str, caption: str) -> Html:
+    """A picture within the page; shows: what is to be seen on it, for those who cannot see it."""
     # As an image, not as elements: the names in one picture would meet those in the next.
-    picture = tag("img", src=f"data:image/svg+xml;base64,{b64encode(svg).decode()}", alt=said)
+    picture = tag("img", src=f"data:image/svg+xml;base64,{b64encode(svg).decode()}", alt=shows)
     return tag("figure", picture, tag("figcaption", caption))
 
 

@@ -91,9 +91,9 @@ def _page(
 
 
 def _manifests(store: Store) -> Iterator[tuple[Run, dict[str, Any]]]:
-    for _, found in store.survey():
-        if not isinstance(found, StoreError):
-            yield found
+    for _, run in store.survey():
+        if not isinstance(run, StoreError):
+            yield run
 
 
 def _verdicts(frame: "pd.DataFrame", name: str) -> Iterator[Html]:
@@ -139,23 +139,25 @@ def _figures(root: Path, frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iter
 
 
 def _tables(frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iterator[Html]:
-    """Means and spreads over seeds by level, a table for each setting, then what analyses found, some at a time."""
+    """Means and spreads over seeds by level, a table for each setting, then the numbers of analyses, some at a time."""
     from sddcli import table
 
     varied = table.varied(frame)
-    found = [name for name in table.further(frame) if summary[name].notna().any()]
+    measured = [name for name in table.further(frame) if summary[name].notna().any()]
     kinds = [
         ("results", [name for name in RESULTS if summary[name].notna().any()]),
-        *(("analyses", found[first : first + WIDTH]) for first in range(0, len(found), WIDTH)),
+        *(("analyses", measured[first : first + WIDTH]) for first in range(0, len(measured), WIDTH)),
     ]
-    for place, (values, curve) in enumerate(summary.groupby(varied, sort=True) if varied else [((), summary)]):
+    for number, (values, curve) in enumerate(summary.groupby(varied, sort=True) if varied else [((), summary)]):
         label = _label(dict(zip(varied, values, strict=True)), varied)
         if label:
             yield tag("h3", label)
         for part, (kind, names) in enumerate(kinds):
             about = "Accuracies in %, losses" if kind == "results" else "Analyses"
             caption = f"{about}: mean ± standard deviation over n seeds"
-            yield page.table(f"table-{place}-{part}", f"{label}. {caption}" if label else caption, *_rows(curve, names))
+            yield page.table(
+                f"table-{number}-{part}", f"{label}. {caption}" if label else caption, *_rows(curve, names)
+            )
 
 
 def _rows(curve: "pd.DataFrame", names: Sequence[str]) -> tuple[list[str], list[list[str]]]:
@@ -169,11 +171,11 @@ def _rows(curve: "pd.DataFrame", names: Sequence[str]) -> tuple[list[str], list[
 
 
 def _correlations(frame: "pd.DataFrame") -> Iterator[Html]:
-    """How what analyses found goes with test accuracy along chains."""
+    """How the numbers of analyses go with test accuracy along chains."""
     from sddcli import table
 
     names, varied = table.further(frame), table.varied(frame)
-    found = table.correlations(frame, frame[["run", "level", *names]].drop_duplicates())
+    related = table.correlations(frame, frame[["run", "level", *names]].drop_duplicates())
     rows = [
         [
             row["measure"].replace("_", " "),
@@ -181,7 +183,7 @@ def _correlations(frame: "pd.DataFrame") -> Iterator[Html]:
             screen.correlation(row),
             f"{row['n']:.0f}",
         ]
-        for _, row in found.iterrows()
+        for _, row in related.iterrows()
     ]
     if rows:
         caption = "Spearman's rank correlation along a chain: mean ± standard deviation over n chains"
@@ -220,9 +222,9 @@ def _origin(manifests: Sequence[Mapping[str, Any]]) -> Iterator[Html]:
         of_code = [versions.get("sdd"), (manifest.get("commit") or "unknown")[:12]]
         libraries = [versions.get(name) for name in ("python", "torch", "numpy")]
         machine = [manifest.get(name) for name in ("machine", "processor", "device")]
-        place = tuple(str(each or "unknown") for each in (*machine, *of_code, *libraries))
-        runs[place] += 1
-        seconds[place] += manifest["seconds"]
+        origin = tuple(str(each or "unknown") for each in (*machine, *of_code, *libraries))
+        runs[origin] += 1
+        seconds[origin] += manifest["seconds"]
         data[str(manifest["data"].get("name")), manifest["data"]["sha256"]] += 1
     columns = [
         "machine",
@@ -236,7 +238,7 @@ def _origin(manifests: Sequence[Mapping[str, Any]]) -> Iterator[Html]:
         "runs",
         "training, added up",
     ]
-    rows = [[*place, str(runs[place]), spoken_time(seconds[place])] for place in sorted(runs)]
+    rows = [[*origin, str(runs[origin]), spoken_time(seconds[origin])] for origin in sorted(runs)]
     yield tag("div", page.table("machines", "Machines, devices and versions", columns, rows), class_="words")
     rows = [[*which, str(data[which])] for which in sorted(data)]
     yield tag("div", page.table("data", "Data", ["data set", "SHA-256 of its content", "runs"], rows), class_="words")
@@ -244,10 +246,10 @@ def _origin(manifests: Sequence[Mapping[str, Any]]) -> Iterator[Html]:
 
 def _files(root: Path, beside: Path) -> Iterator[Html]:
     """Links to the tables that lie in the folder of runs."""
-    found = [path for path in (root / "results.csv", root / "history.csv") if path.exists()]
-    found += sorted((root / "measures").glob("*.csv"))
+    tables = [path for path in (root / "results.csv", root / "history.csv") if path.exists()]
+    tables += sorted((root / "measures").glob("*.csv"))
     links = [
         tag("a", path.relative_to(root).as_posix(), href=quote(os.fsencode(os.path.relpath(path, beside))))
-        for path in found
+        for path in tables
     ]
     yield page.bullets(links) if links else tag("p", "There are no tables beside the runs.")

@@ -260,18 +260,18 @@ TITLED = ("dataset", "model", "noise", "noise_kind", "criterion", "retraining")
 
 
 def _plainly(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """`frame` without the differences that others tell as well: a data set comes with its own batch size."""
+    """`frame` without differences that follow from others: each data set comes with its own batch size."""
     from sddcli import table
 
-    names, told = table.varied(frame), list[str]()
+    names, needed = table.varied(frame), list[str]()
 
     def settings(fields: list[str]) -> int:
         return len(frame[fields].drop_duplicates()) if fields else 1
 
     for name in names:
-        if settings([*told, name]) > settings(told):
-            told.append(name)
-    rest = [name for name in names if name not in told and name not in TITLED]
+        if settings([*needed, name]) > settings(needed):
+            needed.append(name)
+    rest = [name for name in names if name not in needed and name not in TITLED]
     return frame.assign(**{name: frame[name].iloc[0] for name in rest})
 
 

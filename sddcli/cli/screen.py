@@ -51,7 +51,7 @@ def curves(
     """One table a curve: level, sparsity, then mean and spread over seeds of each column, and n.
 
     The first columns, as many as fit beside each other; the others are named below. along: the column along which
-    curves run, which takes the place of level and sparsity.
+    curves run, which is shown instead of level and sparsity.
     """
     out = console()
     groups = summary.groupby(list(varied), sort=True) if varied else [((), summary)]
@@ -124,20 +124,20 @@ def cell(mean: float, std: float, unit: str) -> str:
     if unit == "share":
         return f"{100 * mean:.1f}" + ("" if std != std else f" ±{100 * std:.1f}")
     places = max(0, 2 - floor(log10(abs(mean)))) if 1e-3 <= abs(mean) < 1e6 else None
-    told = f"{mean:.2g}" if places is None and mean else f"{mean:.{places or 0}f}"
-    return told + ("" if std != std else f" ±{std:.2g}" if places is None else f" ±{std:.{places}f}")
+    number = f"{mean:.2g}" if places is None and mean else f"{mean:.{places or 0}f}"
+    return number + ("" if std != std else f" ±{std:.2g}" if places is None else f" ±{std:.{places}f}")
 
 
 def sizes(
-    found: "pd.DataFrame",
+    values: "pd.DataFrame",
     cells: Callable[[Mapping[Any, Any]], dict[str, str]],
     settings: Sequence[str],
     title: str,
     along: str = "level",
 ) -> None:
-    """What is said of training sets of several sizes: a line a level and setting, in the cells of a verdict."""
+    """What a verdict says of training sets of several sizes: a line a level and setting, in its cells."""
     console().print(title, style="bold", soft_wrap=True)
-    rows = found.to_dict(orient="records")
+    rows = values.to_dict(orient="records")
     table = _table(*settings, *at_heads(along), *cells(rows[0]))
     for row in rows:
         setting = [str(row[name]) for name in settings]
@@ -145,19 +145,19 @@ def sizes(
     console().print(table)
 
 
-def correlations(found: "pd.DataFrame", axis: str = "level") -> None:
+def correlations(related: "pd.DataFrame", axis: str = "level") -> None:
     """How measures go with test accuracy along an axis: mean rank correlation, its spread, of how many chains."""
-    if found.empty:
+    if related.empty:
         return
     out = console()
     where = "a chain" if axis == "level" else axis
     out.print(f"\nrank correlation with test accuracy along {where} (Spearman)", soft_wrap=True)
-    for _, row in found.iterrows():
-        told = [str(name) for name in found if name not in ("measure", "mean", "std", "n")]
-        setting = ", ".join(f"{name} {row[name]}" for name in told if row[name] != "")
+    for _, row in related.iterrows():
+        fields = [str(name) for name in related if name not in ("measure", "mean", "std", "n")]
+        setting = ", ".join(f"{name} {row[name]}" for name in fields if row[name] != "")
         where = f" ({setting})" if setting else ""
-        said = f"  {row['measure'].replace('_', ' ')}{where}: {correlation(row)}, {row['n']} chains"
-        out.print(said, soft_wrap=True, highlight=False)
+        line = f"  {row['measure'].replace('_', ' ')}{where}: {correlation(row)}, {row['n']} chains"
+        out.print(line, soft_wrap=True, highlight=False)
 
 
 def correlation(row: "Mapping[Any, Any] | pd.Series[Any]") -> str:
@@ -183,17 +183,17 @@ def _bar(share: float, width: int = 14) -> str:
     return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
 
 
-def listing(chains: "pd.DataFrame", told: Sequence[str], title: str) -> None:
-    """One line a chain: its id, the fields that tell chains apart, its levels, its accuracy at both ends."""
+def listing(chains: "pd.DataFrame", fields: Sequence[str], title: str) -> None:
+    """One line a chain: its id, the `fields` that tell chains apart, its levels, its accuracy at both ends."""
     console().print(title, style="bold", soft_wrap=True)
-    table = _table("chain", *told, "seed", "levels", "test: first", "last")
+    table = _table("chain", *fields, "seed", "levels", "test: first", "last")
     table.columns[0].no_wrap, table.columns[0].justify = True, "left"
     for _, row in chains.iterrows():
         first, last, count = row["first_level"], row["last_level"], row["levels"]
         gaps = "" if count == last - first + 1 else f" ({count} of them)"
         levels = f"{first}-{last}{gaps}" if count > 1 else f"{first}"
         ends = [f"{row[f'{end}_test_accuracy']:.1%}" for end in ("first", "last")]
-        table.add_row(row["chain"], *(f"{row[name]}" for name in (*told, "seed")), levels, *ends)
+        table.add_row(row["chain"], *(f"{row[name]}" for name in (*fields, "seed")), levels, *ends)
     console().print(table)
 
 
@@ -207,7 +207,7 @@ def history(rows: Sequence[dict[str, str]]) -> None:
 
 
 def verdicts(
-    found: "pd.DataFrame",
+    values: "pd.DataFrame",
     sentences: Callable[[Mapping[Any, Any]], Iterable[str]],
     note: str,
     varied: Sequence[str],
@@ -215,13 +215,13 @@ def verdicts(
 ) -> None:
     """What the curves of each setting say, in the words of a verdict, and below all of them its note."""
     out = console()
-    for _, row in found.iterrows():
+    for _, row in values.iterrows():
         label = ", ".join(f"{name} {row[name]}" for name in varied if row[name] != "")
         out.print(f"{title}: {label}" if label else title, style="bold", soft_wrap=True)
         for sentence in sentences(row.to_dict()):
             lines = fill(sentence, 78, initial_indent="  ", subsequent_indent="    ")
             out.print(lines, soft_wrap=True, highlight=False)
-    if not found.empty and note:
+    if not values.empty and note:
         out.print(fill(note, 78), soft_wrap=True, highlight=False)
 
 

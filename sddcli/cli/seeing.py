@@ -160,7 +160,7 @@ def _digest(root: Path, view: View, lines: Sequence[tuple[str, Line]]) -> None:
 def _between(folders: list[Path]) -> tuple[Store, list[Pair]]:
     """The store of two runs' folders, and their pair."""
     if len(folders) != 2:
-        raise UsageError(f"--between is said twice, once for each of two runs, and here {len(folders)} times")
+        raise UsageError(f"--between is given twice, once for each of two runs; here it is given {len(folders)} times")
     (store, a), (other, b) = map(Store.holding, folders)
     if store.root.resolve() != other.root.resolve():
         raise UsageError(f"two runs of one folder can be compared, and these are in {store.root} and {other.root}")

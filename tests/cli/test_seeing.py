@@ -108,7 +108,7 @@ def test_every_figure_from_runs_and_from_csv(
         ("analyze learning-distance RUNS --pairs seeds", 2, "--pairs and --between are for interpolation"),
         ("analyze interpolation RUNS --pairs seed", 2, "did you mean 'seeds'?"),
         ("analyze interpolation RUNS --pairs redense", 2, "no two of these runs are a pair of redense"),
-        ("analyze interpolation RUNS --between RUNS", 2, "--between is said twice"),
+        ("analyze interpolation RUNS --between RUNS", 2, "--between is given twice"),
         ("analyze interpolation RUNS --between RUNS --between RUNS", 4, "is no folder of a run"),
         ("list none", 4, "no runs folder at none"),
         ("list .", 4, "no finished runs in ."),
