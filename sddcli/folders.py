@@ -93,7 +93,7 @@ def _new_folders() -> dict[str, str]:
     for each in os.environ.get(MOVED, "").split(os.pathsep):
         path, equals, folder = each.rpartition("=")
         if equals:
-            folders.setdefault(path, folder)
+            folders.setdefault(path, os.path.expanduser(folder))  # noqa: PTH111, behind "=" no shell has expanded ~
     return folders
 
 

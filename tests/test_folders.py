@@ -53,3 +53,9 @@ def test_from_elsewhere_it_is_found_where_its_runs_say_that_it_lay(base: Path, m
     monkeypatch.chdir(base / "elsewhere")
     folders.find({"folder:base": Known(frozenset(), ("/none", str(base)))})
     assert folders.now_at("base") == str(base)
+
+
+def test_home_in_the_new_place_of_a_folder(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(base.parent))
+    monkeypatch.setenv(folders.MOVED, f"gone=~/{base.name}")
+    assert folders.now_at("gone") == str(base)
