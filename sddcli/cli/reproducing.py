@@ -192,8 +192,14 @@ def from_records(folder: Path, wanted: Sequence[Target], scale: str, leave_out: 
     for target in wanted:
         asked = target.asked(scale)
         if not (why := records.missing(kept, asked)):
-            yield _result(target, scale, *records.rows(kept, asked))
-        elif not leave_out:
+            try:
+                yield _result(target, scale, *records.rows(kept, asked))
+                continue
+            except KeyError as error:
+                if not target.analyses:
+                    raise
+                why = f"{folder} has all runs, but no {error.args[0]}, which {' and '.join(target.analyses)} measures"
+        if not leave_out:
             command = shlex.join(["sdd", "reproduce", target.name, "--scale", scale])
             raise StoreError(f"{why}; to make those of {target.name}: {command}")
 
