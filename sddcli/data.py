@@ -17,6 +17,7 @@ from sddcli.datasets.reading.files import Tell
 from sddcli.families import members
 from sddcli.folders import now_at
 
+HALVES = ("a", "b")
 _loaded: dict[tuple[str, int, float, str], Data] = {}
 _outlined: dict[tuple[str, int, float], Data] = {}
 
@@ -30,6 +31,7 @@ def load(name: str, train_size: int = 0, validation: float = 0.0, device: str = 
 
     In a part each class has its share of the whole, within an example, and parts nest: a smaller one lies within a
     larger one. validation: the share of these examples that is held out, of each class alike. tell: hears of progress.
+    A name may end in :half=a or :half=b, one half of the training examples; the test set is that of the whole.
     What was loaded is kept. Raises UsageError for an unknown name or parameter, a part larger than the whole or a
     share that leaves no examples on one side; OSError for missing or damaged files.
     """
@@ -40,6 +42,8 @@ def load(name: str, train_size: int = 0, validation: float = 0.0, device: str = 
         _loaded[key] = _moved(load(name, train_size, validation, "cpu", tell), device)
     elif train_size or validation:
         _loaded[key] = _part(load(name, tell=tell), name, train_size, validation)
+    elif half := _half(name):
+        _loaded[key] = _halved(load(half[0], tell=tell), *half)
     else:
         _loaded[key] = _function(name, "read")(tell)
     return _loaded[key]
@@ -53,8 +57,12 @@ def outline(name: str, train_size: int = 0, validation: float = 0.0) -> Data:
     """
     key = name, train_size, validation
     if key not in _outlined:
-        part = bool(train_size or validation)
-        _outlined[key] = _part(outline(name), *key) if part else _function(name, "outline")()
+        if train_size or validation:
+            _outlined[key] = _part(outline(name), *key)
+        elif half := _half(name):
+            _outlined[key] = _halved(outline(half[0]), *half)
+        else:
+            _outlined[key] = _function(name, "outline")()
     return _outlined[key]
 
 
@@ -94,6 +102,21 @@ def _moved(data: Data, device: str) -> Data:
     held = None if data.held is None else moved(data.held)
     large = None if data.large is None else data.large.to(device)
     return data._replace(train=moved(data.train), test=moved(data.test), held=held, large=large)
+
+
+def _half(word: str) -> tuple[str, str] | None:
+    """The data set, and a or b, where a word ends in :half=a or :half=b; None for a whole one. Raises UsageError."""
+    name, half, which = word.rpartition(":half=")
+    if half and which not in HALVES:
+        raise UsageError(f"half takes a or b, got {which!r}")
+    return (name, which) if half else None
+
+
+def _halved(data: Data, name: str, which: str) -> Data:
+    """Half of the training examples of `data`, each class in its share: the halves a and b have none in common."""
+    order = _proportional(data.train.y.numpy(), stream(0, name.split(":")[0], "halves"))
+    rows = torch.from_numpy(np.array_split(order, 2)[HALVES.index(which)]).sort().values
+    return data._replace(train=_rows(data.train, rows), large=None if data.large is None else data.large[rows])
 
 
 def _part(data: Data, name: str, size: int, validation: float) -> Data:

@@ -50,6 +50,19 @@ def seeds(runs: Sequence[Run]) -> Iterator[Pair]:
         yield from map(Pair, group, group[1:])
 
 
+def orders(runs: Sequence[Run]) -> Iterator[Pair]:
+    """From each network to that of the next data order, all else the same (Frankle et al. 2020: instability).
+
+    With retraining ticket:order_seed=N they grow from one rewind point.
+    """
+    alike: dict[Run, list[Run]] = {}
+    for run in runs:
+        alike.setdefault(replace(run, order_seed=None), []).append(run)
+    for group in alike.values():
+        group.sort(key=lambda run: run.seed_of("order"))
+        yield from map(Pair, group, group[1:])
+
+
 class PairKind(NamedTuple):
     """pairs(runs): the pairs of this kind whose second run is among them. way: from what to what, in words."""
 
@@ -60,6 +73,7 @@ class PairKind(NamedTuple):
 PAIRS = {
     "redense": PairKind(redense, "sparse (0) to re-dense (1)"),
     "levels": PairKind(levels, "level above (0) to this level (1)"),
+    "orders": PairKind(orders, "one data order (0) to the next (1)"),
     "seeds": PairKind(seeds, "one seed (0) to the next (1)"),
 }
 OTHER = "one run (0) to another (1)"

@@ -188,3 +188,15 @@ def test_parts_have_each_class_in_its_share_and_nest() -> None:
     assert torch.equal(parts[0].test.x, whole.test.x) and torch.equal(parts[2].train.y, whole.train.y)
     with pytest.raises(ValueError, match="train_size 1298 is more than the 1297 examples of digits"):
         load("digits", 1298)
+
+
+def test_halves_have_no_example_in_common_and_each_class_in_its_share() -> None:
+    whole, a, b = (load(f"digits{end}") for end in ("", ":half=a", ":half=b"))
+    assert (len(a.train.y), len(b.train.y)) == (649, 648) and torch.equal(a.test.x, whole.test.x)
+    counts = [half.train.y.bincount() for half in (a, b)]
+    assert (counts[0] - counts[1]).abs().max() <= 2 and torch.equal(sum(counts), whole.train.y.bincount())
+    rows = [{row.numpy().tobytes() for row in half.train.x} for half in (a, b)]
+    assert len(rows[0] | rows[1]) == len({row.numpy().tobytes() for row in whole.train.x})
+    assert len(outline("digits:half=b").train.y) == 648
+    with pytest.raises(UsageError, match="half takes a or b, got 'c'"):
+        load("digits:half=c")

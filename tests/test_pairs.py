@@ -7,6 +7,7 @@ from sddcli.spec import Run, unfold
 
 TABLE = {"dataset": "digits", "model": "lenet-300-100", "criterion": "magnitude", "rate": 0.2, "seed": [0, 1]}
 LOTTERY = unfold(TABLE | {"level": [0, 1, 2], "retraining": "lottery"})
+ORDERS = unfold(TABLE | {"level": [0, 1], "retraining": "ticket:order_seed=0", "order_seed": [3, 4, 5]})
 REDENSE = unfold(TABLE | {"level": [1, 2], "retraining": "redense"})
 
 
@@ -38,7 +39,16 @@ def test_seeds_with_the_next_of_the_same_setting_and_level() -> None:
     }
 
 
+def test_orders_with_the_next_of_the_same_setting_level_and_other_seeds() -> None:
+    pairs = natural(ORDERS, "orders")
+    assert len(pairs) == 2 * 2 * 2
+    assert all(pair.b.seed_of("order") == pair.a.seed_of("order") + 1 for pair in pairs)
+    assert {(pair.a.level, pair.a.seed) for pair in pairs} == {(level, seed) for level in (0, 1) for seed in (0, 1)}
+    parents = {pair.a.parents for pair in pairs if pair.a.level and pair.a.seed == 0}
+    assert len(parents) == 1, "they grow from one network"
+
+
 @pytest.mark.parametrize("kind", PAIRS)
 def test_a_pair_knows_its_kind(kind: str) -> None:
-    assert {pair.kind for pair in natural([*LOTTERY, *REDENSE], kind)} == {kind}
+    assert {pair.kind for pair in natural([*LOTTERY, *(ORDERS if kind == "orders" else REDENSE)], kind)} == {kind}
     assert Pair(LOTTERY[0], Run("mnist", "convnet")).kind == "other"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from math import inf
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sddcli.core.criteria import criterion
 from sddcli.core.words import UsageError, pick, unknown
@@ -178,6 +178,37 @@ def shuffle(run: Run) -> Origin:
     return Origin(Masks(ticket(run), "shuffle"), rewound(run), "rewound")
 
 
+def transferred(
+    run: Run,
+    *,
+    dataset: str = "",
+    half: str = "",
+    optimizer: str = "",
+    lr: float = 0.0,
+    noise: float = -1.0,
+    order_seed: int = -1,
+    init_seed: int = -1,
+    take: str = "all",
+) -> Origin:
+    """The ticket of a run of other data, optimizer or seeds, trained as this one is (Morcos et al. 2019).
+
+    Each parameter is what that run has instead of this one's own; half: a or b, the half of the data set it is of.
+    take: "all", weights at the rewind step and masks; "masks" alone, on the weights of this run's own dense network.
+    With order_seed, networks of several data orders grow from one rewind point (Frankle et al. 2020). Where classes
+    differ the output layer is drawn anew and not pruned. Raises UsageError for another word of `take`.
+    """
+    if take not in ("all", "masks"):
+        raise unknown("part of a ticket to take:", take, ("all", "masks"))
+    other: dict[str, Any] = {"optimizer": optimizer, "lr": lr, "dataset": dataset}
+    other = {name: value for name, value in other.items() if value}
+    numbers = {"noise": noise, "order_seed": order_seed, "init_seed": init_seed}
+    other |= {name: value for name, value in numbers.items() if value >= 0}
+    if half:
+        other["dataset"] = f"{other.get('dataset', run.dataset).partition(':half=')[0]}:half={half}"
+    source = replace(ticket(run), **other)
+    return Origin(Masks(source, "same"), rewound(source if take == "all" else run), "rewound")
+
+
 def permute(run: Run) -> Origin:
     """The ticket's weights under its masks, permuted among all layers: does each layer's density matter?
 
@@ -242,6 +273,7 @@ RETRAININGS: dict[str, Retraining] = {
     "scratch": Retraining(scratch),
     "reinit": Retraining(reinit, rewinds=True),
     "shuffle": Retraining(shuffle, rewinds=True),
+    "ticket": Retraining(transferred, rewinds=True),
     "permute": Retraining(permute, rewinds=True),
     "freeze": Retraining(freeze, rewinds=True),
     "redense": Retraining(redense, rewinds=True),

@@ -46,6 +46,8 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
         if run.level == 0:
             return None
         source, masking, moment = masks_of(run)
+        if source.dataset != run.dataset:  # a network for other data
+            return None
         if moment != "final" and masking != "prune":  # by its own training
             return None
         if moment != "final":  # pruned from untrained weights, those that its own training started from

@@ -63,7 +63,10 @@ def check(runs: Sequence[Run], tell: Tell = silent) -> tuple[str, ...]:
 def check_outline(runs: Sequence[Run]) -> None:
     """The same without the data: only their outline is looked at."""
     for run in runs:
-        setting.check(run, _outline(run))
+        setting.check(run, data := _outline(run))
+        source = masks_of(run).run if run.level else run
+        if source.dataset != run.dataset:
+            setting.fitting(setting.model_of(run, data), setting.model_of(source, _outline(source)).shapes)
 
 
 def training_examples(dataset: str, train_size: int, validation: float) -> int:
@@ -335,7 +338,7 @@ def _prepared(bench: Bench, run: Run) -> Prepared:
     store, model, data = bench.store, bench.model, bench.data
     for relative in (run, *run.parents, run.root):
         known = store.manifest(relative)
-        if known and known["data"]["sha256"] != data.sha256:
+        if known and known["data"]["sha256"] != _content(relative, run, data):
             raise StoreError(f"{store.folder(relative)} was made from other {run.dataset} data: its hash differs")
 
     def here(tensors: Tensors) -> Tensors:
@@ -352,6 +355,11 @@ def _prepared(bench: Bench, run: Run) -> Prepared:
     return Prepared(start, kept, initial)
 
 
+def _content(relative: Run, run: Run, data: Data) -> str:
+    """The hash of the data of a run that `run`, which is of `data`, grew from. Raises UsageError, OSError."""
+    return data.sha256 if relative.dataset == run.dataset else load(relative.dataset).sha256
+
+
 def _masks(bench: Bench, run: Run, initial: Tensors) -> tuple[Tensors, Row]:
     """The masks of `run`, (*shape), and what they and the network just pruned by them are measured to be."""
     store, model, data = bench.store, bench.model, bench.data
@@ -361,7 +369,10 @@ def _masks(bench: Bench, run: Run, initial: Tensors) -> tuple[Tensors, Row]:
     if moment == "final" and masking == "prune":
         ranked, before = (on_device(part, device) for part in store.weights(source))
     elif moment == "final":
-        before = on_device(store.masks(source), device)
+        of_source = store.masks(source)
+        other = setting.fitting(model, {name: tuple(mask.shape) for name, mask in of_source.items()})
+        whole = pruning.full_masks(model, initial)
+        before = on_device({name: whole[name] if name in other else mask for name, mask in of_source.items()}, device)
     else:
         ranked = initial if moment == "initial" else on_device(setting.fresh(run, model), device)
         before = pruning.full_masks(model, initial)

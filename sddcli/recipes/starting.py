@@ -7,6 +7,7 @@ from sddcli.core.models import Model
 from sddcli.core.retraining import dense, masks_of, origin, rewind_steps, start_of
 from sddcli.core.stacking import on_device
 from sddcli.core.types import Data, Tensors
+from sddcli.data import load
 from sddcli.spec import Run
 from sddcli.stages import setting, training
 from sddcli.store import Store, StoreError
@@ -16,12 +17,23 @@ def initial(store: Store, run: Run, model: Model) -> Tensors:
     """The weights before training (*shape) of the dense run that `run` grew from. Raises StoreError.
 
     Those of its file, which no other version of NumPy can change, or of a dense run that nobody had to train, drawn.
+    Of a run of other data the output layer is that of `run`, where classes differ.
     """
+    own, other = _of(run.root, run, model)
     if store.manifest(run.root) is None:
-        return setting.fresh(run.root, model)
+        return setting.adapted(run, model, setting.fresh(run.root, own))
     weights = store.initial(run)
-    must_fit(run.root, model, weights)
-    return weights
+    if other is None:
+        must_fit(run.root, model, weights)
+    return setting.adapted(run, model, weights)
+
+
+def _of(source: Run, run: Run, model: Model) -> tuple[Model, Data | None]:
+    """The network of a run that `run` grew from, and its data where they are others. Raises UsageError, OSError."""
+    if (source.dataset, source.train_size, source.validation) == (run.dataset, run.train_size, run.validation):
+        return model, None
+    data = load(source.dataset, source.train_size, source.validation)
+    return setting.model_of(source, data), data
 
 
 def must_fit(run: Run, model: Model, weights: Tensors) -> None:
@@ -72,10 +84,12 @@ def _retrained(store: Store, run: Run, model: Model, data: Data) -> Tensors:
     if moment == "final":
         return store.weights(source)[0]
     if moment == "initial":
-        return initial(store, source, model)
-    step = rewind_steps(run.rewind, -(-len(data.train.y) // run.batch_size))
+        return setting.adapted(run, model, initial(store, source, _of(source, run, model)[0]))
+    own, other = _of(source, run, model)
+    data = data if other is None else other
+    step = rewind_steps(run.rewind, -(-len(data.train.y) // source.batch_size))
     weights = store.step(source, step)
     if weights is None:
-        weights = training.replay(source, step, model, data, store.initial(source))
+        weights = training.replay(source, step, own, data, store.initial(source))
         store.save_step(source, step, weights)
-    return weights
+    return setting.adapted(run, model, weights)

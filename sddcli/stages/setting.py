@@ -169,6 +169,31 @@ def fresh(run: Run, model: Model) -> Tensors:
     return inits.fresh(model, run.init, run.seed_of("init"), *(("level", run.level) if run.level else ()))
 
 
+def adapted(run: Run, model: Model, weights: Tensors) -> Tensors:
+    """Weights (*shape) that may be of other data, for the network of `run`: an output layer of other classes is drawn.
+
+    Raises UsageError where any other layer has another shape.
+    """
+    shapes = {name: tuple(w.shape) for name, w in weights.items()}
+    wrong = fitting(model, shapes)
+    new = fresh(run.root if run.root.dataset == run.dataset else replace(run, level=0), model) if wrong else {}
+    return {name: new[name] if name in wrong else w for name, w in weights.items()}
+
+
+def fitting(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> set[str]:
+    """The parameters of the output layer if shapes of another network's differ from its own.
+
+    Raises UsageError where those of any other layer do.
+    """
+    wrong = {name for name, shape in shapes.items() if shape != (model.shapes | model.statistics).get(name)}
+    layer = model.output.removesuffix("weight")
+    for name in wrong:
+        if not name.startswith(layer):
+            own = (model.shapes | model.statistics).get(name)
+            raise UsageError(f"the ticket does not fit: its {name} is {shapes[name]}, and that of this network {own}")
+    return wrong
+
+
 def started(run: Run, model: Model, weights: Tensors, masks: Tensors) -> Tensors:
     """The weights (*shape) that `run` makes of those that its retraining starts from, pruned ones too.
 

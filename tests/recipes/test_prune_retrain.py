@@ -58,7 +58,7 @@ def same(a: Tensors, b: Tensors) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-OF_TICKET = ("reinit", "redense", "shuffle", "permute", "freeze")
+OF_TICKET = ("reinit", "redense", "shuffle", "permute", "freeze", "ticket")
 CHAINED = [name for name, entry in RETRAININGS.items() if entry.chained]
 
 
@@ -89,6 +89,7 @@ def test_start_weights_and_masks_are_those_of_the_definition(root: Path, name: s
         "cyclic": made_final,
         "shuffle": rewound,
         "permute": rewound,
+        "ticket": rewound,
         "freeze": rewound,
     }[name]
     if name == "shuffle":  # as many in each layer, at other places

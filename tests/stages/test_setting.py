@@ -177,3 +177,14 @@ def test_one_class_is_refused(noise_kind: str) -> None:
 def test_pruning_that_a_network_has_not_what_for_is_refused_in_a_line(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         setting.check(replace(PRUNED, **change), DATA)
+
+
+def test_weights_of_other_classes_keep_all_but_the_output_layer() -> None:
+    other = setting.models.architecture("lenet-300-100", (1, 8, 8), 7)
+    given = {name: torch.ones(shape) for name, shape in other.shapes.items()}
+    own = setting.adapted(PRUNED, MODEL, given)
+    fresh = setting.fresh(PRUNED.root, MODEL)
+    for name in MODEL.shapes:
+        assert torch.equal(own[name], fresh[name] if name.startswith("output") else given[name])
+    with pytest.raises(UsageError, match=r"ticket does not fit: its hidden1.weight is \(300, 49\).* \(300, 64\)"):
+        setting.fitting(MODEL, setting.models.architecture("lenet-300-100", (1, 7, 7), 10).shapes)
