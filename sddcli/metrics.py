@@ -10,12 +10,12 @@ class Metric(NamedTuple):
     """A number of a run.
 
     unit: "share" (of 1; printed in percent), "count", "loss", or "number" for any other. label: what heads its column
-    on the screen and in a report. place: where it stands among the results of a report, 0 for nowhere.
+    on the screen and in a report. order: where it comes among the results in a report; 0: it is not shown there.
     """
 
     unit: str = "number"
     label: str = ""
-    place: int = 0
+    order: int = 0
 
 
 METRICS: dict[str, Metric] = {

@@ -29,7 +29,7 @@ NEEDED = ("dataset", "model", "seed", "chain", "run", "level", "sparsity", "test
 WORDS = (*(name for name, kind in KINDS.items() if kind is str), "chain", "run")
 PIECE = 20_000  # rows at a time
 Unsaved = Mapping[tuple[Run | Pair, str], Mapping[str, float | None]]
-"""What analyses found in a folder where one may only read: run or pair, and word -> numbers."""
+"""The numbers of analyses in a folder where one may only read: (run or pair, word of the analysis) -> numbers."""
 REPLICATE = ("seed", *SUBSEEDS)  # what makes replicates of a setting, not settings
 
 
@@ -108,7 +108,7 @@ def export(store: Store, ids: Collection[str] | None = None, damaged: list[Store
 
 def save(frame: pd.DataFrame, root: Path, measure: str) -> None:
     """Writes what a measure of whole curves says beside the other measures, if one may write there."""
-    with suppress(Unwritable):  # which `export` has said
+    with suppress(Unwritable):  # `export` has already added that to what could not be written
         write(root / "measures" / f"{stem_of(measure)}.csv", _csv(frame))
 
 
@@ -302,9 +302,9 @@ def title(frame: pd.DataFrame, column: str = "level") -> str:
 
 
 def measured(store: Store, measure: str, ids: Collection[str], unsaved: Unsaved | None = None) -> pd.DataFrame:
-    """What analysis `measure` found about the runs with these ids: run, level, and its numbers; no rows for nothing.
+    """The numbers of analysis `measure` about the runs with these ids: run, level, numbers; no rows where it has none.
 
-    As `export` wrote it; where one may not write, as the runs have it, with what was found and is `unsaved`.
+    From the file that `export` wrote or, with `unsaved`, where one may not write, from the runs and from what is there.
     """
     if unsaved is None:
         path = store.root / "measures" / f"{stem_of(measure)}.csv"
@@ -323,22 +323,22 @@ def measured(store: Store, measure: str, ids: Collection[str], unsaved: Unsaved 
 def paired(
     store: Store, word: str, unsaved: Unsaved | None = None, damaged: list[StoreError] | None = None
 ) -> pd.DataFrame:
-    """What an analysis of pairs found, saved beside the other measures with its details, a row each pair.
+    """The numbers of an analysis of pairs, a row each pair, saved beside the other measures, as are its details.
 
-    run, level: where the way ends; other, other_level: where it begins; kind: see sddcli.pairs; its numbers.
+    run, level: the second run of the pair; other, other_level: the first; kind: see sddcli.pairs; the numbers.
     unsaved: as of `measured`; damaged: as of `results`.
     """
-    rows, told, unsaved = [], [], unsaved or {}
+    rows, detailed, unsaved = [], [], unsaved or {}
     fresh = [pair for pair, what in unsaved if what == word and isinstance(pair, Pair)]
     for pair in dict.fromkeys([*store.pairs(damaged), *fresh]):
         ends = {"run": pair.b.id, "level": pair.b.level, "other": pair.a.id, "other_level": pair.a.level}
-        found = unsaved.get((pair, word)) or store.measures(pair).get(stem_of(word))
-        if found is not None:
-            rows.append({**ends, "kind": pair.kind, **found})
-            told += [{**ends, "kind": pair.kind, **row} for row in store.details(pair, word)]
+        numbers = unsaved.get((pair, word)) or store.measures(pair).get(stem_of(word))
+        if numbers is not None:
+            rows.append({**ends, "kind": pair.kind, **numbers})
+            detailed += [{**ends, "kind": pair.kind, **row} for row in store.details(pair, word)]
     frame = pd.DataFrame(rows, columns=list(rows[0]) if rows else ["run", "level", "other", "other_level", "kind"])
     save(frame, store.root, word)
-    save(pd.DataFrame(told), store.root, f"{word}-details")
+    save(pd.DataFrame(detailed), store.root, f"{word}-details")
     return frame
 
 

@@ -63,8 +63,8 @@ def test_a_number_of_an_analysis_has_the_unit_that_its_file_says(measured: Path)
 def test_columns_of_a_report_are_in_the_order_of_their_places(sdd: Sdd, various: Path, tmp_path: Path) -> None:
     assert sdd("report", various, "-o", tmp_path / "a.html").code == 0
     page = (tmp_path / "a.html").read_text()
-    placed = sorted((metric for metric in METRICS.values() if metric.place), key=lambda metric: metric.place)
-    heads = [f'<th scope="col">{metric.label}</th>' for metric in placed]
+    ordered = sorted((metric for metric in METRICS.values() if metric.order), key=lambda metric: metric.order)
+    heads = [f'<th scope="col">{metric.label}</th>' for metric in ordered]
     assert [head for head in heads if head not in page] == []
     places = [page.index(head) for head in heads]
     assert places == sorted(places) and len(set(heads)) == len(heads)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="File of the page: .html.")]
-RESULTS = sorted((name for name in METRICS if METRICS[name].place), key=lambda name: METRICS[name].place)
+RESULTS = sorted((name for name in METRICS if METRICS[name].order), key=lambda name: METRICS[name].order)
 VERDICTS = FOLDERS["curve"]
 COUNTED = ("run", "chain", "seed")
 WIDTH = 6  # numbers with their spreads fit beside each other on paper
