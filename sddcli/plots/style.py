@@ -327,8 +327,8 @@ def accuracies(
 
     One setting has its phases shaded and a colour a line; of several, each has a colour.
     """
-    difference = f"{lines[0][0]}_difference"
-    paired = difference in summary and bool(summary[difference].notna().any())
+    interval = f"{lines[0][0]}_low"  # which one pair of seeds has not: a difference that may be chance is not drawn
+    paired = interval in summary and bool(summary[interval].notna().any())
     compared = placed(summary, x)  # in a panel of its own, and not by squares
     summary = compared.drop(columns=[name for name in compared if str(name).endswith(("_difference", "_low", "_high"))])
     with panels(rows=1 + paired, height=2.5 if paired else 3.3) as (figure, (ax, *below)):
@@ -357,20 +357,18 @@ def accuracies(
 def differences(ax: Axes, summary: pd.DataFrame, varied: Sequence[str], lines: Sequence[tuple[str, str, Any]]) -> None:
     """Second curve minus first, paired by seed, with the 95 % t-intervals of `table.compared`, level by level."""
     (first, _, _), (second, colour, _) = curves(summary, varied)
-    told = summary.dropna(subset=f"{lines[0][0]}_difference").sort_values("x")
-    for name, _, line in lines:
-        ax.plot(told["x"], told[f"{name}_difference"], color=colour, linestyle=line)
-        ax.fill_between(told["x"], told[f"{name}_low"], told[f"{name}_high"], color=colour, alpha=0.18, linewidth=0)
+    rows = summary.dropna(subset=f"{lines[0][0]}_difference").sort_values("x")
+    for index, (name, _, line) in enumerate(lines):
+        dots = {"marker": "o", "markersize": 2.5} if index == 0 else {}
+        ax.plot(rows["x"], rows[f"{name}_difference"], color=colour, linestyle=line, **dots)  # type: ignore[arg-type]
+        ax.fill_between(rows["x"], rows[f"{name}_low"], rows[f"{name}_high"], color=colour, alpha=0.18, linewidth=0)
     ax.axhline(0, color=GREY, linewidth=0.8)
     ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:+.4g}" if share else "0"))
     ax.set_ylabel("difference (points)")
-    pairs = sorted({int(n) for n in told["pairs"]})
+    pairs = sorted({int(n) for n in rows["pairs"]})
     seeds = " to ".join(str(n) for n in dict.fromkeys((pairs[0], pairs[-1])))
-    ax.set_title(
-        f"{second} minus {first}, paired by seed ({seeds}),\nwith 95 % t-intervals of each level by itself",
-        fontsize=7,
-        loc="left",
-    )
+    what = fill(f"{second} minus {first}, paired by seed ({seeds}),", 80)
+    ax.set_title(f"{what}\nwith 95 % t-intervals of each point by itself", fontsize=7, loc="left")
 
 
 def headline(ax: Axes, title: str, summary: pd.DataFrame, pad: float | None = None, more: str = "") -> None:

@@ -324,3 +324,22 @@ def test_a_setting_is_not_named_by_a_value_that_it_has_not() -> None:
     frame = summary().assign(criterion="", retraining="supermask")
     ((label, _, _),) = curves(frame, ["criterion", "retraining"])
     assert label == "retraining supermask"
+
+
+def test_a_difference_is_drawn_where_it_has_an_interval_and_its_title_fits() -> None:
+    long = "a retraining of a very long name: with a parameter = 0.125, and another"
+    told = summary(2).rename(columns={"noise": long})
+    second = told[long] == 0.1
+    names = ("test_accuracy", "train_accuracy")
+    for name, end in product(names, ("difference", "low", "high")):
+        told[f"{name}_{end}"] = (told["level"] / 100).where(second)
+    told["pairs"] = 3
+    figure = double_descent.draw(told, [long], "a title")
+    figure.draw_without_rendering()
+    title = figure.axes[1]._left_title  # type: ignore[attr-defined]
+    words = title.get_text().replace("\n", " ")
+    assert "paired by seed (3)" in words and words.count(long) == 2
+    box = title.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+    alone = told.assign(**{f"{name}_{end}": float("nan") for name in names for end in ("low", "high")})
+    assert len(double_descent.draw(alone, [long], "a title").axes) == 1
