@@ -76,8 +76,8 @@ def test_a_changed_number_in_a_record_changes_the_verdict(sdd: Sdd, tmp_path: Pa
     path = tmp_path / "kept" / "digits.csv"
     lines = path.read_text().splitlines()
     names = lines[0].split(",")
-    wanted = {"noise": "0.4", "noise_kind": "symmetric", "criterion": "magnitude", "retraining": "lottery"}
-    wanted |= {"level": "27", "seed": "0"}
+    wanted = {"model": "lenet-300-100", "noise": "0.4", "criterion": "magnitude", "retraining": "lottery"}
+    wanted |= {"pruning": "iterative", "epochs": "60", "level": "27", "seed": "0"}
     (row,) = (
         k for k, line in enumerate(lines) if wanted.items() <= dict(zip(names, line.split(","), strict=True)).items()
     )
