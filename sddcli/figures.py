@@ -31,13 +31,15 @@ Sweeps = Mapping[str, tuple[Sweep, ...]]
 class Figure(NamedTuple):
     """What a figure of the paper shows, in our words; its sweeps; the plot that draws it.
 
-    analyses: those that have to look at the runs before it can be drawn, "interpolation" at pairs of runs.
+    analyses: those that have to look at the runs before it can be drawn, "interpolation" at pairs of runs. panels: the
+    field whose values the paper shows in panels beside each other.
     """
 
     shows: str
     sweeps: Sweeps
     plot: str = "double-descent"
     analyses: tuple[str, ...] = ()
+    panels: str = ""
 
 
 def digits(**words: str) -> Sweep:
@@ -117,10 +119,14 @@ LINE = "interpolation", ("interpolation",)
 SLICE = "flatness", ("flatness",)
 
 FIGURES: dict[str, Figure] = {
-    "figure-1": Figure("the headline: test and train accuracy against sparsity", HEADLINE),
-    "figure-2": Figure("three criteria, 40 % noise", at_scales("cifar100", "0.4", criterion=CRITERIA)),
-    "figure-3": Figure("three retrainings, 40 % noise", at_scales("cifar100", "0.4", retraining=RETRAININGS)),
-    "figure-4": Figure("20, 40 and 80 % noise", at_scales("cifar10", NOISES)),
+    "figure-1": Figure("the headline: test and train accuracy against sparsity", HEADLINE, panels="dataset"),
+    "figure-2": Figure(
+        "three criteria, 40 % noise", at_scales("cifar100", "0.4", criterion=CRITERIA), panels="criterion"
+    ),
+    "figure-3": Figure(
+        "three retrainings, 40 % noise", at_scales("cifar100", "0.4", retraining=RETRAININGS), panels="retraining"
+    ),
+    "figure-4": Figure("20, 40 and 80 % noise", at_scales("cifar10", NOISES), panels="noise"),
     "figure-5": Figure("the four phases on the curve", at_scales("mnist", "0.2")),
     "figure-6": Figure(
         "accuracy by epoch before and after pruned weights return", returned("cifar100", "0.4", FEW), "epochs"
@@ -135,40 +141,67 @@ FIGURES: dict[str, Figure] = {
         "best epoch instead of the last, three criteria",
         evaluated(at_scales("cifar100", "0.4", criterion=CRITERIA)),
         "best-epoch",
+        panels="criterion",
     ),
     "figure-12": Figure("learning distance beside test accuracy", at_scales("cifar100", "0.2"), DISTANCE),
-    "figure-13": Figure("three criteria, 20 % noise", at_scales("mnist", "0.2", criterion=CRITERIA)),
-    "figure-14": Figure("three criteria, 40 % noise", at_scales("mnist", "0.4", criterion=CRITERIA)),
-    "figure-15": Figure("three retrainings, 20 % noise", at_scales("mnist", "0.2", retraining=RETRAININGS)),
-    "figure-16": Figure("three criteria, 20 % noise", at_scales("cifar10", "0.2", criterion=CRITERIA)),
-    "figure-17": Figure("three criteria, 40 % noise", at_scales("cifar10", "0.4", criterion=CRITERIA)),
-    "figure-18": Figure("three criteria, 80 % noise", at_scales("cifar10", "0.8", criterion=CRITERIA)),
-    "figure-19": Figure("three retrainings, 20 % noise", at_scales("cifar10", "0.2", retraining=RETRAININGS)),
+    "figure-13": Figure(
+        "three criteria, 20 % noise", at_scales("mnist", "0.2", criterion=CRITERIA), panels="criterion"
+    ),
+    "figure-14": Figure(
+        "three criteria, 40 % noise", at_scales("mnist", "0.4", criterion=CRITERIA), panels="criterion"
+    ),
+    "figure-15": Figure(
+        "three retrainings, 20 % noise", at_scales("mnist", "0.2", retraining=RETRAININGS), panels="retraining"
+    ),
+    "figure-16": Figure(
+        "three criteria, 20 % noise", at_scales("cifar10", "0.2", criterion=CRITERIA), panels="criterion"
+    ),
+    "figure-17": Figure(
+        "three criteria, 40 % noise", at_scales("cifar10", "0.4", criterion=CRITERIA), panels="criterion"
+    ),
+    "figure-18": Figure(
+        "three criteria, 80 % noise", at_scales("cifar10", "0.8", criterion=CRITERIA), panels="criterion"
+    ),
+    "figure-19": Figure(
+        "three retrainings, 20 % noise", at_scales("cifar10", "0.2", retraining=RETRAININGS), panels="retraining"
+    ),
     "figure-20": Figure(
-        "three criteria, another convnet", at_scales("cifar10", "0.2", model="vgg16", criterion=CRITERIA)
+        "three criteria, another convnet",
+        at_scales("cifar10", "0.2", model="vgg16", criterion=CRITERIA),
+        panels="criterion",
     ),
     "figure-21": Figure(
         "three criteria, labels moved to a similar class",
         at_scales("cifar10", "0.2", noise_kind="asymmetric", criterion=CRITERIA),
+        panels="criterion",
     ),
     "figure-22": Figure(
         "three criteria, labels moved to the next class",
         at_scales("cifar10", "0.2", noise_kind="pairflip", criterion=CRITERIA),
+        panels="criterion",
     ),
-    "figure-23": Figure("three criteria, 20 % noise", at_scales("cifar100", "0.2", criterion=CRITERIA)),
-    "figure-24": Figure("as figure 2", at_scales("cifar100", "0.4", criterion=CRITERIA)),
-    "figure-25": Figure("three criteria, 80 % noise", at_scales("cifar100", "0.8", criterion=CRITERIA)),
-    "figure-26": Figure("as figure 3", at_scales("cifar100", "0.4", retraining=RETRAININGS)),
+    "figure-23": Figure(
+        "three criteria, 20 % noise", at_scales("cifar100", "0.2", criterion=CRITERIA), panels="criterion"
+    ),
+    "figure-24": Figure("as figure 2", at_scales("cifar100", "0.4", criterion=CRITERIA), panels="criterion"),
+    "figure-25": Figure(
+        "three criteria, 80 % noise", at_scales("cifar100", "0.8", criterion=CRITERIA), panels="criterion"
+    ),
+    "figure-26": Figure("as figure 3", at_scales("cifar100", "0.4", retraining=RETRAININGS), panels="retraining"),
     "figure-27": Figure(
-        "three criteria, another convnet", at_scales("cifar100", "0.4", model="vgg16", criterion=CRITERIA)
+        "three criteria, another convnet",
+        at_scales("cifar100", "0.4", model="vgg16", criterion=CRITERIA),
+        panels="criterion",
     ),
     "figure-28": Figure(
         "three criteria, labels moved to a similar class",
         at_scales("cifar100", "0.4", noise_kind="asymmetric", criterion=CRITERIA),
+        panels="criterion",
     ),
     "figure-29": Figure(
         "three criteria, labels moved to the next class",
         at_scales("cifar100", "0.4", noise_kind="pairflip", criterion=CRITERIA),
+        panels="criterion",
     ),
     "figure-30": Figure(
         "pruned at once, from the dense network",
@@ -185,13 +218,18 @@ FIGURES: dict[str, Figure] = {
             "standard": (photographs(noise="0"),),
             "paper": tuple(Sweep({"dataset": name, "noise": "0"}) for name in ("cifar10", "cifar100")),
         },
+        panels="dataset",
     ),
-    "figure-32": Figure("test error minus train error", HEADLINE, "generalization-gap"),
+    "figure-32": Figure("test error minus train error", HEADLINE, "generalization-gap", panels="dataset"),
     "figure-33": Figure(
-        "tickets and new weights at three noises", at_scales("cifar10", NOISES, retraining="lottery,reinit")
+        "tickets and new weights at three noises",
+        at_scales("cifar10", NOISES, retraining="lottery,reinit"),
+        panels="noise",
     ),
     "figure-34": Figure(
-        "tickets and new weights at three noises", at_scales("cifar100", NOISES, retraining="lottery,reinit")
+        "tickets and new weights at three noises",
+        at_scales("cifar100", NOISES, retraining="lottery,reinit"),
+        panels="noise",
     ),
     "figure-35": Figure("accuracy by epoch at four sparsities", at_scales("mnist", "0.2,0.4"), "epochs"),
     "figure-36": Figure("accuracy by epoch at four sparsities", evaluated(at_scales("cifar10", NOISES)), "epochs"),
@@ -202,16 +240,25 @@ FIGURES: dict[str, Figure] = {
     "figure-41": Figure("from sparse to re-dense networks", redense("cifar10", "0.2", FEW), *LINE),
     "figure-42": Figure("from sparse to re-dense networks", redense("cifar100", "0.4", FEW), *LINE),
     "figure-43": Figure("loss around re-dense networks", redense("cifar10", "0.2", FEW), *SLICE),
-    "figure-44": Figure("learning distance at three noises", at_scales("mnist", NOISES), DISTANCE),
+    "figure-44": Figure("learning distance at three noises", at_scales("mnist", NOISES), DISTANCE, panels="noise"),
     "figure-45": Figure(
-        "learning distance, two retrainings", at_scales("mnist", "0.2", retraining="lr-rewind,scratch"), DISTANCE
+        "learning distance, two retrainings",
+        at_scales("mnist", "0.2", retraining="lr-rewind,scratch"),
+        DISTANCE,
+        panels="retraining",
     ),
-    "figure-46": Figure("learning distance at three noises", at_scales("cifar10", NOISES), DISTANCE),
+    "figure-46": Figure("learning distance at three noises", at_scales("cifar10", NOISES), DISTANCE, panels="noise"),
     "figure-47": Figure(
-        "learning distance, three retrainings", at_scales("cifar10", "0.2", retraining=RETRAININGS), DISTANCE
+        "learning distance, three retrainings",
+        at_scales("cifar10", "0.2", retraining=RETRAININGS),
+        DISTANCE,
+        panels="retraining",
     ),
-    "figure-48": Figure("learning distance at three noises", at_scales("cifar100", NOISES), DISTANCE),
+    "figure-48": Figure("learning distance at three noises", at_scales("cifar100", NOISES), DISTANCE, panels="noise"),
     "figure-49": Figure(
-        "learning distance, three retrainings", at_scales("cifar100", "0.4", retraining=RETRAININGS), DISTANCE
+        "learning distance, three retrainings",
+        at_scales("cifar100", "0.4", retraining=RETRAININGS),
+        DISTANCE,
+        panels="retraining",
     ),
 }

@@ -59,7 +59,7 @@ MAY = {
     "records": {"table", "store", "spec"},
     "figures": set(),  # names and the words of sweeps
     "claims": {"claims", "figures", "table", "verdicts", "core.words"},
-    "plots": {"plots.style", "axes"},
+    "plots": {"plots.style", "plots.drawing", "axes"},
     "resolve": {"families", "spec", "core.words", "core.retraining"},
     "cli": {
         "resolve",

@@ -257,7 +257,9 @@ def draw(result: Result, root: Path, path: Path) -> None:
 
     must_be_picture(path)
     frame = _plainly(table.grown(result.rows))
-    picture = drawn(root, frame, summarized(frame), result.target.plot)
+    # At a scale of one data set there are no panels of several.
+    panels = result.target.panels if result.target.panels in table.varied(frame) else ""
+    picture = drawn(root, frame, summarized(frame), result.target.plot, panels=panels)
     write(path, style.rendered(picture, path.suffix, {"claim": result.target.name, "scale": result.scale}))
 
 

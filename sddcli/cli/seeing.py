@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +54,14 @@ if TYPE_CHECKING:
 MADE_BY = {"learning-order": "memorization"}
 """The analysis whose numbers a figure shows, where that has another name."""
 Along = Annotated[str, typer.Option("--along", metavar="AXIS", help=f"What curves run along: {', '.join(AXES)}.")]
+Panels = Annotated[
+    str,
+    typer.Option(
+        "--panels",
+        metavar="FIELD",
+        help="A panel for each value of this field, beside each other, instead of a colour.",
+    ),
+]
 Pairs = Annotated[
     str,
     typer.Option(
@@ -205,6 +214,7 @@ def plot(
     runs: Reads = DEFAULT_RUNS,
     where: Where = [],
     along: Along = "",
+    panels: Panels = "",
     output: Output = None,
     debug: Debug = False,
 ) -> None:
@@ -233,7 +243,7 @@ def plot(
         if along and axis_of(along).values(view.frame).isna().any():
             raise StoreError(f"{runs} does not say the {axis_of(along).label} of some runs: an older sdd wrote them")
         frame = view.curves
-        picture = drawn(runs, frame, summarized(frame, view.column), figure, view.axis, view.column)
+        picture = drawn(runs, frame, summarized(frame, view.column), figure, view.axis, view.column, panels)
         evidence = {"runs": list(frame["run"].unique()), **machine.describe(shlex.join(["sdd", *sys.argv[1:]]))}
         whole = path.resolve() if path.is_symlink() else path  # a link stays one
         write(whole, style.rendered(picture, path.suffix, evidence))
@@ -247,12 +257,18 @@ def must_be_picture(path: Path) -> None:
 
 
 def drawn(
-    runs: Path, frame: "pd.DataFrame", summary: "pd.DataFrame", figure: str, x: str = "sparsity", column: str = "level"
+    runs: Path,
+    frame: "pd.DataFrame",
+    summary: "pd.DataFrame",
+    figure: str,
+    x: str = "sparsity",
+    column: str = "level",
+    panels: str = "",
 ) -> "Figure":
     """A figure of the rows of `frame`, which `summary` summarizes, along the axis `x`, which is `column` of theirs.
 
-    Raises StoreError for what it needs and lacks, and UsageError for a figure that knows levels alone along another
-    column.
+    panels: the field whose values have a panel each. Raises StoreError for what it needs and lacks, and UsageError for
+    a figure that knows levels alone along another column, and for panels that it cannot have.
     """
     from sddcli import table
 
@@ -269,5 +285,19 @@ def drawn(
     name = getattr(module, "TABLE", figure)
     rows = (table.details(runs, name, frame, module.KEYS, column),) if hasattr(module, "KEYS") else ()
     summary = table.counted(summary, frame, [name for name in module.NEEDS if name in frame], column)
-    picture: Figure = module.draw(summary, table.varied(frame, column), table.title(frame, column), x, *rows)
+    varied = table.varied(frame, column)
+    split = {"panels": _split(figure, panels, varied)} if panels else {}
+    picture: Figure = module.draw(summary, varied, table.title(frame, column), x, *rows, **split)
     return picture
+
+
+def _split(figure: str, panels: str, varied: Sequence[str]) -> str:
+    """The field whose values have a panel each. Raises UsageError where runs or figure know no such panels."""
+    able = [name for name in members("plots") if "panels" in signature(module_of("plots", name).draw).parameters]
+    if figure.split(":")[0] not in able:
+        raise UsageError(f"--panels is for {', '.join(able)}, and not for {figure}")
+    if panels not in varied:
+        raise UsageError(
+            f"cannot draw a panel for each {panels!r}; these runs differ in {', '.join(varied) or 'nothing'}"
+        )
+    return panels

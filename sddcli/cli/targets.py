@@ -28,6 +28,7 @@ class Target(NamedTuple):
     plot: str
     analyses: tuple[str, ...]
     decide: "Callable[[pd.DataFrame], Verdict] | None" = None
+    panels: str = ""
 
     def asked(self, scale: str) -> tuple[Run, ...]:
         """The runs of one scale."""
@@ -40,8 +41,8 @@ def claims() -> dict[str, Target]:
     for word in sorted(members("claims"), key=_order):
         claim = import_module(f"sddcli.claims.{word}")
         name, sentence = word[0].upper() + word[1:], str(claim.__doc__).strip()
-        analyses = getattr(claim, "ANALYSES", ())
-        by_name[name] = Target(name, sentence, claim.SOURCE, claim.SWEEPS, claim.FIGURE, analyses, claim.decide)
+        analyses, panels = getattr(claim, "ANALYSES", ()), getattr(claim, "PANELS", "")
+        by_name[name] = Target(name, sentence, claim.SOURCE, claim.SWEEPS, claim.FIGURE, analyses, claim.decide, panels)
     return by_name
 
 
@@ -53,7 +54,8 @@ def figures() -> dict[str, Target]:
     """Each figure of the paper by its name."""
     source = "He et al. 2022"
     return {
-        name: Target(name, each.shows, source, each.sweeps, each.plot, each.analyses) for name, each in FIGURES.items()
+        name: Target(name, each.shows, source, each.sweeps, each.plot, each.analyses, panels=each.panels)
+        for name, each in FIGURES.items()
     }
 
 

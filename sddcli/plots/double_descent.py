@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sddcli.plots.style import accuracies
+from sddcli.plots.drawing.columns import Row, drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 NEEDS = ("test_accuracy", "train_accuracy")
 
 
-def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
+def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity", panels: str = "") -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of sddcli.axes.AXES.
+    x: one of sddcli.axes.AXES; panels: the field whose values have a column of panels each.
 
     Solid is test accuracy on true labels after the last epoch, dashed is train accuracy on the noisy labels.
     """
@@ -24,4 +24,4 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
         ("test_accuracy", "test, against true labels", "-"),
         ("train_accuracy", "train, against noisy labels", "--"),
     ]
-    return accuracies(summary, varied, title, x, lines, "accuracy, last epoch")
+    return drawn(summary, varied, title, x, panels, [Row("accuracy, last epoch", lines)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sddcli.plots.style import COLOURS, GREY, band, curves, headline, legend, panels, placed, x_axis
+from sddcli.plots.drawing.columns import Row, drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,27 +14,18 @@ if TYPE_CHECKING:
 NEEDS = ("learned_epoch_clean", "learned_epoch_wrong", "forgetting_events_clean", "forgetting_events_wrong")
 
 
-def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
+def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity", panels: str = "") -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of sddcli.axes.AXES.
+    x: one of sddcli.axes.AXES; panels: the field whose values have a column of panels each.
 
     Above the mean epoch from which on labels stay fitted, of those that are fitted at the end; below how often a
     label was fitted and then was not. Solid are the clean labels, dashed the wrong ones.
     """
-    summary = placed(summary, x)
-    with panels(rows=2, height=2.2) as (figure, (top, bottom)):
-        entries = []
-        for label, colour, curve in curves(summary, varied):
-            for ax, name in ((top, "learned_epoch"), (bottom, "forgetting_events")):
-                band(ax, curve, f"{name}_clean", color=colour, marker="o", markersize=2.5)
-                band(ax, curve, f"{name}_wrong", color=colour, linestyle="--")
-            entries.append((label, colour, "-"))
-        top.set_ylabel("learned at epoch")
-        bottom.set_ylabel("forgetting events\nper label")
-        for ax in (top, bottom):
-            ax.set_ylim(bottom=0)
-        x_axis(bottom, summary, x)
-        line = GREY if varied else COLOURS[0]
-        legend(figure, [*entries, ("clean labels", line, "-"), ("wrong labels", line, "--")])
-        headline(top, title, summary)
-    return figure
+    rows = [
+        Row(label, [(f"{name}_clean", "clean labels", "-"), (f"{name}_wrong", "wrong labels", "--")], "number", True)
+        for name, label in (
+            ("learned_epoch", "learned at epoch"),
+            ("forgetting_events", "forgetting events\nper label"),
+        )
+    ]
+    return drawn(summary, varied, title, x, panels, rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sddcli.plots.style import accuracies
+from sddcli.plots.drawing.columns import Row, drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 NEEDS = ("memorized", "clean_accuracy")
 
 
-def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
+def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity", panels: str = "") -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of sddcli.axes.AXES.
+    x: one of sddcli.axes.AXES; panels: the field whose values have a column of panels each.
 
     Solid is the share of wrong training labels that are fitted, dashed the accuracy on the truly labelled part.
     """
     lines = [("memorized", "wrong labels fitted", "-"), ("clean_accuracy", "correct labels fitted", "--")]
-    return accuracies(summary, varied, title, x, lines, "share of training labels")
+    return drawn(summary, varied, title, x, panels, [Row("share of training labels", lines)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sddcli.plots.style import COLOURS, GREY, band, curves, headline, legend, panels, percent_axis, placed, x_axis
+from sddcli.plots.drawing.columns import Row, drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,25 +14,15 @@ if TYPE_CHECKING:
 NEEDS = ("test_accuracy", "movement_kept", "movement_pruned")
 
 
-def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
+def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity", panels: str = "") -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of sddcli.axes.AXES.
+    x: one of sddcli.axes.AXES; panels: the field whose values have a column of panels each.
 
     At each level, the weights of the network that it was pruned from: solid those it keeps, dashed those it removes.
     """
-    summary = placed(summary, x)
-    with panels(rows=2, height=2.2) as (figure, (top, bottom)):
-        entries = []
-        for label, colour, curve in curves(summary, varied):
-            band(top, curve, "test_accuracy", color=colour, marker="o", markersize=2.5)
-            band(bottom, curve, "movement_kept", color=colour, marker="o", markersize=2.5)
-            band(bottom, curve, "movement_pruned", color=colour, linestyle="--")
-            entries.append((label, colour, "-"))
-        percent_axis(top, "test accuracy")
-        bottom.set_ylabel("mean |final − initial|\nbefore pruning")
-        bottom.set_ylim(bottom=0)
-        x_axis(bottom, summary, x)
-        line = GREY if varied else COLOURS[0]
-        legend(figure, [*entries, ("weights kept at this level", line, "-"), ("weights it removes", line, "--")])
-        headline(top, title, summary)
-    return figure
+    moved = [("movement_kept", "weights kept at this level", "-"), ("movement_pruned", "weights it removes", "--")]
+    rows = [
+        Row("test accuracy", [("test_accuracy", "", "-")]),
+        Row("mean |final − initial|\nbefore pruning", moved, "number", from_zero=True),
+    ]
+    return drawn(summary, varied, title, x, panels, rows)

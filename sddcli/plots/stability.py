@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sddcli.plots.style import COLOURS, GREY, band, curves, headline, legend, panels, percent_axis, placed, x_axis
+from sddcli.plots.drawing.columns import Row, drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,25 +14,16 @@ if TYPE_CHECKING:
 NEEDS = ("test_accuracy", "after_pruning_accuracy", "instability")
 
 
-def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
+def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity", panels: str = "") -> Figure:
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
-    x: one of sddcli.axes.AXES.
+    x: one of sddcli.axes.AXES; panels: the field whose values have a column of panels each.
 
     Above, test accuracy of each level just after its weights were pruned (dashed) and after retraining (solid);
     below, the share of its parent's accuracy that was lost in between.
     """
-    summary = placed(summary, x)
-    with panels(rows=2, height=2.2) as (figure, (top, bottom)):
-        entries = []
-        for label, colour, curve in curves(summary, varied):
-            band(top, curve, "test_accuracy", color=colour, marker="o", markersize=2.5)
-            band(top, curve, "after_pruning_accuracy", color=colour, linestyle="--")
-            band(bottom, curve, "instability", color=colour, marker="o", markersize=2.5)
-            entries.append((label, colour, "-"))
-        percent_axis(top, "test accuracy")
-        percent_axis(bottom, "instability:\naccuracy lost in pruning")
-        x_axis(bottom, summary, x)
-        line = GREY if varied else COLOURS[0]
-        legend(figure, [*entries, ("after retraining", line, "-"), ("just after pruning", line, "--")])
-        headline(top, title, summary)
-    return figure
+    test = [("test_accuracy", "after retraining", "-"), ("after_pruning_accuracy", "just after pruning", "--")]
+    rows = [
+        Row("test accuracy", test),
+        Row("instability:\naccuracy lost in pruning", [("instability", "", "-")]),
+    ]
+    return drawn(summary, varied, title, x, panels, rows)

@@ -13,7 +13,7 @@ from itertools import pairwise
 from math import ceil, exp, floor, log, log10
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sddcli.axes import AXES
 
@@ -45,8 +45,10 @@ with _no_settings():
 # Okabe & Ito's palette: apart for colour-blind readers too.
 GREY = "#555555"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = dict(zip(COLOURS, "os^DvPX", strict=True))
+"""The mark of a curve of each colour, so that curves are apart in print too."""
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-"""Styles of lines, with which curves are apart in print too."""
+"""Styles of lines, for what has no marks."""
 PHASES = {"light": "#f4f4f4", "critical": "#fbe9e2", "sweet": "#e5f3ec", "collapsed": "#e9e9e9"}
 LOOK: Any = {
     "font.size": 9,
@@ -127,13 +129,13 @@ def placed(summary: pd.DataFrame, x: str) -> pd.DataFrame:
     return summary[values > 0].assign(x=sign * values[values > 0].map(log))
 
 
-def x_axis(ax: Axes, summary: pd.DataFrame, x: str) -> None:
-    """Round ticks, or those of few values, as many as fit, and the label of the axis `x`; summary: `placed` on it."""
+def x_axis(ax: Axes, summary: pd.DataFrame, x: str, most: float = 11.5) -> None:
+    """Round ticks, or those of few values, at most `most`, and the label of the axis `x`; summary: `placed` on it."""
     ax.set_xlabel(AXES[x].label)
     first, last = summary["x"].min(), summary["x"].max()
     shown: dict[float, str] = {}
     for at, name in _ticks(x, summary["x"]):
-        if first - 1e-9 <= at <= last + 1e-9 and (not shown or at - max(shown) > (last - first) / 11.5):
+        if first - 1e-9 <= at <= last + 1e-9 and (not shown or at - max(shown) > (last - first) / most):
             shown[at] = name
     ax.xaxis.set_major_locator(FixedLocator(list(shown)))
     ax.xaxis.set_minor_locator(NullLocator())
@@ -166,6 +168,12 @@ def _short(number: float) -> str:
 def percent_axis(ax: Axes, label: str) -> None:
     """Fractions on the vertical axis, written as percentages."""
     ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}%"))
+    ax.set_ylabel(label)
+
+
+def points_axis(ax: Axes, label: str) -> None:
+    """Differences of fractions on the vertical axis, written as percentage points."""
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:+.4g}" if share else "0"))
     ax.set_ylabel(label)
 
 
@@ -212,9 +220,24 @@ def settings(details: pd.DataFrame, varied: Sequence[str], *keys: str) -> list[t
     return [(dict(zip(fields, values, strict=True)), rows) for values, rows in groups]
 
 
-def legend(figure: Figure, entries: Iterable[tuple[str, str, Any]]) -> None:
-    """A legend below the axes, where it hides nothing: (label, colour, line style) each, without label none."""
-    handles = [Line2D([], [], label=label, color=colour, linestyle=line) for label, colour, line in entries if label]
+class Entry(NamedTuple):
+    """A line of a legend."""
+
+    label: str
+    colour: Any
+    line: Any = "-"
+    marker: str = ""
+
+
+def legend(figure: Figure, entries: Iterable[tuple[Any, ...]]) -> None:
+    """A legend below the axes, where it hides nothing: an `Entry` each, or the first of its words; none unlabelled."""
+    lines = [Entry(*entry) for entry in entries if entry[0]]
+    if not lines:
+        return
+    handles = [
+        Line2D([], [], label=label, color=colour, linestyle=line, marker=marker, markersize=4)
+        for label, colour, line, marker in lines
+    ]
     columns = _columns([len(str(handle.get_label())) for handle in handles])
     rows = -(-len(handles) // columns)
     figure.set_figheight(figure.get_figheight() + 0.17 * (rows - 1))  # its rows take nothing from the panels
@@ -271,33 +294,24 @@ def _apart(ax: Axes, curve: pd.DataFrame, name: str, like: Line2D) -> None:
     )
 
 
-def shaded(ax: Axes, summary: pd.DataFrame) -> None:
-    """The phases of the one curve that is drawn, as grounds of the panel with their names on top."""
-    found = summary.dropna(subset="phase").sort_values("x")
-    x = found["x"].to_list()
-    names = found["phase"].to_list()
+def shaded(ax: Axes, summary: pd.DataFrame, inches: float = 3.5) -> None:
+    """The phases of the one curve that is drawn, as grounds of the panel with their names on top.
+
+    inches: how wide the curve is drawn; by it names of narrow phases are moved to the right, where they overlap no
+    other.
+    """
+    judged = summary.dropna(subset="phase").sort_values("x")
+    x, names = judged["x"].to_list(), judged["phase"].to_list()
     edges = [x[0], *((a + b) / 2 for a, b in pairwise(x)), x[-1]] if x else []
+    letter, free = 0.055 * (edges[-1] - edges[0]) / inches if x else 0.0, float("-inf")
     for phase, shade in PHASES.items():
-        places = [k for k, name in enumerate(names) if name == phase]
-        if places:
-            low, high = edges[places[0]], edges[places[-1] + 1]
+        at = [k for k, name in enumerate(names) if name == phase]
+        if at:
+            low, high = edges[at[0]], edges[at[-1] + 1]
             ax.axvspan(low, high, color=shade, linewidth=0, zorder=0)
-            ax.text(
-                (low + high) / 2, 1.0, phase, transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=7
-            )
-
-
-def places(ax: Axes, summary: pd.DataFrame) -> None:
-    """The 95 % intervals of the one curve's valley and peak, as bars at the foot of the panel, below what is drawn."""
-    low, high = ax.get_ylim()
-    foot: Any = {"transform": ax.get_xaxis_transform()}
-    spans = {name: summary["x"][summary[f"in_{name}"].eq(True)] for name in ("valley", "peak")}
-    above = 0.07 * (spans["valley"].max() >= spans["peak"].min())  # one over the other where both could be either
-    ax.set_ylim(low - (0.08 + 1.2 * above) * (high - low), high)
-    for up, (name, span) in zip((0.0, above), spans.items(), strict=True):
-        ends = [span.min(), span.max()]
-        ax.plot(ends, [0.025 + up] * 2, color=GREY, linewidth=1.2, marker="|", markersize=4, **foot)
-        ax.text(sum(ends) / 2, 0.035 + up, name, color=GREY, ha="center", va="bottom", fontsize=7, **foot)
+            middle = max((low + high) / 2, free + letter * (1 + len(phase) / 2))
+            free = middle + letter * len(phase) / 2
+            ax.text(middle, 1.0, phase, transform=ax.get_xaxis_transform(), ha="center", va="bottom", fontsize=7)
 
 
 def phase_levels(curve: pd.DataFrame) -> dict[int, str]:
@@ -315,62 +329,6 @@ def phase_levels(curve: pd.DataFrame) -> dict[int, str]:
     return dict(sorted(found.items()))
 
 
-def accuracies(
-    summary: pd.DataFrame,
-    varied: Sequence[str],
-    title: str,
-    x: str,
-    lines: Sequence[tuple[str, str, Any]],
-    label: str,
-) -> Figure:
-    """One panel of shares along the axis `x`: a line for each (column, label, line style), the first with dots.
-
-    One setting has its phases shaded and a colour a line; of several, each has a colour.
-    """
-    interval = f"{lines[0][0]}_low"  # which one pair of seeds has not: a difference that may be chance is not drawn
-    paired = interval in summary and bool(summary[interval].notna().any())
-    compared = placed(summary, x)  # in a panel of its own, and not by squares
-    summary = compared.drop(columns=[name for name in compared if str(name).endswith(("_difference", "_low", "_high"))])
-    with panels(rows=1 + paired, height=2.5 if paired else 3.3) as (figure, (ax, *below)):
-        entries = []
-        for name, colour, curve in curves(summary, varied):
-            for index, (column, _, line) in enumerate(lines):
-                dots = {"marker": "o", "markersize": 2.5} if index == 0 else {}
-                band(ax, curve, column, color=colour if varied else COLOURS[index], linestyle=line, **dots)
-            entries.append((name, colour, "-"))
-        for under in below:
-            differences(under, compared, varied, lines)
-        x_axis([ax, *below][-1], summary, x)
-        percent_axis(ax, label)
-        entries += [(said, GREY if varied else COLOURS[index], line) for index, (_, said, line) in enumerate(lines)]
-        legend(figure, entries)
-        if not varied and "phase" in summary:
-            shaded(ax, summary)
-        located = not varied and "in_valley" in summary and summary["in_valley"].notna().any()
-        if located:
-            places(ax, summary)
-        more = "; bars: 95 % intervals" if located else ""
-        headline(ax, title, summary, pad=None if varied else 14, more=more)
-    return figure
-
-
-def differences(ax: Axes, summary: pd.DataFrame, varied: Sequence[str], lines: Sequence[tuple[str, str, Any]]) -> None:
-    """Second curve minus first, paired by seed, with the 95 % t-intervals of `table.compared`, level by level."""
-    (first, _, _), (second, colour, _) = curves(summary, varied)
-    rows = summary.dropna(subset=f"{lines[0][0]}_difference").sort_values("x")
-    for index, (name, _, line) in enumerate(lines):
-        dots = {"marker": "o", "markersize": 2.5} if index == 0 else {}
-        ax.plot(rows["x"], rows[f"{name}_difference"], color=colour, linestyle=line, **dots)  # type: ignore[arg-type]
-        ax.fill_between(rows["x"], rows[f"{name}_low"], rows[f"{name}_high"], color=colour, alpha=0.18, linewidth=0)
-    ax.axhline(0, color=GREY, linewidth=0.8)
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:+.4g}" if share else "0"))
-    ax.set_ylabel("difference (points)")
-    pairs = sorted({int(n) for n in rows["pairs"]})
-    seeds = " to ".join(str(n) for n in dict.fromkeys((pairs[0], pairs[-1])))
-    what = fill(f"{second} minus {first}, paired by seed ({seeds}),", 80)
-    ax.set_title(f"{what}\nwith 95 % t-intervals of each point by itself", fontsize=7, loc="left")
-
-
 def headline(ax: Axes, title: str, summary: pd.DataFrame, pad: float | None = None, more: str = "") -> None:
     """What is shown, in lines that the figure has room for, and what lines and bands are."""
     ax.set_title(f"{plain(fill(title, 68))}\n{replicates(summary)}{more}", fontsize=8, loc="left", pad=pad)
@@ -381,10 +339,11 @@ def headlines(figure: Figure, title: str, told: str) -> None:
     figure.suptitle(f"{fill(title, 15 * round(figure.get_figwidth()))}\n{told}", fontsize=8, x=0.01, ha="left")
 
 
-def named(axes: Sequence[Axes], found: Sequence[tuple[Mapping[str, Any], Any]]) -> None:
-    """Says above each panel which of `settings` it shows."""
-    for ax, (setting, _) in zip(axes, found, strict=True):
-        ax.set_title(", ".join(f"{name} {value}" for name, value in setting.items() if value != ""), fontsize=8)
+def named(axes: Sequence[Axes], columns: Sequence[tuple[Mapping[str, Any], Any]], pad: float | None = None) -> None:
+    """Says above each panel which of `settings` it shows; pad: points of room for the names of phases below that."""
+    for ax, (setting, _) in zip(axes, columns, strict=True):
+        label = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in setting.items() if value != "")
+        ax.set_title(plain(label), fontsize=8, pad=pad)
 
 
 def replicates(frame: pd.DataFrame) -> str:

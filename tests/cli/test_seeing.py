@@ -103,6 +103,12 @@ def test_every_figure_from_runs_and_from_csv(
         ("plot double-descent RUNS --where sede=9", 2, "did you mean 'seed'?"),
         ("plot double-descent RUNS --where seed", 2, "is not key=value"),
         ("plot double-descent RUNS --along weight", 2, "did you mean 'weights'?"),
+        (
+            "plot double-descent RUNS --panels noise",
+            2,
+            "cannot draw a panel for each 'noise'; these runs differ in nothing",
+        ),
+        ("plot epochs RUNS --panels noise", 2, "--panels is for best-epoch, double-descent"),
         ("analyze distance RUNS", 2, "did you mean 'learning-distance'?"),
         ("analyze learning-distance none", 4, "no runs folder at none"),
         ("analyze learning-distance RUNS --pairs seeds", 2, "--pairs and --between are for interpolation"),
