@@ -1,6 +1,7 @@
 """Families: a new member of a table is one entry, and is trained, saved and verified without a line anywhere else."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -214,7 +215,10 @@ def test_a_new_member_is_one_file(folder: str, several_sizes: Path, tmp_path: Pa
     asked.append(["plot" if folder == "plots" else "analyze", "--help"])
     asked += [["report", "runs", "-o", "report.html"]] if folder == "verdicts" else []
     command = [sys.executable, "-c", COMMANDS, json.dumps(asked)]
-    ended = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     *outs, columns = ended.stdout.split("=====\n")
     assert ended.returncode == 0 and "Traceback" not in ended.stdout, ended.stdout
     for out, (words, says) in zip(outs, [*SAYS[folder], ("--help", "mine")], strict=False):

@@ -336,7 +336,7 @@ def headline(ax: Axes, title: str, summary: pd.DataFrame, pad: float | None = No
 
 def headlines(figure: Figure, title: str, told: str) -> None:
     """The headline of a whole figure that shows several `settings`, and what its lines are."""
-    figure.suptitle(f"{fill(title, 15 * round(figure.get_figwidth()))}\n{told}", fontsize=8, x=0.01, ha="left")
+    figure.suptitle(f"{plain(fill(title, 15 * round(figure.get_figwidth())))}\n{told}", fontsize=8, x=0.01, ha="left")
 
 
 def named(axes: Sequence[Axes], columns: Sequence[tuple[Mapping[str, Any], Any]], pad: float | None = None) -> None:

@@ -157,7 +157,7 @@ def test_one_bad_folder_stops_no_command(
         command, *more = words.split()
         said = sdd(command, *more, root)
         assert said.code == 4 and said.out, f"{words}: {said.err}"
-        assert str(bad).encode(errors="replace").decode() in said.err and "Traceback" not in said.err
+        assert str(bad) in said.err and "Traceback" not in said.err
         if kind in OTHERS:
             assert "damaged" not in said.err and "remove" not in said.err and "is not of sdd" in said.err
     assert (tmp_path / "report.html").exists() and (tmp_path / "double-descent.png").exists()
