@@ -75,8 +75,10 @@ def of_module(module: nn.Module, prunable: Sequence[str]) -> tuple[Channels, ...
         given = [streams[each] for each in node.all_input_nodes]
         streams[node] = _after(node, given, parts, streams)
     unique = {id(stream): stream for stream in streams.values()}.values()
-    found = [s for s in unique if s.outputs and not s.fixed and set(s.outputs) <= set(prunable)]
-    return tuple(Channels(s.size, *(tuple(dict.fromkeys(x)) for x in (s.outputs, s.vectors, s.inputs))) for s in found)
+    removable = [s for s in unique if s.outputs and not s.fixed and set(s.outputs) <= set(prunable)]
+    return tuple(
+        Channels(s.size, *(tuple(dict.fromkeys(x)) for x in (s.outputs, s.vectors, s.inputs))) for s in removable
+    )
 
 
 def _after(

@@ -65,10 +65,10 @@ def _diagram(ax: Axes, summary: pd.DataFrame, details: pd.DataFrame) -> list[tup
     entries = []
     ax.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1)
     sparsity = dict(zip(summary["level"], summary["sparsity"], strict=True))
-    for colour, (level, said) in zip(COLOURS[1:], phase_levels(summary).items(), strict=False):
+    for colour, (level, landmark) in zip(COLOURS[1:], phase_levels(summary).items(), strict=False):
         rows = details[details["level"] == level].dropna(subset="accuracy").sort_values("bin")
         ax.plot(rows["confidence"], rows["accuracy"], color=colour, marker="o", markersize=2.5)
-        entries.append((f"{said}, {100 * sparsity[level]:.4g}% removed", colour, "-"))
+        entries.append((f"{landmark}, {100 * sparsity[level]:.4g}% removed", colour, "-"))
     percent_axis(ax, "accuracy, test set")
     ax.xaxis.set_major_formatter(ax.yaxis.get_major_formatter())
     ax.set_xlabel("confidence, test set")

@@ -33,8 +33,8 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, detai
             for name, ax in list(zip(names, axes, strict=True))[1:]:
                 band(ax, layer, name, color=colour, linestyle="--", linewidth=1)
             entries.append((label, colour, "--"))
-        for ax, said in zip(axes, ("test accuracy", "", "dead units"), strict=False):
-            percent_axis(ax, said)
+        for ax, axis_label in zip(axes, ("test accuracy", "", "dead units"), strict=False):
+            percent_axis(ax, axis_label)
         axes[1].yaxis.set_major_formatter("{x:g}")
         axes[1].set_ylabel("activation\nentropy (bits)")
         axes[3].set_ylabel("effective rank")
@@ -55,9 +55,9 @@ def _layers(details: pd.DataFrame) -> list[tuple[str, Any, pd.DataFrame]]:
 
     order = details.groupby("layer")["depth"].mean().sort_values().index
     few, shades = len(order) < len(COLOURS), colormaps["viridis"].resampled(max(2, len(order)))
-    found: list[tuple[str, Any, pd.DataFrame]] = []
+    lines: list[tuple[str, Any, pd.DataFrame]] = []
     for k, name in enumerate(order):
         label = str(name).removesuffix(".weight") if few or k in (0, len(order) - 1) else ""
         colour = COLOURS[k + 1] if few else shades(k)
-        found.append((label, colour, details[details["layer"] == name].sort_values("level")))
-    return found
+        lines.append((label, colour, details[details["layer"] == name].sort_values("level")))
+    return lines

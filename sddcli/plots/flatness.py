@@ -44,23 +44,23 @@ def draw(
     Below, how much train loss rises up to the ends of the lines. Of planes instead contours of train loss.
     """
     assert details is not None
-    found = settings(details, varied)
+    columns = settings(details, varied)
     if (details["across"] != 0).any():
-        return _planes(summary, found, title)
-    names = [[f"{k}" for k in range(len(found))], ["rise"] * len(found)]
-    with mosaic(names, height=2.4, width=max(4.6, 1 + 2.4 * len(found))) as (figure, axes):
-        slices, entries = [axes[f"{k}"] for k in range(len(found))], []
+        return _planes(summary, columns, title)
+    names = [[f"{k}" for k in range(len(columns))], ["rise"] * len(columns)]
+    with mosaic(names, height=2.4, width=max(4.6, 1 + 2.4 * len(columns))) as (figure, axes):
+        slices, entries = [axes[f"{k}"] for k in range(len(columns))], []
         aligned(slices)
-        for ax, (setting, rows) in zip(slices, found, strict=True):
+        for ax, (setting, rows) in zip(slices, columns, strict=True):
             entries += _slices(ax, rows, landmarks(summary, setting, rows["level"].unique()))
         slices[0].set_ylabel("loss")
         slices[0].set_ylim(bottom=0)
-        _rises(axes["rise"], placed(summary, x), summary, found)
+        _rises(axes["rise"], placed(summary, x), summary, columns)
         x_axis(axes["rise"], placed(summary, x), x)
         splits = [("test, true labels", GREY, "-"), ("train, labels trained on", GREY, "--")]
         legend(figure, [*dict.fromkeys(entries), *splits])
         headlines(figure, title, replicates(details))
-        named(slices, found)
+        named(slices, columns)
     return figure
 
 
@@ -74,9 +74,9 @@ def _slices(ax: Axes, rows: pd.DataFrame, shown: Sequence[tuple[int, str, str]])
     return [(label, colour, "-") for _, label, colour in shown]
 
 
-def _rises(ax: Axes, curves: pd.DataFrame, summary: pd.DataFrame, found: Settings) -> None:
+def _rises(ax: Axes, curves: pd.DataFrame, summary: pd.DataFrame, columns: Settings) -> None:
     """The rise of each setting along the axis, its levels that are drawn above as dots of the same colours."""
-    for (setting, rows), style in zip(found, LINES * len(found), strict=False):
+    for (setting, rows), style in zip(columns, LINES * len(columns), strict=False):
         curve = curves.sort_values("level")
         for name, value in setting.items():
             curve = curve[curve[name] == value]
@@ -93,24 +93,24 @@ def _rises(ax: Axes, curves: pd.DataFrame, summary: pd.DataFrame, found: Setting
             ax.plot(at["x"], at["flatness_train_loss_rise"], "o", color=colour, markersize=4.5)
     ax.set_ylabel("rise of train loss")
     ax.set_ylim(bottom=0)
-    if len(found) > 1:
+    if len(columns) > 1:
         ax.legend()
 
 
-def _planes(summary: pd.DataFrame, found: Settings, title: str) -> Figure:
+def _planes(summary: pd.DataFrame, columns: Settings, title: str) -> Figure:
     """Contours of train loss, a row for each setting, a panel for each phase."""
     from matplotlib.colors import LogNorm
 
-    shown = [landmarks(summary, setting, rows["level"].unique()) for setting, rows in found]
-    names = [[f"{k} {place}" for place in range(4)] for k in range(len(found))]
+    shown = [landmarks(summary, setting, rows["level"].unique()) for setting, rows in columns]
+    names = [[f"{k} {number}" for number in range(4)] for k in range(len(columns))]
     with mosaic(names, height=2.1, width=7.2, sharex=True, sharey=True) as (figure, axes):
-        losses = np.concatenate([rows["train_loss"] for _, rows in found])
+        losses = np.concatenate([rows["train_loss"] for _, rows in columns])
         contours = np.geomspace(max(losses.min(), 0.01), losses.max(), 14)
         norm = LogNorm(contours[0], contours[-1])
-        end = found[0][1]["step"].max()
-        for k, (setting, rows) in enumerate(found):
-            for place, (level, label, _) in enumerate(shown[k]):
-                ax = axes[f"{k} {place}"]
+        end = columns[0][1]["step"].max()
+        for k, (setting, rows) in enumerate(columns):
+            for number, (level, label, _) in enumerate(shown[k]):
+                ax = axes[f"{k} {number}"]
                 grid = rows[rows["level"] == level].pivot(index="across", columns="step", values="train_loss")
                 lines = ax.contour(grid.columns, grid.index, grid, contours, norm=norm, cmap="viridis", linewidths=0.8)
                 ax.clabel(lines, contours[2::3], fontsize=5.5, fmt="%.2g")

@@ -36,15 +36,15 @@ def draw(
     A column of panels for each setting, a colour for each phase. Solid is the test set, dashed the training labels.
     """
     assert details is not None
-    found = settings(details, varied, "kind")
-    names = [[f"{row} {k}" for k in range(len(found))] for row in ("loss", "accuracy")]
-    width = max(4.6, 1 + 2.7 * len(found))
+    columns = settings(details, varied, "kind")
+    names = [[f"{row} {k}" for k in range(len(columns))] for row in ("loss", "accuracy")]
+    width = max(4.6, 1 + 2.7 * len(columns))
     with mosaic(names, height=2.2, width=width, sharex=True) as (figure, axes):
-        losses, accuracies = ([axes[f"{row} {k}"] for k in range(len(found))] for row in ("loss", "accuracy"))
+        losses, accuracies = ([axes[f"{row} {k}"] for k in range(len(columns))] for row in ("loss", "accuracy"))
         for row in (losses, accuracies):
             aligned(row)
         entries = []
-        for k, (setting, rows) in enumerate(found):
+        for k, (setting, rows) in enumerate(columns):
             way = setting.pop("kind")
             for level, label, colour in landmarks(summary, setting, rows["level"].unique()):
                 line = rows[rows["level"] == level].assign(x=rows["alpha"])
@@ -59,5 +59,5 @@ def draw(
         splits = [("test, true labels", GREY, "-"), ("train, labels trained on", GREY, "--")]
         legend(figure, [*dict.fromkeys(entries), *splits])
         headlines(figure, title, replicates(details))
-        named(losses, found)
+        named(losses, columns)
     return figure

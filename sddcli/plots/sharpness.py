@@ -44,19 +44,19 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, detai
     """
     summary = placed(summary, x)
     with panels(rows=4, height=1.95, apart=1) as (figure, (top, *pairs, spectrum)):
-        entries, found = [], {label: rows for label, _, rows in curves(details, varied)}
+        entries, details_of = [], {label: rows for label, _, rows in curves(details, varied)}
         for label, colour, curve in curves(summary, varied):
             band(top, curve, "test_accuracy", color=colour, marker="o", markersize=2.5)
             for ax, pair in zip(pairs, PAIRS, strict=True):
                 for column, _, line in pair:
                     band(ax, curve, column, color=colour, linestyle=line)
             entries.append((label, colour, "-"))
-            if label in found:
-                _spectrum(spectrum, curve, found[label], colour if varied else "")
+            if label in details_of:
+                _spectrum(spectrum, curve, details_of[label], colour if varied else "")
         percent_axis(top, "test accuracy")
-        for ax, said, pair in zip(pairs, ("Hessian", "rise of the loss"), PAIRS, strict=True):
+        for ax, axis_label, pair in zip(pairs, ("Hessian", "rise of the loss"), PAIRS, strict=True):
             ax.set_yscale("log")
-            ax.set_ylabel(said)
+            ax.set_ylabel(axis_label)
             key(ax, [(name, GREY if varied else COLOURS[0], line) for _, name, line in pair])
         x_axis(pairs[-1], summary, x)
         key(spectrum, _said(summary, varied))
@@ -70,21 +70,25 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, detai
 
 def _said(summary: pd.DataFrame, varied: Sequence[str]) -> list[tuple[str, str, Any]]:
     """What the lines of the spectra mean; of one setting, at which sparsity."""
-    found = {}
+    entries = {}
     for _, _, curve in curves(summary, varied):
         sparsity = dict(zip(curve["level"], curve["sparsity"], strict=True))
-        for level, said in phase_levels(curve).items():
-            colour = GREY if varied else COLOURS[list(MARKS).index(said)]
-            found[said] = (said if varied else f"{said}, {100 * sparsity[level]:.4g}%", colour, MARKS[said])
-    return [found[said] for said in MARKS if said in found]
+        for level, landmark in phase_levels(curve).items():
+            colour = GREY if varied else COLOURS[list(MARKS).index(landmark)]
+            entries[landmark] = (
+                landmark if varied else f"{landmark}, {100 * sparsity[level]:.4g}%",
+                colour,
+                MARKS[landmark],
+            )
+    return [entries[landmark] for landmark in MARKS if landmark in entries]
 
 
 def _spectrum(ax: Axes, curve: pd.DataFrame, rows: pd.DataFrame, colour: str) -> None:
     """How many eigenvalues are greater than each, of one setting; without a colour, one for each level."""
     sizes = dict(zip(curve["level"], curve["hessian_size"], strict=True))
-    for level, said in phase_levels(curve).items():
+    for level, landmark in phase_levels(curve).items():
         here = rows[rows["level"] == level].sort_values("at")
-        line = {"color": colour or COLOURS[list(MARKS).index(said)], "linestyle": MARKS[said]}
+        line = {"color": colour or COLOURS[list(MARKS).index(landmark)], "linestyle": MARKS[landmark]}
         density = here[here["part"] == "density"]
         above = sizes[level] * density["value"][::-1].cumsum()[::-1]
         positive = (density["at"] > 0) & (above > 0.5)

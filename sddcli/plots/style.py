@@ -201,15 +201,15 @@ def landmarks(summary: pd.DataFrame, setting: Mapping[str, Any], levels: Iterabl
     for name, value in setting.items():
         curve = curve[curve[name] == value]
     curve = curve[curve["level"].isin(list(levels))].sort_values("level")
-    found = phase_levels(curve)
+    landmark_of = phase_levels(curve)
     if curve["phase"].isna().all():
         places = [int(curve["level"].iloc[round(k * (len(curve) - 1) / 3)]) for k in range(4)]
-        found = {level: found.get(level, "") for level in places}
+        landmark_of = {level: landmark_of.get(level, "") for level in places}
     sparsity = dict(zip(curve["level"], curve["sparsity"], strict=True))
-    said = {level: f"{name}, " if name else "" for level, name in found.items()}
+    prefix = {level: f"{name}, " if name else "" for level, name in landmark_of.items()}
     return [
-        (level, f"{said[level]}level {level}, {100 * sparsity[level]:.4g}%", colour)
-        for level, colour in zip(sorted(found), COLOURS, strict=False)
+        (level, f"{prefix[level]}level {level}, {100 * sparsity[level]:.4g}%", colour)
+        for level, colour in zip(sorted(landmark_of), COLOURS, strict=False)
     ]
 
 
