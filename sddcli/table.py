@@ -469,7 +469,7 @@ def judged(
     other lists, numbers of each level, are left out. Along another column the rows say which, as `along`, and its first
     value, as `judged_from`; they have its values for levels, no sparsity of them, and no words.
     """
-    indices = {f"{place}{end}" for place in places for end in ("", "_low", "_high")}
+    indices = {f"{name}{end}" for name in places for end in ("", "_low", "_high")}
     rows = []
     for curve in curves(frame, column):
         verdict = _without_words(judge(curve.test, curve.train, curve.density), column)
@@ -484,9 +484,9 @@ def judged(
         row |= {"judged_to": curve.levels[-1], "last_level": curve.last, "seed_values": curve.kinds}
         if column != "level":
             row |= {"along": COLUMNS[column].called, "judged_from": curve.levels[0]}
-        for place in places if column == "level" else ():
-            at = verdict[place]
-            row[f"{place}_sparsity"] = None if at is None else curve.sparsity[at]
+        for name in places if column == "level" else ():
+            at = verdict[name]
+            row[f"{name}_sparsity"] = None if at is None else curve.sparsity[at]
         rows.append(row)
     return pd.DataFrame(rows)
 

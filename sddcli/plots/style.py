@@ -248,8 +248,8 @@ def key(ax: Axes, entries: Iterable[tuple[str, str, Any]]) -> None:
     """A line on top of one panel that says what its own lines are: (label, colour, line style) each."""
     handles = [Line2D([], [], label=label, color=colour, linestyle=line) for label, colour, line in entries]
     columns = 4 if sum(len(str(handle.get_label())) for handle in handles) <= 40 else 2
-    place: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
-    ax.legend(handles=handles, ncols=columns, fontsize=7, **place)
+    corner: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+    ax.legend(handles=handles, ncols=columns, fontsize=7, **corner)
 
 
 def _columns(lengths: Sequence[int], room: int = 72) -> int:
@@ -321,12 +321,12 @@ def phase_levels(curve: pd.DataFrame) -> dict[int, str]:
     """
     levels = curve["level"].astype(int)
     first = int(levels.min())
-    found = {int(levels.max()): "last", first: "first" if first else "dense"}
-    for name, said, sign in (("critical", "valley", -1), ("sweet", "peak", 1)) if "phase" in curve else ():
+    names = {int(levels.max()): "last", first: "first" if first else "dense"}
+    for name, landmark, sign in (("critical", "valley", -1), ("sweet", "peak", 1)) if "phase" in curve else ():
         test = sign * curve["smoothed"].where(curve["phase"] == name)
         if test.notna().any():
-            found[int(levels[test == test.max()].iloc[0])] = said
-    return dict(sorted(found.items()))
+            names[int(levels[test == test.max()].iloc[0])] = landmark
+    return dict(sorted(names.items()))
 
 
 def headline(ax: Axes, title: str, summary: pd.DataFrame, pad: float | None = None, more: str = "") -> None:
@@ -334,9 +334,11 @@ def headline(ax: Axes, title: str, summary: pd.DataFrame, pad: float | None = No
     ax.set_title(f"{plain(fill(title, 68))}\n{replicates(summary)}{more}", fontsize=8, loc="left", pad=pad)
 
 
-def headlines(figure: Figure, title: str, told: str) -> None:
+def headlines(figure: Figure, title: str, replicates: str) -> None:
     """The headline of a whole figure that shows several `settings`, and what its lines are."""
-    figure.suptitle(f"{plain(fill(title, 15 * round(figure.get_figwidth())))}\n{told}", fontsize=8, x=0.01, ha="left")
+    figure.suptitle(
+        f"{plain(fill(title, 15 * round(figure.get_figwidth())))}\n{replicates}", fontsize=8, x=0.01, ha="left"
+    )
 
 
 def named(axes: Sequence[Axes], columns: Sequence[tuple[Mapping[str, Any], Any]], pad: float | None = None) -> None:
@@ -351,19 +353,19 @@ def replicates(frame: pd.DataFrame) -> str:
     low, high = int(frame["n"].min()), int(frame["n"].max())
     if high == 1:
         return "one seed, so no band"
-    said = f"mean ± standard deviation over {low if low == high else f'{low} to {high}'} seeds"
+    text = f"mean ± standard deviation over {low if low == high else f'{low} to {high}'} seeds"
     if any(str(name).endswith("_difference") for name in frame):
-        said += "\nsquares: here the two differ, by the 95 % t-interval of pairs of seeds"
-    return said
+        text += "\nsquares: here the two differ, by the 95 % t-interval of pairs of seeds"
+    return text
 
 
 def rendered(figure: Figure, ending: str, evidence: Mapping[str, Any]) -> bytes:
     """The content of such a file: the same bytes for the same figure and evidence."""
-    said, content = json.dumps(evidence), BytesIO()
+    description, content = json.dumps(evidence), BytesIO()
     metadata = {
-        ".png": {"Software": "sdd", "Description": said},
-        ".pdf": {"Creator": "sdd", "Subject": said, "CreationDate": None},
-        ".svg": {"Creator": "sdd", "Description": said, "Date": None},
+        ".png": {"Software": "sdd", "Description": description},
+        ".pdf": {"Creator": "sdd", "Subject": description, "CreationDate": None},
+        ".svg": {"Creator": "sdd", "Description": description, "Date": None},
     }
     with look():
         figure.savefig(content, format=ending[1:], metadata=metadata[ending])
