@@ -90,10 +90,9 @@ def _origin(origin: Mapping[str, str]) -> str:
     """Where the numbers are from, and whether the engine has changed since."""
     file, date, commit = (origin.get(name, "unknown") for name in ("file", "date", "commit"))
     line = f"From {file}, made on {date} at commit {commit}."
-    engines = set(origin.get("engine", "unknown").split(", "))
-    return (
-        line if engines == {machine.engine()} else f"{line} **Older engine:** the code that trains has changed since."
-    )
+    if machine.of_today(origin.get("engine", "unknown").split(", ")):
+        return line
+    return f"{line} **Older engine:** the code that trains has changed since."
 
 
 def _missing(targets: Sequence[Target], scale: str) -> Iterator[str]:

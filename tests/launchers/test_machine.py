@@ -84,3 +84,11 @@ def test_caches_of_who_has_no_home_go_elsewhere_and_it_is_said(tmp_path: Path, h
         assert ended.returncode == 0 and "Warning" not in ended.stderr, ended.stderr
         assert ended.stderr.startswith(said[words.split()[0]])
     assert ended.stderr == "" and (spare / "matplotlib").is_dir() and spare.stat().st_mode & 0o77 == 0
+
+
+def test_a_record_is_of_today_where_each_of_its_engines_has_todays_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "SAME_BITS", frozenset({"0000aaaa"}))
+    assert machine.of_today([machine.engine()])
+    assert machine.of_today(["0000aaaa", machine.engine()])
+    assert not machine.of_today(["0000aaaa", "0000bbbb"])
+    assert not machine.of_today(["unknown"])
