@@ -116,7 +116,7 @@ class Run:
             if not by_total:
                 canonical["count"] = Run.count
             if not self._kind.ranks:
-                canonical |= {"criterion": "", "scope": Run.scope, "count": Run.count, "unit": Run.unit}
+                canonical |= {"criterion": "", "scope": self._kind.scope, "count": Run.count, "unit": Run.unit}
             if not self._kind.chained:
                 canonical["pruning"] = Run.pruning
         for name, usual in canonical.items():
@@ -167,6 +167,8 @@ class Run:
             return plain, f"{descent.lesson} from {self.rewind}"
         if descent is None or descent.schedule == "full":
             return plain, "full"
+        if descent.schedule == "none":
+            return plain, "none"
         if descent.schedule == "last":
             return plain, f"last {descent.lr}"
         return plain, "full" if self.rewind == Run.rewind else f"from {self.rewind}"

@@ -61,7 +61,7 @@ def patient(steps: int) -> dict[int, Callable[..., Any]]:
     return {3: lambda state, context: replace(state, masks=context.prune(state, context.targets))}
 
 
-def frozen(weights: Any, prunable: Any, density: float) -> Any:
+def frozen(weights: Any, prunable: Any, counts: Any, draw: Any) -> Any:
     learned = {name: w for name, w in weights.items() if name in prunable}
     return learned, {name: w for name, w in weights.items() if name not in prunable}
 

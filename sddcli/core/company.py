@@ -1,6 +1,7 @@
 """Company: do models that are trained side by side have the bits that each has alone, and what gives them if not."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -48,9 +49,12 @@ def _trial(plan: engine.Plan, model: Model, x: Tensor, classes: int, models: int
     n = min(len(x), BATCHES * plan.batch_size + len(x) % plan.batch_size)
     inputs, labels = _random(x, n), torch.from_numpy(stream(0, "company", "labels").integers(classes, size=(1, n)))
     start = inits.fresh(model, "kaiming:bias=uniform", 0)
+    half = {name: start[name].numel() // 2 for name in model.prunable}
     learned, fixed = (
         {name: w.expand(models, *w.shape) for name, w in part.items()}
-        for part in split({name: start[name] for name in model.weights}, model.prunable, 0.5)
+        for part in split(
+            {name: start[name] for name in model.weights}, model.prunable, half, partial(stream, 0, "company")
+        )
     )
     masks = {name: torch.ones_like(learned[name], dtype=torch.bool) for name in model.prunable}
 

@@ -1,9 +1,10 @@
 """Lessons: what one step teaches: how the gradients of a batch come about, and which network they make."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import log
+from math import log, prod, sqrt
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,8 +17,15 @@ GATES = 10
 """Networks drawn at each evaluation of a lesson that draws; their metrics are averaged (Zhou et al. 2019)."""
 
 
-Split = Callable[[Tensors, Sequence[str], float], tuple[Tensors, Tensors]]
-"""(weights (*shape), names of the prunable ones, density) -> (learned, fixed) of one model before its first step."""
+Counts = Mapping[str, int]
+"""A layer, or "" for all together -> how many prunable weights are to be kept of it."""
+Draw = Callable[..., np.random.Generator]
+"""(*names) -> the random generator for what `names` names."""
+Split = Callable[[Tensors, Sequence[str], Counts, Draw], tuple[Tensors, Tensors]]
+"""(weights (*shape), names of the prunable ones, counts, generators) -> (learned, fixed) of one model before its first
+step."""
+Gates = Callable[[Tensors, Tensors, Tensor | None], Tensors]
+"""(scores, what is fixed, chance) -> 1 or 0 for each score, (M, *shape): is its gate open. chance: as in Teaching."""
 
 
 class Teaching(NamedTuple):
@@ -27,7 +35,8 @@ class Teaching(NamedTuple):
     lesson(forward, loss) -> what writes the gradients.
     network(learned, fixed, chance) -> the weights in effect, (M, *shape): by uniform numbers chance (M, K), or for
     None the most probable ones. chances: whether it draws; K is then the number of learned values of a model. whole:
-    whether weights that masks keep from learning are in effect too.
+    whether weights that masks keep from learning are in effect too. gates: which weights are in effect, where that is
+    what is learned.
     """
 
     split: Split
@@ -35,9 +44,10 @@ class Teaching(NamedTuple):
     network: Callable[[Tensors, Tensors, Tensor | None], Tensors]
     chances: bool = False
     whole: bool = False
+    gates: Gates | None = None
 
 
-def parameters(weights: Tensors, prunable: Sequence[str], density: float) -> tuple[Tensors, Tensors]:
+def parameters(weights: Tensors, prunable: Sequence[str], counts: Counts, draw: Draw) -> tuple[Tensors, Tensors]:
     """All weights are learned but for BatchNorm statistics, which training measures."""
     fixed = {name: w for name, w in weights.items() if name.endswith(STATISTICS)}
     return {name: w for name, w in weights.items() if name not in fixed}, fixed
@@ -70,9 +80,9 @@ FROZEN = "frozen/"
 """How the names begin, among what is fixed, of the values that prunable weights have beside what they learn."""
 
 
-def beside_frozen(weights: Tensors, prunable: Sequence[str], density: float) -> tuple[Tensors, Tensors]:
+def beside_frozen(weights: Tensors, prunable: Sequence[str], counts: Counts, draw: Draw) -> tuple[Tensors, Tensors]:
     """As `parameters`, and beside each prunable weight its frozen value, 0 until it is given one."""
-    learned, fixed = parameters(weights, prunable, density)
+    learned, fixed = parameters(weights, prunable, counts, draw)
     return learned, fixed | {FROZEN + name: torch.zeros_like(weights[name]) for name in prunable}
 
 
@@ -98,18 +108,20 @@ def frozen(forward: Forward, loss: Loss) -> Lesson:
     return lesson
 
 
-def scores(weights: Tensors, prunable: Sequence[str], density: float) -> tuple[Tensors, Tensors]:
+def scores(weights: Tensors, prunable: Sequence[str], counts: Counts, draw: Draw) -> tuple[Tensors, Tensors]:
     """Scores of the prunable weights are learned, (*shape), and all weights are fixed.
 
-    At first each gate is open with probability `density`. Raises UsageError unless that is above 0 and below 1.
+    At first each gate is open with the probability that as many are open as `counts` says. Raises UsageError unless
+    that is above 0 and below 1.
     """
+    density = sum(counts.values()) / sum(weights[name].numel() for name in prunable)
     if not 0 < density < 1:
         raise UsageError(f"gates cannot be open with probability {density:g} at first: take a level that prunes more")
     start = log(density / (1 - density))
     return {name: torch.full_like(weights[name], start) for name in prunable}, weights
 
 
-def gates(learned: Tensors, chance: Tensor | None) -> Tensors:
+def gates(learned: Tensors, fixed: Tensors, chance: Tensor | None) -> Tensors:
     """1 or 0 for each score, (M, *shape): open with probability sigmoid(score) where a uniform number is below it.
 
     chance: (M, K), a number for each score, one tensor after another; None for the more probable of both.
@@ -121,36 +133,91 @@ def gates(learned: Tensors, chance: Tensor | None) -> Tensors:
     return {name: (part.view_as(score) < score.sigmoid()).to(score.dtype) for (name, score), part in parts}
 
 
-def supermask(forward: Forward, loss: Loss) -> Lesson:
-    """Frozen weights behind gates that are drawn at each step; only their scores learn (Zhou et al. 2019, section 4).
+def by_probability(score: Tensor, slope: Tensor) -> Tensor:
+    """The gradient passes a gate as if it were its probability: dL/dscore = dL/dgate * p * (1 - p)."""
+    p = score.sigmoid()
+    return slope * (p * (1 - p))
 
-    The gradient passes a gate as if it were its probability (straight-through): dL/dscore = dL/dgate * p * (1 - p).
+
+COUNT = "count/"
+"""How the names begin, among what is fixed, of the numbers (1,) of weights that a layer keeps."""
+
+
+def uniform_scores(weights: Tensors, prunable: Sequence[str], counts: Counts, draw: Draw) -> tuple[Tensors, Tensors]:
+    """As `scores`, drawn from U(-1, 1) / sqrt(fan-in) as in Ramanujan et al. (2020), beside each layer's count."""
+    learned = {}
+    for name in prunable:
+        shape = tuple(weights[name].shape)
+        values = draw(name).uniform(-1, 1, shape) / sqrt(prod(shape[1:]))
+        learned[name] = torch.from_numpy(values).to(weights[name])
+    kept = {COUNT + name: torch.tensor([counts[name]], device=weights[name].device) for name in prunable}
+    return learned, weights | kept
+
+
+def top_gates(learned: Tensors, fixed: Tensors, chance: Tensor | None = None) -> Tensors:
+    """Open are the gates of the largest |scores|, of each layer exactly as many as it keeps."""
+    return {
+        name: masks.top(score.abs(), fixed[COUNT + name].squeeze(1)).to(score.dtype) for name, score in learned.items()
+    }
+
+
+def by_sign(score: Tensor, slope: Tensor) -> Tensor:
+    """The gradient passes a gate as if it were |score|: dL/dscore = dL/dgate * sign(score)."""
+    return slope * score.sign()
+
+
+def behind(split: Split, gates: Gates, passed: Callable[[Tensor, Tensor], Tensor], rescale: bool = False) -> Teaching:
+    """Frozen weights behind gates whose scores learn.
+
+    passed(score, its gate's gradient) -> its own. rescale: the weights of each layer are multiplied by size / number of
+    open gates, of those that were drawn (dynamic weight rescaling, Zhou et al. 2019); the gradient does not see it.
     """
 
-    def lesson(learned: Tensors, fixed: Tensors, gradients: Tensors) -> Write:
-        def write(inputs: Tensor, labels: Tensor, chance: Tensor) -> None:
-            leaves = {name: gate.requires_grad_() for name, gate in gates(learned, chance).items()}
-            logits = forward(fixed | {name: fixed[name] * gate for name, gate in leaves.items()}, inputs, True)
-            total = loss(logits.float(), labels, leaves)
-            slopes = torch.autograd.grad(total, list(leaves.values()))
-            with torch.no_grad():
-                for (name, score), slope in zip(learned.items(), slopes, strict=True):
-                    open_ = score.sigmoid()
-                    torch.mul(slope, open_ * (1 - open_), out=gradients[name])
+    def factors(opened: Tensors) -> Tensors:
+        return {name: _factor(gate) for name, gate in opened.items()} if rescale else {}
 
-        return write
+    def lesson(forward: Forward, loss: Loss) -> Lesson:
+        def of(learned: Tensors, fixed: Tensors, gradients: Tensors) -> Write:
+            def write(inputs: Tensor, labels: Tensor, chance: Tensor | None = None) -> None:
+                leaves = {name: gate.requires_grad_() for name, gate in gates(learned, fixed, chance).items()}
+                larger = factors({name: gate.detach() for name, gate in leaves.items()})
+                seen = {name: fixed[name] * gate for name, gate in leaves.items()}
+                seen |= {name: seen[name] * factor for name, factor in larger.items()}
+                total = loss(forward(_plain(fixed) | seen, inputs, True).float(), labels, leaves)
+                slopes = torch.autograd.grad(total, list(leaves.values()))
+                with torch.no_grad():
+                    for (name, score), slope in zip(learned.items(), slopes, strict=True):
+                        gradients[name].copy_(passed(score, slope))
 
-    return lesson
+            return write
+
+        return of
+
+    def network(learned: Tensors, fixed: Tensors, chance: Tensor | None) -> Tensors:
+        """The weights behind open gates, 0 behind the others."""
+        opened = gates(learned, fixed, chance)
+        weights = masks.apply({name: gate.bool() for name, gate in opened.items()}, _plain(fixed))
+        return weights | {name: weights[name] * factor for name, factor in factors(opened).items()}
+
+    return Teaching(split, lesson, network, chances=split is scores, gates=gates)
 
 
-def gated(learned: Tensors, fixed: Tensors, chance: Tensor | None) -> Tensors:
-    """The weights behind open gates, 0 behind the others."""
-    opened = {name: gate.bool() for name, gate in gates(learned, chance).items()}
-    return masks.apply(opened, fixed)
+def _factor(gate: Tensor) -> Tensor:
+    """size / number of open gates of each of M models, (M, 1, ...)."""
+    opened = gate.flatten(1).sum(1, dtype=torch.float64).clamp_min(1)
+    return (gate[0].numel() / opened).to(gate.dtype).view(-1, *(1,) * (gate.dim() - 1))
+
+
+def _plain(fixed: Tensors) -> Tensors:
+    """The weights among what is fixed."""
+    return {name: w for name, w in fixed.items() if not name.startswith(COUNT)}
 
 
 LESSONS: Mapping[str, Teaching] = {
     "supervised": Teaching(parameters, supervised, lambda learned, fixed, chance: learned | fixed),
     "frozen": Teaching(beside_frozen, frozen, summed, whole=True),
-    "supermask": Teaching(scores, supermask, gated, chances=True),
+    # Zhou et al. (2019), section 4, and Ramanujan et al. (2020).
+    "supermask": behind(scores, gates, by_probability),
+    "rescaled-supermask": behind(scores, gates, by_probability, rescale=True),
+    "edge-popup": behind(uniform_scores, top_gates, by_sign),
 }

@@ -13,11 +13,12 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sddcli.core.criteria import criterion
-from sddcli.core.words import UsageError, pick, unknown
+from sddcli.core.words import Answer, Positive, UsageError, pick, unknown
 
 if TYPE_CHECKING:
     from sddcli.spec import Run
 
+NO, RATE = Answer("no"), Positive(0.1)
 PRUNINGS = ("iterative", "one-shot")
 Moment = Literal["initial", "step", "final", "fresh"]
 """A moment of a run's training: its start, the rewind step, its end; "fresh": weights drawn anew for this level."""
@@ -42,20 +43,24 @@ class Weights(NamedTuple):
     moment: Moment
 
 
+LEARNED_MASKS = ("supermask", "rescaled-supermask", "edge-popup")
+"""The lessons, words of lessons.LESSONS, that leave weights as they are and learn which of them count."""
+
+
 class Origin(NamedTuple):
     """All that a retraining decides.
 
     schedule: "full" is the run's own from step 0 on, "rewound" from its rewind step on; "last" keeps one learning rate
-    for as many steps. lr: of "last" that rate, 0 for the last one of the full schedule; of "full" the first rate, 0 for
-    the run's own. lesson: what a step teaches, a word of lessons.LESSONS; timetable: what happens between the segments
-    of the training, a word of timetables.TIMETABLES. frozen: of the lesson "frozen" what pruned weights stay at, a word
-    of starts.FREEZINGS. cycles: how often the schedule is gone through, each time that much faster. more: runs whose
-    trained weights are looked at beside those of masks and start.
+    for as many steps; by "none" nothing is trained. lr: of "last" that rate, 0 for the last one of the full schedule;
+    of "full" the first rate, 0 for the run's own. lesson: what a step teaches, a word of lessons.LESSONS; timetable:
+    what happens between the segments of the training, a word of timetables.TIMETABLES. frozen: of the lesson "frozen"
+    what pruned weights stay at, a word of starts.FREEZINGS. cycles: how often the schedule is gone
+    through, each time that much faster. more: runs whose trained weights are looked at beside those of masks and start.
     """
 
     masks: Masks
     start: Weights
-    schedule: Literal["full", "rewound", "last"]
+    schedule: Literal["full", "rewound", "last", "none"]
     lr: float = 0.0
     lesson: str = "supervised"
     timetable: str = ""
@@ -66,21 +71,22 @@ class Origin(NamedTuple):
     @property
     def moves(self) -> bool:
         """Whether masks are others at the end of training than at its start."""
-        return self.lesson == "supermask" or bool(self.timetable)
+        return self.lesson in LEARNED_MASKS or bool(self.timetable)
 
 
 class Retraining(NamedTuple):
     """origin(run, *, parameters): what it decides for a run.
 
     rewinds: whether the rewind step matters to it, also where only the lottery run is rewound whose masks it takes.
-    ranks: whether a criterion ranks weights for its masks. chained: whether a level is pruned from another one, so that
-    `pruning`, iterative or one-shot, matters.
+    ranks: whether a criterion ranks weights for its masks; scope: where none does, the allocation that it has. chained:
+    whether a level is pruned from another one, so that `pruning`, iterative or one-shot, matters.
     """
 
     origin: Callable[..., Origin]
     rewinds: bool = False
     ranks: bool = True
     chained: bool = True
+    scope: str = "global"
 
 
 def previous(run: Run) -> Run:
@@ -247,16 +253,33 @@ def gradual(run: Run, *, start: float = 0.0, end: float = 0.5, events: int = 20)
     return untrained(run)._replace(timetable=f"gradual:start={start!r}:end={end!r}:events={events}")
 
 
-def supermask(run: Run, *, lr: float = 10.0) -> Origin:
+def mask_only(run: Run) -> Origin:
+    """The lottery chain's masks on weights that nothing trains, measured as they are (Zhou et al. 2019, section 4).
+
+    `start` says which values these have, such as constant. The chain that the masks come from has its own values.
+    """
+    return Origin(pruned(replace(ticket(run), start="original")), rewound(run), "none")
+
+
+def supermask(run: Run, *, lr: float = 10.0, rescale: Answer = NO) -> Origin:
     """Initial weights stay as they are; which of them count is learned (Zhou et al. 2019, section 4).
 
     The level sets the share of gates that are open at first; how many are in the end, training decides. lr: the first
     learning rate of the scores, instead of the run's own: their gradients are far smaller than those of weights.
-    Raises UsageError unless it is above 0.
+    rescale: whether the weights of each layer are multiplied by size / number of open gates. `start` says which values
+    weights have, such as constant. Raises UsageError unless lr is above 0.
     """
     if not 0 < lr < inf:
         raise UsageError(f"retraining supermask takes a learning rate above 0, got {lr:g}")
-    return untrained(run)._replace(lr=lr, lesson="supermask")
+    return untrained(run)._replace(lr=lr, lesson="rescaled-supermask" if rescale else "supermask")
+
+
+def edge_popup(run: Run, *, lr: Positive = RATE) -> Origin:
+    """Initial weights stay as they are; in each layer those of the largest |score| count, as many as the level keeps.
+
+    Scores learn, at the first learning rate lr instead of the run's own (Ramanujan et al. 2020).
+    """
+    return untrained(run)._replace(lr=lr, lesson="edge-popup")
 
 
 def untrained(run: Run) -> Origin:
@@ -278,7 +301,9 @@ RETRAININGS: dict[str, Retraining] = {
     "freeze": Retraining(freeze, rewinds=True),
     "redense": Retraining(redense, rewinds=True),
     "gradual": Retraining(gradual, chained=False),
+    "mask-only": Retraining(mask_only, rewinds=True),
     "supermask": Retraining(supermask, ranks=False, chained=False),
+    "edge-popup": Retraining(edge_popup, ranks=False, chained=False, scope="layer"),
 }
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sddcli.core.types import Tensors
-from sddcli.core.words import UsageError
+from sddcli.core.words import Positive, UsageError
 
 Draw = Callable[..., np.random.Generator]
 Start = Callable[..., Tensors]
@@ -33,7 +33,7 @@ class MovedSign(Sign):
     words = ("moved", "kept", "random")
 
 
-KEPT, MOVED = Sign("kept"), MovedSign("moved")
+KEPT, MOVED, ONCE = Sign("kept"), MovedSign("moved"), Positive(1)
 
 
 def original(weights: Tensors, masks: Tensors, draw: Draw, *, sign: Sign = KEPT) -> Tensors:
@@ -57,9 +57,10 @@ def reshuffled(weights: Tensors, masks: Tensors, draw: Draw, *, sign: MovedSign 
     return _signed(moved, weights, sign, draw)
 
 
-def constant(weights: Tensors, masks: Tensors, draw: Draw, *, sign: Sign = KEPT) -> Tensors:
-    """The sign of each weight times its layer's standard deviation (`signed_constant` of Zhou et al. 2019)."""
-    sizes = {name: w.double().std(correction=0).to(w.dtype).expand_as(w) for name, w in weights.items()}
+def constant(weights: Tensors, masks: Tensors, draw: Draw, *, sign: Sign = KEPT, times: Positive = ONCE) -> Tensors:
+    """The sign of each weight times its layer's standard deviation (`signed_constant` of Zhou et al. 2019), so many
+    times."""
+    sizes = {name: (w.double().std(correction=0) * times).to(w.dtype).expand_as(w) for name, w in weights.items()}
     return _signed(sizes, weights, sign, draw) if sign == "random" else {n: weights[n].sign() * sizes[n] for n in sizes}
 
 

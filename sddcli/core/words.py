@@ -46,6 +46,19 @@ class Positive(float):
         return super().__new__(cls, value)
 
 
+class Answer(str):
+    """A parameter: yes or no, which is false."""
+
+    def __new__(cls, word: str) -> "Answer":
+        """Raises UsageError for another word."""
+        if word not in ("yes", "no"):
+            raise UsageError("it takes yes or no")
+        return super().__new__(cls, word)
+
+    def __bool__(self) -> bool:
+        return self == "yes"
+
+
 def expanded(path: str) -> str:
     """`path` with a "~" at its start as the user's home, for where no shell has seen it; of nobody's, as it is."""
     return expanduser(path)  # noqa: PTH111 (Path's own raises an error where there is no home)

@@ -285,7 +285,7 @@ def _train_together(bench: Bench, ready: Mapping[Run, Ready]) -> None:
         bench.report(Advanced(tuple(runs), now.epoch, now.metrics))
         spent = (time.perf_counter() - began) / len(runs)
         stop = pace.stopping()
-        if now.epoch < runs[0].epochs and (stop or time.perf_counter() - saved >= pace.seconds):
+        if not now.last and (stop or time.perf_counter() - saved >= pace.seconds):
             saved = time.perf_counter()
             for m, (run, each) in enumerate(ready.items()):
                 record = {"history": histories[run], "events": events[run], "seconds": each.seconds + spent}

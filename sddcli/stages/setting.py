@@ -234,7 +234,7 @@ def _per_group(run: Run, model: Model, kept: Kept) -> dict[str, int]:
 def schedule(run: Run, n: int) -> tuple[list[float], int]:
     """The learning rate of each step on n examples, and the step that training starts at.
 
-    Raises UsageError where the run would be rewound to its end or beyond.
+    None where nothing is trained. Raises UsageError where the run would be rewound to its end or beyond.
     """
     steps = -(-n // run.batch_size)
     descent = origin(run) if run.level else None
@@ -249,6 +249,8 @@ def schedule(run: Run, n: int) -> tuple[list[float], int]:
     rewound = rewind_steps(run.rewind, steps)
     if rewound >= len(rates):
         raise UsageError(f"rewind {run.rewind} is not before the end of training, step {len(rates)}")
+    if descent.schedule == "none":
+        return [], 0
     return rates, rewound if descent.schedule == "rewound" else 0
 
 

@@ -42,7 +42,8 @@ class EpochEnd(NamedTuple):
     """The end of an epoch: its number and the state then, which the next epoch overwrites (see types.Epoch).
 
     metrics: one dictionary for each of the M runs, None where the epoch is not evaluated. fitted: (M, ceil(N / 8))
-    uint8, which training labels each run fits, a bit each, None as well. events: those since the epoch before.
+    uint8, which training labels each run fits, a bit each, None as well. events: those since the epoch before. last:
+    whether training ends with it. Of runs that nothing trains there is one, 0.
     """
 
     epoch: int
@@ -50,6 +51,7 @@ class EpochEnd(NamedTuple):
     state: State
     fitted: Tensor | None = None
     events: Sequence[EventRecord] = ()
+    last: bool = False
 
 
 def train(
@@ -71,6 +73,14 @@ def train(
     steps, (rates, _) = -(-noisy.shape[1] // run.batch_size), setting.schedule(run, noisy.shape[1])
     events, context = setting.timetable(run, noisy.shape[1]), _context(runs, model, data, initial)
     state, happened = _state(model, data, begun), list[EventRecord]()
+
+    def measured(epoch: int, now: State, seen: Sequence[EventRecord]) -> EpochEnd:
+        metrics, fitted = _averaged(runs, model, now, data, noisy, held)
+        packed = torch.from_numpy(np.packbits(fitted.cpu().numpy(), axis=1))
+        return EpochEnd(epoch, metrics, now, packed, seen, now.step >= len(rates))
+
+    if not rates:
+        yield measured(0, state, ())
     while state.step < len(rates):
         if state.step in events:
             state, what = _happen(events[state.step], state, context, runs, model, data)
@@ -85,8 +95,7 @@ def train(
             if epoch % run.eval_every and epoch != run.epochs:
                 yield EpochEnd(epoch, None, now, events=seen)
                 continue
-            metrics, fitted = _averaged(runs, model, now, data, noisy, held)
-            yield EpochEnd(epoch, metrics, now, torch.from_numpy(np.packbits(fitted.cpu().numpy(), axis=1)), seen)
+            yield measured(epoch, now, seen)
 
 
 def _context(runs: Sequence[Run], model: Model, data: Data, initial: Sequence[Tensors]) -> Context:
@@ -128,8 +137,8 @@ def beginning(
     """
     n = len(data.train.y)
     first = setting.schedule(run, n)[1]
-    density = sum(setting.counts(run, model).values()) / model.size
-    learned, fixed = setting.teaching_of(run).split(start, model.prunable, density)
+    draw = partial(seeds.stream, run.seed_of("init"), "scores", run.level)
+    learned, fixed = setting.teaching_of(run).split(start, model.prunable, setting.counts(run, model), draw)
     fixed = fixed | {lessons.FROZEN + name: w for name, w in (frozen or {}).items()}
     fitted = torch.empty(0, -(-n // 8), dtype=torch.uint8) if n < RECORDED else None
     return Begun(learned, fixed, pruning.with_vectors(run, model, kept), {}, first, first, fitted)
@@ -231,11 +240,12 @@ def network(runs: Sequence[Run], state: State, chance: Tensor | None = None) -> 
 
 def result(runs: Sequence[Run], model: Model, state: State, m: int) -> tuple[Tensors, Tensors]:
     """The weights in effect of model m, pruned ones 0, and the masks of those that are not, as copies (*shape)."""
-    weights = single(network(runs, state), m)
-    if setting.teaching_of(runs[0]).chances:  # which weights are in effect is what was learned
-        return weights, {name: gate[m].bool() for name, gate in lessons.gates(state.learned, None).items()}
+    weights, teaching = single(network(runs, state), m), setting.teaching_of(runs[0])
+    if teaching.gates:  # which weights are in effect is what was learned
+        gates = teaching.gates(state.learned, state.fixed, None)
+        return weights, {name: gate[m].bool() for name, gate in gates.items()}
     kept = single({name: state.masks[name] for name in model.prunable}, m)
-    return weights, masks.full(kept) if setting.teaching_of(runs[0]).whole else kept
+    return weights, masks.full(kept) if teaching.whole else kept
 
 
 def metrics(runs: Sequence[Run], model: Model, weights: Tensors, data: Data) -> list[dict[str, float]]:

@@ -189,7 +189,8 @@ def test_a_lesson_that_draws_is_captured_with_the_numbers_of_each_step(
 
     plan = replace(plan, lesson=teaching.lesson(case.model.forward, cross_entropy), chance=chance)
     weights = weights_of(state_of(name, (4, 1)))
-    state = State(*teaching.split(weights, case.model.prunable, 0.7), {}, {})
+    counts = {"": 7 * 2 * case.model.size // 10}
+    state = State(*teaching.split(weights, case.model.prunable, counts, stream), {}, {})
     ends = []
     for replayed in (capture.replayed, lambda step: step):
         monkeypatch.setattr(capture, "replayed", replayed)

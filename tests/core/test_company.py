@@ -110,7 +110,7 @@ def trained(name: str, chosen: slice, one_by_one: bool) -> Tensors:
     start = {key: w.abs() if key.endswith("running_var") else w for key, w in start.items()}
     masks = {key: start[key] > -0.1 for key in model.prunable}
     y = torch.from_numpy(stream(0, "y").integers(CLASSES, size=(MODELS, 97)))[chosen]
-    state = State(*lessons.parameters(start, model.prunable, 1.0), masks, {})
+    state = State(*lessons.parameters(start, model.prunable, {}, stream), masks, {})
     for now in engine.train(state, x, y, separate(plan) if one_by_one else plan):
         state = now.state
     return {key: w.clone() for key, w in (state.learned | state.fixed).items()}
@@ -141,7 +141,7 @@ def test_aligned_gradients_are_the_same(name: str) -> None:
             for key, shape in {**model.shapes, **model.statistics}.items()
         }
         gradients = {key: torch.empty_like(weights[key]) for key in model.shapes}
-        learned, fixed = lessons.parameters(weights, model.prunable, 1.0)
+        learned, fixed = lessons.parameters(weights, model.prunable, {}, stream)
         way(plan_of(model).lesson)(learned, fixed, gradients)(x.unsqueeze(0), y)
         ends.append([*weights.values(), *gradients.values()])
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
@@ -182,7 +182,7 @@ def test_gradients_do_not_depend_on_where_matrices_lie(size: int, name: str) -> 
     def gradients(of_weights: int, of_inputs: int, of_gradients: int) -> list[Tensor]:
         weights = {key: laid(w, of_weights) for key, w in start.items()}
         into = {key: laid(torch.zeros(1, *shape), of_gradients) for key, shape in model.shapes.items()}
-        write = plan_of(model).lesson(*lessons.parameters(weights, model.prunable, 1.0), into)
+        write = plan_of(model).lesson(*lessons.parameters(weights, model.prunable, {}, stream), into)
         write(laid(x, of_inputs), y)
         return list(into.values())
 

@@ -1,5 +1,7 @@
 """Lessons: gradients against autograd in double precision, by hand where they are drawn."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,43 +24,110 @@ def weights() -> Tensors:
     return {n: torch.from_numpy(draw.standard_normal((2, *s), dtype="float32")) for n, s in MODEL.shapes.items()}
 
 
-def test_a_score_learns_as_if_its_gate_were_its_probability() -> None:
-    """dL/dscore by autograd in double precision, through p in place of the gate that was drawn."""
-    learned, fixed = LESSONS["supermask"].split(weights(), MODEL.prunable, 0.6)
-    chance = torch.from_numpy(stream(0, "chance").random((2, MODEL.size), dtype="float32"))
-    gradients = {name: torch.zeros_like(score) for name, score in learned.items()}
-    LESSONS["supermask"].lesson(MODEL.forward, cross_entropy)(learned, fixed, gradients)(X, Y, chance)
+def counts(share: float) -> dict[str, int]:
+    """So many of the weights of both models."""
+    return {"": round(share * 2 * MODEL.size)}
 
-    gates = lessons.gates(learned, chance)
+
+@pytest.mark.parametrize("name", ["supermask", "rescaled-supermask"])
+def test_a_score_learns_as_if_its_gate_were_its_probability(name: str) -> None:
+    """dL/dscore by autograd in double precision, through p in place of the gate that was drawn."""
+    learned, fixed = LESSONS[name].split(weights(), MODEL.prunable, counts(0.6), stream)
+    chance = torch.from_numpy(stream(0, "chance").random((2, MODEL.size), dtype="float32"))
+    gradients = {key: torch.zeros_like(score) for key, score in learned.items()}
+    LESSONS[name].lesson(MODEL.forward, cross_entropy)(learned, fixed, gradients)(X, Y, chance)
+
+    gates = lessons.gates(learned, fixed, chance)
     assert all(0.4 < gate.mean() < 0.8 and set(gate.unique().tolist()) == {0, 1} for gate in gates.values())
     for m in range(2):
-        scores = {name: score[m].double().requires_grad_() for name, score in learned.items()}
-        h = X[m].double()
-        for layer in ("hidden1", "hidden2", "output"):
-            w = fixed[f"{layer}.weight"][m].double()
-            if f"{layer}.weight" in scores:
-                p = scores[f"{layer}.weight"].sigmoid()
-                w = w * (gates[f"{layer}.weight"][m].double() + p - p.detach())
-            h = F.linear(h, w, fixed[f"{layer}.bias"][m].double())
-            h = h if layer == "output" else h.relu()
-        F.cross_entropy(h, Y[m]).backward()
-        for name, score in scores.items():
-            torch.testing.assert_close(gradients[name][m].double(), score.grad, rtol=1e-4, atol=1e-7)
+        scores = {key: score[m].double().requires_grad_() for key, score in learned.items()}
+        opened = {
+            key: gates[key][m].double() + score.sigmoid() - score.sigmoid().detach() for key, score in scores.items()
+        }
+        if name == "rescaled-supermask":
+            opened = {key: gate * (gate.numel() / gates[key][m].sum()) for key, gate in opened.items()}
+        F.cross_entropy(logits_behind(opened, fixed, m), Y[m]).backward()
+        for key, score in scores.items():
+            torch.testing.assert_close(gradients[key][m].double(), score.grad, rtol=1e-4, atol=1e-7)
+
+
+def logits_behind(opened: Tensors, fixed: Tensors, m: int) -> torch.Tensor:
+    """Of model m, by hand, in double precision; opened: what its weights are multiplied by, (*shape)."""
+    h = X[m].double()
+    for layer in ("hidden1", "hidden2", "output"):
+        w = fixed[f"{layer}.weight"][m].double() * opened.get(f"{layer}.weight", 1)
+        h = F.linear(h, w, fixed[f"{layer}.bias"][m].double())
+        h = h if layer == "output" else h.relu()
+    return h
+
+
+def popups(kept: dict[str, int]) -> tuple[Tensors, Tensors]:
+    """Scores and what is fixed of two models of edge-popup that keep so many weights of each layer."""
+    parts = [
+        LESSONS["edge-popup"].split(
+            {name: w[m] for name, w in weights().items()}, MODEL.prunable, kept, partial(stream, m)
+        )
+        for m in range(2)
+    ]
+    learned, fixed = ({key: torch.stack([a[key], b[key]]) for key in a} for a, b in zip(*parts, strict=True))
+    return learned, fixed
+
+
+def test_edge_popup_opens_the_largest_scores_and_its_gradient_passes_as_by_their_size() -> None:
+    kept = {"hidden1.weight": 20, "hidden2.weight": 7}
+    learned, fixed = popups(kept)
+    gradients = {key: torch.zeros_like(score) for key, score in learned.items()}
+    LESSONS["edge-popup"].lesson(MODEL.forward, cross_entropy)(learned, fixed, gradients)(X, Y)
+    gates = lessons.top_gates(learned, fixed)
+    for m in range(2):
+        scores = {key: score[m].double().requires_grad_() for key, score in learned.items()}
+        opened = {}
+        for key, score in scores.items():
+            chosen = score.detach().abs().flatten().sort(descending=True).indices[: kept[key]]
+            assert set(chosen.tolist()) == set(gates[key][m].flatten().nonzero().flatten().tolist())
+            opened[key] = gates[key][m].double() + score.abs() - score.abs().detach()
+        F.cross_entropy(logits_behind(opened, fixed, m), Y[m]).backward()
+        for key, score in scores.items():
+            torch.testing.assert_close(gradients[key][m].double(), score.grad, rtol=1e-4, atol=1e-7)
+    network = LESSONS["edge-popup"].network(learned, fixed, None)
+    assert all(int((network[key][m] != 0).sum()) == count for m in range(2) for key, count in kept.items())
+
+
+def test_scores_of_edge_popup_start_kaiming_uniform_another_draw_for_each_seed() -> None:
+    learned, _ = popups({"hidden1.weight": 20, "hidden2.weight": 7})
+    for name, fan_in in (("hidden1.weight", 5), ("hidden2.weight", 9)):
+        largest = learned[name].abs().max()
+        assert 0.8 < largest * fan_in**0.5 <= 1 and not torch.equal(learned[name][0], learned[name][1])
+
+
+def test_rescaled_weights_are_multiplied_by_size_over_open_gates_of_those_drawn() -> None:
+    start = weights()
+    learned, fixed = LESSONS["rescaled-supermask"].split(start, MODEL.prunable, counts(0.5), stream)
+    chance = torch.from_numpy(stream(2, "chance").random((2, MODEL.size), dtype="float32"))
+    network = LESSONS["rescaled-supermask"].network(learned, fixed, chance)
+    for name, gate in lessons.gates(learned, fixed, chance).items():
+        for m in range(2):
+            factor = gate[m].numel() / float(gate[m].sum())
+            torch.testing.assert_close(network[name][m], start[name][m] * gate[m] * factor)
+    none = {name: torch.full_like(score, -9.0) for name, score in learned.items()}
+    assert not any(
+        network[name].any() for network in [LESSONS["rescaled-supermask"].network(none, fixed, None)] for name in none
+    )
 
 
 def test_gates_open_as_often_as_their_probability_says() -> None:
     scores = {"a": torch.full((1, 100, 100), -1.2), "b": torch.full((1, 50, 100), 2.0)}
     chance = torch.from_numpy(stream(4, "gates").random((1, 15_000), dtype="float32"))
-    for name, gate in lessons.gates(scores, chance).items():
+    for name, gate in lessons.gates(scores, {}, chance).items():
         p = float(scores[name].sigmoid().mean())
         assert abs(float(gate.mean()) - p) < 4 * (p * (1 - p) / gate.numel()) ** 0.5
-    likely = lessons.gates(scores, None)
+    likely = lessons.gates(scores, {}, None)
     assert not likely["a"].any() and likely["b"].all()
 
 
 def test_the_network_of_a_supermask_is_the_frozen_weights_behind_open_gates() -> None:
     start = weights()
-    learned, fixed = LESSONS["supermask"].split(start, MODEL.prunable, 0.6)
+    learned, fixed = LESSONS["supermask"].split(start, MODEL.prunable, counts(0.6), stream)
     learned["hidden1.weight"][:, 0] = -1.0
     network = LESSONS["supermask"].network(learned, fixed, None)
     assert not network["hidden1.weight"][:, 0].any() and torch.equal(
@@ -68,16 +137,18 @@ def test_the_network_of_a_supermask_is_the_frozen_weights_behind_open_gates() ->
 
 
 def test_gates_start_at_the_share_asked_for() -> None:
-    learned, _ = LESSONS["supermask"].split(weights(), MODEL.prunable, 0.3)
-    assert all(torch.allclose(score.sigmoid(), torch.tensor(0.3)) for score in learned.values())
+    learned, _ = LESSONS["supermask"].split(weights(), MODEL.prunable, counts(0.3), stream)
+    assert all(torch.allclose(score.sigmoid(), torch.tensor(0.3), atol=0.005) for score in learned.values())
     with pytest.raises(UsageError, match="cannot be open with probability 1"):
-        LESSONS["supermask"].split(weights(), MODEL.prunable, 1.0)
+        LESSONS["supermask"].split(weights(), MODEL.prunable, counts(1.0), stream)
 
 
 @pytest.mark.parametrize("name", LESSONS)
 def test_what_is_learned_and_fixed_makes_a_network_of_the_models_weights(name: str) -> None:
     start = weights()
-    learned, fixed = LESSONS[name].split(start, MODEL.prunable, 0.5)
+    kept = {key: start[key][0].numel() // 2 for key in MODEL.prunable}
+    learned, fixed = LESSONS[name].split(start, MODEL.prunable, kept, stream)
+    fixed = {key: w.expand(2, 1) if key.startswith(lessons.COUNT) else w for key, w in fixed.items()}
     network = LESSONS[name].network(learned, fixed, None)
     assert {key: w.shape for key, w in network.items()} == {key: w.shape for key, w in start.items()}
     assert set(MODEL.prunable) <= set(learned)

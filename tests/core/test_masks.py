@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sddcli.core.masks import apply, density, full, keep, kept
+from sddcli.core.masks import apply, density, full, keep, kept, top
 
 SHAPES = {"a": (4, 5), "b": (3,), "c": (2, 2, 3)}
 SIZE = 35
@@ -29,6 +29,17 @@ def test_counts_are_exact_and_masks_nest(
     inner = keep(second, outer, b)
     assert density(outer) == a / SIZE and density(inner) == b / SIZE
     assert all((outer[name] | ~inner[name]).all() for name in SHAPES)
+
+
+@given(VALUES, VALUES, st.integers(0, 20), st.integers(0, 20))
+def test_the_top_of_several_models_is_what_each_would_keep(
+    first: dict[str, torch.Tensor], second: dict[str, torch.Tensor], a: int, b: int
+) -> None:
+    both = torch.stack([first["a"], second["a"]])
+    chosen = top(both, torch.tensor([a, b]))
+    for m, count in enumerate((a, b)):
+        alone = {"a": both[m]}
+        assert torch.equal(chosen[m], keep(alone, full(alone), count)["a"]) and chosen[m].sum() == count
 
 
 @given(VALUES, st.integers(0, SIZE))

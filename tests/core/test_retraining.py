@@ -56,7 +56,7 @@ def test_one_shot_prunes_the_dense_run_at_every_level() -> None:
 def test_the_rewind_step_is_dropped_where_it_cannot_matter() -> None:
     for name in RETRAININGS:
         same = replace(RUN, retraining=name, rewind="7it") == replace(RUN, retraining=name)
-        assert same == (name in ("finetune", "cyclic", "scratch", "gradual", "supermask")), name
+        assert same == (name in ("finetune", "cyclic", "scratch", "gradual", "supermask", "edge-popup")), name
     assert replace(RUN, rewind="0ep") == RUN
 
 
@@ -112,6 +112,8 @@ def test_the_root_is_the_dense_run(name: str, pruning: str) -> None:
         ("gradual:evnets=3", "did you mean 'events'"),
         ("supermask:lr=0", "takes a learning rate above 0"),
         ("supermask:lr=nan", "takes a learning rate above 0"),
+        ("supermask:rescale=maybe", "cannot read 'rescale=maybe': it takes yes or no"),
+        ("edge-popup:lr=0", "it takes a finite number above 0"),
     ],
 )
 def test_parameters_out_of_range(word: str, message: str) -> None:
@@ -119,12 +121,20 @@ def test_parameters_out_of_range(word: str, message: str) -> None:
         with_parents([replace(RUN, retraining=word)])
 
 
+def test_mask_only_has_the_masks_of_the_lottery_chain_from_its_own_values() -> None:
+    run = replace(RUN, retraining="mask-only", start="constant")
+    assert origin(run)[:3] == ((ABOVE, "prune", "final"), (DENSE, "initial"), "none")
+    assert replace(run, pruning="one-shot").parents == (DENSE,) and replace(run, level=1).parents == (DENSE,)
+    assert replace(run, criterion="snip").parents == () and run.batch != RUN.batch
+
+
 def test_trainings_that_make_their_masks_need_no_other() -> None:
-    for name in ("gradual", "supermask"):
+    for name in ("gradual", "supermask", "edge-popup"):
         run = replace(RUN, retraining=name, pruning="one-shot", rewind="5it")
         assert run.parents == () and run.root == DENSE and run.pruning == "iterative" and run.rewind == "0it"
     free = replace(RUN, retraining="supermask", scope="erk")
     assert free == replace(RUN, retraining="supermask", criterion="") and free.scope == "global"
+    assert replace(RUN, retraining="edge-popup", scope="erk", criterion="").scope == "layer"
     assert "dense" not in free.slug and replace(RUN, retraining="gradual").criterion == "magnitude"
     apart = {replace(RUN, retraining=word).batch for word in ("gradual", "gradual:events=9", "supermask", "lottery")}
     assert len(apart) == 4 and replace(RUN, retraining="gradual", level=9).batch in apart

@@ -69,8 +69,8 @@ def test_start_weights_and_masks_are_those_of_the_definition(root: Path, name: s
     store = made(root, run)
     start, kept = store.pruned(run) or ({}, {})
     initial = store.initial(run)
-    above = replace(run, level=1 if way == "iterative" else 0)
     twin = replace(run, retraining="lottery")
+    above = replace(twin if name == "mask-only" else run, level=1 if way == "iterative" else 0)
     if name in OF_TICKET:
         made_final, made_masks = store.weights(twin)
     else:
@@ -80,6 +80,7 @@ def test_start_weights_and_masks_are_those_of_the_definition(root: Path, name: s
     rewound = training.replay(replace(run, level=0), 9, MODEL, DATA, initial)
     expected = {
         "lottery": rewound,
+        "mask-only": rewound,
         "finetune": made_final,
         "lr-rewind": made_final,
         "scratch": setting.fresh(run, MODEL),
@@ -528,7 +529,7 @@ def test_a_chain_on_every_device_at_hand(tmp_path: Path, device: str, model: str
     assert found[device]["test_accuracy"] == pytest.approx(found["cpu"]["test_accuracy"], abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["gradual", "supermask"])
+@pytest.mark.parametrize("name", ["gradual", "supermask", "edge-popup"])
 def test_a_training_that_makes_its_masks_starts_from_all_initial_weights(root: Path, name: str) -> None:
     run = replace(RUN, retraining=name, seed=11)
     store, initial = made(root, run), setting.fresh(run.root, MODEL)
@@ -553,8 +554,12 @@ def ending(store: Store, run: Run, stop_at: list[int] | None = None) -> tuple[Te
 
 
 @pytest.mark.parametrize(
-    "word", ["gradual:start=0.1:end=0.7:events=7", "gradual:start=0:end=0.5:events=2", "supermask"]
-)
+    "word",
+    [
+        "gradual:start=0.1:end=0.7:events=7", "gradual:start=0:end=0.5:events=2",
+        "supermask", "supermask:rescale=yes", "edge-popup",
+    ],
+)  # fmt: skip
 def test_one_that_moves_its_masks_goes_on_to_the_same_bits_from_wherever_it_was_stopped(
     tmp_path: Path, word: str
 ) -> None:
@@ -604,6 +609,47 @@ def test_a_supermask_leaves_weights_as_they_were_and_records_means_over_gates(tm
     assert list(verifying.verified(store, evaluate=True)) == [(store.folder(run), [])]
 
 
+@pytest.mark.parametrize("model", ["lenet-300-100:prunable=all", "conv-2"])
+def test_edge_popup_keeps_in_each_layer_as_many_as_the_level_says(tmp_path: Path, model: str) -> None:
+    """Weights are the signed constants that they started from, and accuracy is that of the stored network."""
+    words = {"retraining": "edge-popup", "start": "constant", "model": model, "criterion": "", "scope": "layer"}
+    run = replace(RUN, **words, epochs=3 if model != "conv-2" else 1, noise=0)  # type: ignore[arg-type]
+    run = replace(run, train_size=0 if model != "conv-2" else 100, level=3)
+    store, network = Store(tmp_path), setting.model_of(run, load("digits"))
+    weights, kept = ending(store, run)
+    assert {name: int(mask.sum()) for name, mask in kept.items()} == setting.counts(run, network)
+    for name, mask in kept.items():
+        sizes = weights[name][mask].abs().unique()
+        assert len(sizes) == 1 and not weights[name][~mask].any()
+    assert list(verifying.verified(store, evaluate=True)) == [(store.folder(run), [])]
+
+
+@pytest.mark.parametrize("pruning", ["iterative", "one-shot"])
+def test_masks_alone_are_measured_on_untrained_weights(tmp_path: Path, pruning: str) -> None:
+    """The masks are those of the lottery run of the same level, and the accuracy what that run has before training."""
+    ticket = replace(RUN, pruning=pruning, criterion="same-sign", noise=0, epochs=8)
+    run, store, events = replace(ticket, retraining="mask-only"), Store(tmp_path), list[Event]()
+    for each in with_parents([ticket, run, replace(run, start="constant")]):
+        prune_retrain.work(store, [each], {}, "cpu", events.append, prune_retrain.Pace(0.0))
+    assert not [event for event in events if isinstance(event, Failed)]
+    (weights, kept), initial = store.weights(run), store.initial(run)
+    assert same(kept, store.masks(ticket))
+    assert all(
+        torch.equal(w, torch.where(kept[n], initial[n], 0.0) if n in kept else initial[n]) for n, w in weights.items()
+    )
+    assert [row["epoch"] for row in store.history(run)] == ["0"]
+    mine, dense = (
+        measuring.analysed("untrained", measuring._seen(store, each, "cpu")).values for each in (ticket, ticket.root)
+    )
+    metrics = (store.manifest(run) or {})["metrics"]
+    assert metrics["test_accuracy"] == mine["untrained_test_accuracy"] and metrics["density"] == 0.25
+    assert metrics["train_accuracy"] == mine["untrained_train_accuracy"]
+    assert metrics["test_accuracy"] > dense["untrained_test_accuracy"] + 0.1
+    signed = store.weights(replace(run, start="constant"))[0]["hidden1.weight"]
+    assert len(signed.abs().unique()) == 2
+    assert [wrong for _, wrong in verifying.verified(store, evaluate=True) if wrong] == []
+
+
 def test_one_that_is_killed_in_an_event_goes_on_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -628,7 +674,7 @@ def test_one_that_is_killed_in_an_event_goes_on_to_the_same_bits(
     assert files(whole, run) == files(parts, run) and whole.details(run, "events") == parts.details(run, "events")
 
 
-@pytest.mark.parametrize("word", ["gradual:events=5", "supermask"])
+@pytest.mark.parametrize("word", ["gradual:events=5", "supermask", "supermask:rescale=yes", "edge-popup"])
 @pytest.mark.parametrize("count", [2, 3])
 def test_trainings_that_move_masks_have_the_bits_side_by_side_that_each_has_alone(
     tmp_path: Path, word: str, count: int
