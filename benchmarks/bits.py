@@ -31,6 +31,8 @@ KINDS = {
     "units": f"{CONVNET} --unit filter --levels 0-2",
     "gradual": "--retraining gradual --levels 2,4",
     "supermask": "--retraining supermask --levels 2,4",
+    "masks-learned": "--retraining supermask:rescale=yes,edge-popup --start constant --levels 2,4",
+    "masks-alone": "--retraining mask-only --levels 1-2",
     "bf16": "--precision bf16",
 }
 COMPARED = (".safetensors", ".csv")
