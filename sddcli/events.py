@@ -21,10 +21,11 @@ class Noted(NamedTuple):
 
 
 class Advanced(NamedTuple):
-    """Runs that train side by side finished an epoch; metrics of each where it was an evaluation."""
+    """Runs that train side by side finished an epoch, of `epochs`; metrics of each where it was an evaluation."""
 
     runs: Sequence[Run]
     epoch: int
+    epochs: int
     metrics: Sequence[Mapping[str, float]] | None
 
 

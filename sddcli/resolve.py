@@ -34,7 +34,8 @@ Table = dict[str, Axis]
 LEAST_SEEDS = 3  # of which 40 % of the trainings hold one whole chain, the least that an iterative one is seen by
 LEAST_LEVELS = 8
 MOST_REWOUND = 10  # a tenth of the training: the latest point that a protocol rewinds to
-LENGTH = ("train_size", "validation", "batch_size", "epochs")  # what decides how many steps a training has
+LENGTH = ("train_size", "validation", "batch_size", "epochs", "length")  # what decides how many steps a training has
+LENGTHS = ("epochs", "length")  # two words for the same: the one that is said by the later source counts
 PLURALS = {"levels": "level", "seeds": "seed"}
 PROTOCOLS = ("paper", "quick")
 """The paper's settings, or ours that keep the shape of the curve at a tenth of the cost."""
@@ -72,11 +73,25 @@ def plan(
     count: with it a protocol's rewinding point fits the data, see `tables`.
     """
     asked = from_toml(path) if path else {}
-    for name, text in [*assignments(sets).items(), *flags.items()]:
-        asked[name] = parse(name, text)
+    texts = assignments(sets) | dict(flags)
+    words = {name: parse(name, text) for name, text in texts.items()}
+    for name, text in texts.items():
         if KINDS[name] is float and (pair := re.fullmatch(r"0,(\d+)", text)):
             hear(f"{name} {text} is two values, 0 and {pair[1]}; one decimal number is written 0.{pair[1]}")
-    return tables(asked, protocol, count, hear)
+    return tables(_over(asked, _one_length(words)), protocol, count, hear)
+
+
+def _over(usual: Table, asked: Table) -> Table:
+    """`usual`, and over it what is `asked`."""
+    return {name: axis for name, axis in usual.items() if name not in LENGTHS or not set(LENGTHS) & set(asked)} | asked
+
+
+def _one_length(asked: Table) -> Table:
+    """`asked`. Raises UsageError where epochs and length both say how long to train."""
+    if all(name in asked for name in LENGTHS):
+        both = " and ".join(f"{name} {', '.join(map(str, asked[name]))}" for name in LENGTHS)
+        raise UsageError(f"{both} both say how long to train: give one")
+    return asked
 
 
 def child(
@@ -143,13 +158,13 @@ def tables(
     planned: list[Table] = []
     for dataset in datasets:
         data = str(dataset).split(":")[0]
-        of_data = default | _axes(protocols.get(data, {})) | {"dataset": [dataset]}
+        of_data = _over(default, _axes(protocols.get(data, {}))) | {"dataset": [dataset]}
         models = asked.get("model", of_data["model"])
         for model in models:
             of_model, kind = of_data, f"{data}/{str(model).split(':')[0]}"
             for key in (str(dataset), kind, *((f"{data}{end}", f"{kind}{end}") if end else ())):
-                of_model = of_model | _axes(protocols.get(key, {}))
-            table = _chosen(of_model | asked | {"dataset": [dataset], "model": [model]}, of_model["level"])
+                of_model = _over(of_model, _axes(protocols.get(key, {})))
+            table = _chosen(_over(of_model, asked) | {"dataset": [dataset], "model": [model]}, of_model["level"])
             planned += [table] if count is None or "rewind" in asked else _fitting(table, count, hear)
     return planned
 
@@ -175,16 +190,17 @@ def _fitting(table: Table, count: CountExamples, hear: Hear) -> Iterator[Table]:
     several = [name for name in LENGTH if len(axes[name]) > 1]
     parts = []
     for values in product(*axes.values()):
-        size, share, batch, epochs = values
+        size, share, batch, epochs, length = values
         steps = -(-count(str(table["dataset"][0]), int(size or 0), float(share or 0)) // int(batch or 1))
-        most = steps * int(epochs or 1) // MOST_REWOUND
+        whole = rewind_steps(str(length or f"{epochs}ep"), steps, "length")
+        most = whole // MOST_REWOUND
         rewind = usual if rewind_steps(usual, steps) <= most else f"{most}it"
         part = dict(zip(LENGTH, values, strict=True))
         parts.append({name: [value] for name, value in part.items()} | {"rewind": [rewind]})
         if rewind != usual:
             which = "".join(f", {name} {part[name]}" for name in several)
             hear(
-                f"rewinding point: {rewind}, a tenth of the {steps * int(epochs or 1)} training steps"
+                f"rewinding point: {rewind}, a tenth of the {whole} training steps"
                 f" ({table['dataset'][0]}{which}), where the protocol has {usual}; --rewind sets another"
             )
     if len({str(part["rewind"]) for part in parts}) == 1:
@@ -241,7 +257,7 @@ def _axes(table: Mapping[str, Any]) -> Table:
         if not axis:
             raise UsageError(f"{name} is an empty list")
         axes[name] = axis
-    return axes
+    return _one_length(axes)
 
 
 def field_named(word: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sddcli.core import retraining
 from sddcli.core.allocation import ALLOCATIONS
-from sddcli.core.retraining import PRUNINGS, RETRAININGS, Retraining, origin, rewind_point
+from sddcli.core.retraining import PRUNINGS, RETRAININGS, Retraining, origin, steps_or_epochs
 from sddcli.core.schedules import milestones
 from sddcli.core.words import UsageError, pick, unknown
 
@@ -72,7 +72,11 @@ class Run:
         of="chain",
     )
     rewind: str = _option("Rewinding point: 1000it (steps) or 5ep (epochs)", "0it", of="chain")
-    epochs: int = _option("Epochs of each training, dense or pruned", 160, "[1, 1000000]")
+    epochs: int = _option("Epochs of each training, dense or pruned", 160, "[0, 1000000]")
+    length: str = _option(
+        "Length of each training, instead of its epochs: 50000it (steps; the last epoch is cut short) or 40ep (epochs)",
+        "",
+    )
     batch_size: int = _option("Batch size", 128, "[1, inf)")
     loss: str = _option("Loss function", "cross-entropy", table="core.losses.LOSSES")
     optimizer: str = _option("Optimizer", "sgd", table="core.optimizers.OPTIMIZERS")
@@ -100,6 +104,10 @@ class Run:
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
         by_total = pick("scope", self.scope, ALLOCATIONS).total
+        if self.length:
+            canonical |= self._lasting()
+        elif not self.epochs:
+            raise UsageError("epochs 0 is outside [1, 1000000]")
         if self.noise == 0:
             canonical |= {"noise_kind": Run.noise_kind, "noise_seed": None}
         if self.optimizer.split(":")[0] != "sgd":
@@ -111,7 +119,7 @@ class Run:
         elif not (self.retraining and self.rate and (self.criterion or not self._kind.ranks)):
             raise UsageError(f"level {self.level} needs a criterion, a retraining and a rate above 0")
         else:
-            point, unit = rewind_point(self.rewind)
+            point, unit = steps_or_epochs("rewind", self.rewind)
             canonical["rewind"] = f"{point}{unit}" if point and self._kind.rewinds else Run.rewind
             if not by_total:
                 canonical["count"] = Run.count
@@ -121,6 +129,24 @@ class Run:
                 canonical["pruning"] = Run.pruning
         for name, usual in canonical.items():
             object.__setattr__(self, name, usual)
+
+    def _lasting(self) -> dict[str, Value]:
+        """The length as it is written: epochs as such and steps with epochs 0, how many they are depends on the data.
+
+        Raises UsageError for no length, and for epochs beside it.
+        """
+        number, unit = steps_or_epochs("length", self.length)
+        epochs, length = (number, "") if unit == "ep" else (0, f"{number}it")
+        if self.epochs not in (Run.epochs, 0, epochs):
+            raise UsageError(f"epochs {self.epochs} and length {self.length} both say how long to train: give one")
+        if not 1 <= number <= 10**6 * (1 if unit == "ep" else 1000):
+            raise UsageError(f"length {self.length} is outside 1ep to 1000000ep, or 1it to 1000000000it")
+        return {"epochs": epochs, "length": length}
+
+    @property
+    def steps(self) -> int:
+        """The length of its training where that is given in steps; 0 where it is in epochs."""
+        return steps_or_epochs("length", self.length)[0] if self.length else 0
 
     @property
     def _kind(self) -> Retraining:

@@ -10,7 +10,8 @@ from sddcli.spec import Run, with_parents
 from sddcli.store import Manifest, Store, StoreError
 
 KIND = ("dataset", "train_size", "validation", "model", "batch_size")
-"""The fields by which runs count as of one kind: an epoch of the one is taken to last as long as of the other."""
+"""The fields by which runs count as of one kind: an epoch of the one is taken to last as long as of the other, a step
+too where lengths are given in steps."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +72,15 @@ def seconds(runs: Collection[Run], finished: Mapping[Run, Manifest]) -> float | 
     """How long training `runs` takes on one worker, by finished runs of their kinds; None where one has none."""
     timed: dict[tuple[object, ...], list[float]] = {}
     for run, manifest in finished.items():
-        timed.setdefault(_kind(run), []).append(manifest["seconds"] / run.epochs)
+        timed.setdefault(_kind(run), []).append(manifest["seconds"] / (run.steps or run.epochs))
     paces = {kind: mean(of_kind) for kind, of_kind in timed.items()}
     if any(_kind(run) not in paces for run in runs):
         return None
-    return sum(run.epochs * paces[_kind(run)] for run in runs)
+    return sum((run.steps or run.epochs) * paces[_kind(run)] for run in runs)
 
 
 def _kind(run: Run) -> tuple[object, ...]:
-    return tuple(getattr(run, name) for name in KIND)
+    return (*(getattr(run, name) for name in KIND), bool(run.steps))
 
 
 def collect(

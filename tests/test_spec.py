@@ -68,7 +68,7 @@ def test_runs_are_named_by_what_tells_them_apart() -> None:
 OTHERS: dict[str, Any] = {
     "model": "lenet-9", "noise_kind": "flip", "augment": "x", "init": "glorot", "criterion": "magnitude",
     "scope": "layer", "count": "all", "pruning": "one-shot", "retraining": "finetune", "rewind": "1it",
-    "loss": "mse", "optimizer": "adam", "milestones": "2", "precision": "bf16",
+    "loss": "mse", "optimizer": "adam", "milestones": "2", "precision": "bf16", "length": "9it",
     **{name: 0.5 if kind is float else 7 for name, kind in KINDS.items() if kind is not str and name != "level"},
 }  # fmt: skip
 

@@ -18,10 +18,10 @@ PANELS = {
     "Main options": MAIN,
     "Data": ("noise_kind", "train_size", "validation", "augment", "data_dir"),
     "Training": (
-        *("init", "loss", "optimizer", "lr", "momentum", "weight_decay", "milestones", "gamma", "batch_size"),
+        *("init", "loss", "optimizer", "lr", "momentum", "weight_decay", "milestones", "gamma", "batch_size", "length"),
         *("eval_every", "precision"),
     ),
-    "Pruning": ("rate", "pruning", "scope", "count", "rewind", "keep"),
+    "Pruning": ("rate", "pruning", "scope", "unit", "count", "start", "rewind", "keep"),
     "Random seeds": ("init_seed", "order_seed", "noise_seed"),
 }
 """Under which heading the help of a command with settings of runs shows which options; the others stand below."""

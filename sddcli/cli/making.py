@@ -378,7 +378,7 @@ def _estimate(
     from sddcli.recipes import prune_retrain
 
     runs, todo, asked = len(sweep.runs), sweep.left, sweep.asked
-    epochs, size = sum(run.epochs for run in todo), prune_retrain.disk(todo)
+    epochs, size = prune_retrain.epochs(todo), prune_retrain.disk(todo)
     notes = prune_retrain.notes(todo)
     alone = sweeps.seconds(todo, dict(store.manifests(damaged)) if store.root.is_dir() else {})
     seconds = None if alone is None else alone / workers

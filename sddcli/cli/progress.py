@@ -30,8 +30,8 @@ class Display:
     def __post_init__(self) -> None:
         from rich.live import Live
 
-        self._epochs, self._total = 0, sum(run.epochs for run in self.runs)
-        self._trained: dict[Run, int] = {}
+        self._work, self._total = 0.0, sum(map(_length, self.runs))
+        self._trained: dict[Run, float] = {}
         self._saved, self._began, self._spoken = 0, monotonic(), monotonic()
         self._active: dict[Run, Advanced] = {}  # the latest event of each batch in work, by its first run
         self._metrics: dict[Run, Mapping[str, float]] = {}
@@ -44,7 +44,7 @@ class Display:
     def more(self, runs: Sequence[Run]) -> None:
         """So many more runs are to be made."""
         self.runs = [*self.runs, *runs]
-        self._total += sum(run.epochs for run in runs)
+        self._total += sum(map(_length, runs))
         self._differing = differing([*self.family, *self.runs])
 
     def named(self, run: Run) -> str:
@@ -73,8 +73,9 @@ class Display:
                 self.console.print(event.sentence, soft_wrap=True, markup=False, highlight=False)
         elif isinstance(event, Advanced):
             for run in event.runs:  # one that is gone on with starts in the middle, one without memory again
-                self._epochs += event.epoch - self._trained.get(run, 0)
-                self._trained[run] = event.epoch
+                now = _length(run) * event.epoch / event.epochs
+                self._work += now - self._trained.get(run, 0)
+                self._trained[run] = now
             self._active[event.runs[0]] = event
             self._metrics.update(zip(event.runs, event.metrics or (), strict=False))
         elif isinstance(event, Busy):
@@ -83,14 +84,14 @@ class Display:
             self.console.print("saving unfinished runs; press Ctrl-C again to quit at once", soft_wrap=True)
         elif isinstance(event, Saved):
             self._saved += 1
-            self._epochs += event.run.epochs - self._trained.pop(event.run, 0)  # what it was rewound by
+            self._work += _length(event.run) - self._trained.pop(event.run, 0)  # what it was rewound by
             self._active.pop(event.run, None)
             self._say(event.run)
             self._metrics.pop(event.run, None)
         else:
             self.failures.append(event)
             self._active.pop(event.run, None)
-            self._total -= event.run.epochs
+            self._total -= _length(event.run)
 
     def _say(self, run: Run) -> None:
         now = monotonic()
@@ -101,9 +102,9 @@ class Display:
             self.console.print(f"{done}; {self.named(run)}: {self._accuracy([run])}", soft_wrap=True)
 
     def _left(self) -> str:
-        if not self._epochs:
+        if not self._work:
             return "?"
-        return spoken_time((monotonic() - self._began) * (self._total - self._epochs) / self._epochs)
+        return spoken_time((monotonic() - self._began) * (self._total - self._work) / self._work)
 
     def _chains(self, runs: Sequence[Run]) -> str:
         """The chains of a batch, by the fields that tell the sweep's chains apart, e.g. "noise 0.2,0.4 seed 0"."""
@@ -123,17 +124,22 @@ class Display:
 
         elapsed = spoken_time(monotonic() - self._began)
         head = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=max(self._total, 1), completed=self._epochs, width=30)
-        share = f"{self._epochs / max(self._total, 1):.0%}"  # a bar without colour tells nothing
+        bar = ProgressBar(total=max(self._total, 1), completed=self._work, width=30)
+        share = f"{self._work / max(self._total, 1):.0%}"  # a bar without colour tells nothing
         head.add_row(bar, share, f"{self._saved}/{len(self.runs)} runs", f"{elapsed}, {self._left()} left")
         body = Table.grid(padding=(0, 2))
         body.add_column(max_width=30, no_wrap=True)
         for run, event in list(self._active.items()):
             level = f"level {run.level}" if run.level else "dense"
-            epoch = f"epoch {event.epoch}/{run.epochs}"
+            epoch = f"epoch {event.epoch}/{event.epochs}"
             body.add_row(Text(self._chains(event.runs), overflow="ellipsis"), level, epoch, self._accuracy(event.runs))
         starting = Text(self._reading, style="dim")
         return Group(head, body if self._active or self._saved else starting)
+
+
+def _length(run: Run) -> int:
+    """Of a training, in steps where its length is given in steps, else in epochs."""
+    return run.steps or run.epochs
 
 
 def _values(runs: Sequence[Run], name: str) -> str:

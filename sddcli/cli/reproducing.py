@@ -324,5 +324,6 @@ def _cost(left: Collection[Run], finished: Mapping[Run, Manifest]) -> str:
     from sddcli import sweeps
 
     seconds = sweeps.seconds(left, finished)
-    epochs = f"{sum(run.epochs for run in left)} epochs"
-    return "-" if not left else epochs if seconds is None else spoken_time(seconds)
+    lengths = {"epochs": sum(run.epochs for run in left), "steps": sum(run.steps for run in left)}
+    words = " and ".join(f"{number} {unit}" for unit, number in lengths.items() if number)
+    return "-" if not left else words if seconds is None else spoken_time(seconds)

@@ -348,15 +348,15 @@ def rounds(run: Run) -> tuple[Run, ...]:
     return (*(rounds(above) if above.level else ()), run)
 
 
-def rewind_point(text: str) -> tuple[int, Literal["it", "ep"]]:
-    """The steps or epochs that "1000it" or "5ep" means. Raises UsageError where a text means neither."""
+def steps_or_epochs(field: str, text: str) -> tuple[int, Literal["it", "ep"]]:
+    """The steps or epochs that "1000it" or "5ep" means. Raises UsageError naming `field` where a text means neither."""
     match = re.fullmatch(r"(\d{1,9})(it|ep)", text)
     if not match:
-        raise UsageError(f"rewind takes steps or epochs, such as 1000it or 5ep, got {text!r}")
+        raise UsageError(f"{field} takes steps or epochs, such as 1000it or 5ep, got {text!r}")
     return int(match[1]), "it" if match[2] == "it" else "ep"
 
 
-def rewind_steps(text: str, steps_per_epoch: int) -> int:
-    """The optimizer step that a rewind point means."""
-    number, unit = rewind_point(text)
+def rewind_steps(text: str, steps_per_epoch: int, field: str = "rewind") -> int:
+    """The optimizer step that a rewind point, or the text of another field, means. Raises as `steps_or_epochs`."""
+    number, unit = steps_or_epochs(field, text)
     return number if unit == "it" else number * steps_per_epoch

@@ -21,7 +21,12 @@ def milestones(text: str) -> tuple[float, ...]:
     return tuple(drops)
 
 
-def piecewise(lr: float, drops: str, gamma: float, epochs: int, steps_per_epoch: int) -> list[float]:
-    """One learning rate per step, epochs * steps_per_epoch of them: `lr` times `gamma` at each drop passed."""
-    ends = [round((drop * epochs if drop < 1 else drop) * steps_per_epoch) for drop in milestones(drops)]
-    return [lr * gamma ** bisect_right(ends, step) for step in range(epochs * steps_per_epoch)]
+def piecewise(lr: float, drops: str, gamma: float, epochs: int, steps_per_epoch: int, steps: int = 0) -> list[float]:
+    """One learning rate per step: `lr` times `gamma` at each drop passed.
+
+    `steps` of them or, for 0, epochs * steps_per_epoch.
+    """
+    shares = [drop for drop in milestones(drops) if drop < 1]
+    ends = [round(share * steps if steps else share * epochs * steps_per_epoch) for share in shares]
+    ends += [round(drop * steps_per_epoch) for drop in milestones(drops) if drop >= 1]
+    return [lr * gamma ** bisect_right(ends, step) for step in range(steps or epochs * steps_per_epoch)]

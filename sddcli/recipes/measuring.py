@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
-from math import nan
+from math import inf, nan
 
 from sddcli import folders
 from sddcli.core import seeds
@@ -64,7 +64,7 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
     def history(run: Run) -> list[dict[str, float]]:
         steps = -(-len(data.train.y) // run.batch_size)
         rows = [{name: float(text) if text else nan for name, text in row.items()} for row in store.history(run)]
-        return [{"step": row["epoch"] * steps, **row} for row in rows]
+        return [{"step": min(row["epoch"] * steps, run.steps or inf), **row} for row in rows]
 
     return Subject(
         net,

@@ -74,6 +74,14 @@ def training_examples(dataset: str, train_size: int, validation: float) -> int:
     return len(outline(dataset, train_size, validation).train.y)
 
 
+def epochs(runs: Sequence[Run]) -> int:
+    """How many epochs training `runs` takes in all, a last one that is cut short counted whole.
+
+    Raises UsageError, OSError where a length in steps needs the outline of the data.
+    """
+    return sum(run.epochs or setting.epochs(run, len(_outline(run).train.y)) for run in runs)
+
+
 def device_of(word: str) -> str:
     """The device that a word means: auto is CUDA where torch has one. Raises UsageError for one that is not here."""
     if word == "auto":
@@ -107,7 +115,7 @@ def _bytes(run: Run) -> int:
     model = setting.model_of(run, _outline(run))
     stored = model.parameters - model.size + sum(setting.counts(run, model).values())
     weights = 4 * (stored + (model.parameters if run.level == 0 else 0)) + model.size // 8
-    return weights + 150 * -(-run.epochs // run.eval_every) + 3000
+    return weights + 150 * -(-epochs([run]) // run.eval_every) + 3000
 
 
 class Prepared(NamedTuple):
@@ -267,6 +275,7 @@ def _out_of_memory(error: Exception) -> bool:
 def _train_together(bench: Bench, ready: Mapping[Run, Ready]) -> None:
     began = saved = time.perf_counter()
     runs, store, pace = list(ready), bench.store, bench.pace
+    last = setting.epochs(runs[0], len(bench.data.train.y))
     company = training.company_of(runs, bench.model, bench.data)
     if company in NOTICES:
         bench.report(Noted(NOTICES[company]))
@@ -282,7 +291,7 @@ def _train_together(bench: Bench, ready: Mapping[Run, Ready]) -> None:
                 histories[run].append({"epoch": now.epoch, **_finite(now.metrics[m])})
             if now.fitted is not None and run in records:
                 records[run] = torch.cat([records[run], now.fitted[m : m + 1]])
-        bench.report(Advanced(tuple(runs), now.epoch, now.metrics))
+        bench.report(Advanced(tuple(runs), now.epoch, last, now.metrics))
         spent = (time.perf_counter() - began) / len(runs)
         stop = pace.stopping()
         if not now.last and (stop or time.perf_counter() - saved >= pace.seconds):

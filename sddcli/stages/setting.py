@@ -231,6 +231,11 @@ def _per_group(run: Run, model: Model, kept: Kept) -> dict[str, int]:
     return pick("scope", run.scope, ALLOCATIONS).counts(shapes, kept, model.output)
 
 
+def epochs(run: Run, n: int) -> int:
+    """How many epochs the training of `run` has on n examples; of a length in steps the last may be cut short."""
+    return -(-run.steps // -(-n // run.batch_size)) if run.steps else run.epochs
+
+
 def schedule(run: Run, n: int) -> tuple[list[float], int]:
     """The learning rate of each step on n examples, and the step that training starts at.
 
@@ -239,7 +244,7 @@ def schedule(run: Run, n: int) -> tuple[list[float], int]:
     steps = -(-n // run.batch_size)
     descent = origin(run) if run.level else None
     first = descent.lr if descent and descent.lr and descent.schedule == "full" else run.lr
-    rates = piecewise(first, run.milestones, run.gamma, run.epochs, steps)
+    rates = piecewise(first, run.milestones, run.gamma, run.epochs, steps, run.steps)
     if descent is None:
         return rates, 0
     if descent.cycles > 1:

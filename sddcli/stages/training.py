@@ -92,7 +92,7 @@ def train(
             if now.step % steps and now.step < len(rates):  # a segment that ends within an epoch
                 continue
             seen, happened = happened, []
-            if epoch % run.eval_every and epoch != run.epochs:
+            if epoch % run.eval_every and now.step < len(rates):
                 yield EpochEnd(epoch, None, now, events=seen)
                 continue
             yield measured(epoch, now, seen)

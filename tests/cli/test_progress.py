@@ -18,7 +18,7 @@ METRICS = [{"train_accuracy": 0.5, "test_accuracy": 0.75}, {"train_accuracy": 0.
 
 def feed(display: Display, pair: list[Run]) -> None:
     for epoch in range(1, 5):
-        display(Advanced(pair, epoch, METRICS if epoch > 1 else None))
+        display(Advanced(pair, epoch, 4, METRICS if epoch > 1 else None))
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_reading_data_is_told_on_a_terminal_and_elsewhere(monkeypatch: pytest.Mo
 
 def test_what_a_run_is_rewound_by_is_not_left_to_do(pair: list[Run]) -> None:
     display = Display(pair, Console(file=StringIO()))
-    display(Advanced(pair, 4, METRICS))
+    display(Advanced(pair, 4, 4, METRICS))
     display(Saved(pair[0]))
     display(Saved(pair[1]))
     assert display._left() == "0 s"

@@ -9,9 +9,9 @@ from sddcli.core.retraining import (
     RETRAININGS,
     masks_of,
     origin,
-    rewind_point,
     rewind_steps,
     rounds,
+    steps_or_epochs,
 )
 from sddcli.core.words import UsageError
 from sddcli.spec import Run, with_parents
@@ -63,7 +63,7 @@ def test_the_rewind_step_is_dropped_where_it_cannot_matter() -> None:
 @pytest.mark.parametrize("text", ["", "7", "it", "-1it", "1.5ep", "1000IT"])
 def test_unreadable_rewind_points(text: str) -> None:
     with pytest.raises(ValueError, match="rewind takes steps or epochs"):
-        rewind_point(text)
+        steps_or_epochs("rewind", text)
 
 
 def test_rewind_steps() -> None:
