@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
 from importlib.resources import files
 from itertools import product
 from math import prod
@@ -37,8 +38,11 @@ MOST_REWOUND = 10  # a tenth of the training: the latest point that a protocol r
 LENGTH = ("train_size", "validation", "batch_size", "epochs", "length")  # what decides how many steps a training has
 LENGTHS = ("epochs", "length")  # two words for the same: the one that is said by the later source counts
 PLURALS = {"levels": "level", "seeds": "seed"}
-PROTOCOLS = ("paper", "quick")
-"""The paper's settings, or ours that keep the shape of the curve at a tenth of the cost."""
+PROTOCOLS = ("paper", "quick", "lth", "lth-code", "renda", "zhou")
+"""The paper's settings, ours that keep the shape of the curve at a tenth of the cost, or those of a neighbour's paper.
+
+That of a paper's released code, NAME-code, is what protocols.toml has for NAME, and over it what differs.
+"""
 CountExamples = Callable[[str, int, float], int]
 """(data set, train_size, validation) -> how many examples are trained on. Raises UsageError, OSError."""
 Hear = Callable[[str], None]
@@ -150,20 +154,24 @@ def tables(
     for name, axis in asked.items():  # of old runs one may be larger; tables and their tools hold 64 bits
         if large := [value for value in axis if isinstance(value, int) and value >= 2**63]:
             raise UsageError(f"{name} {large[0]} is too large: whole numbers up to {2**63 - 1} (2^63 - 1) can be given")
-    end = "" if protocol == "paper" else f"/{protocol}"
+    ends = [end for end in PROTOCOLS[1:] if protocol == end or protocol.startswith(f"{end}-")]
     protocols = tomllib.loads(files("sddcli").joinpath("protocols.toml").read_text(encoding="utf-8"))
     default = _axes(protocols["default"])
     datasets = asked.get("dataset", default["dataset"])
     _must_be_known(datasets)
     planned: list[Table] = []
+
+    def layered(*keys: str) -> Table:
+        """The default, and over it what the protocols have by each key, the later ones over the earlier."""
+        return reduce(_over, (_axes(protocols.get(key, {})) for key in keys), default)
+
     for dataset in datasets:
         data = str(dataset).split(":")[0]
-        of_data = _over(default, _axes(protocols.get(data, {}))) | {"dataset": [dataset]}
-        models = asked.get("model", of_data["model"])
+        models = asked.get("model", layered(data, *(f"{any_}/{end}" for end in ends for any_ in ("*", data)))["model"])
         for model in models:
-            of_model, kind = of_data, f"{data}/{str(model).split(':')[0]}"
-            for key in (str(dataset), kind, *((f"{data}{end}", f"{kind}{end}") if end else ())):
-                of_model = _over(of_model, _axes(protocols.get(key, {})))
+            net = str(model).split(":")[0]
+            special = [f"{key}/{end}" for end in ends for key in ("*", f"*/{net}", data, f"{data}/{net}")]
+            of_model = layered(data, str(dataset), f"{data}/{net}", *special)
             table = _chosen(_over(of_model, asked) | {"dataset": [dataset], "model": [model]}, of_model["level"])
             planned += [table] if count is None or "rewind" in asked else _fitting(table, count, hear)
     return planned

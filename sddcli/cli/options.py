@@ -13,7 +13,7 @@ import typer
 from sddcli.core.words import expanded, printable
 from sddcli.families import names_in
 from sddcli.launchers import machine
-from sddcli.resolve import PLURALS, assignment, parse
+from sddcli.resolve import PLURALS, PROTOCOLS, assignment, parse
 from sddcli.spec import FIELDS, Value
 from sddcli.store import StoreError, Unwritable
 
@@ -41,7 +41,11 @@ Device = Annotated[
 ]
 Protocol = Annotated[
     str,
-    typer.Option("--protocol", metavar="paper|quick", help="Default settings: as in the paper, or for a quick look."),
+    typer.Option(
+        "--protocol",
+        metavar="|".join(PROTOCOLS),
+        help="Default settings: as in the paper, for a quick look, or those of another paper, see docs/protocols.md.",
+    ),
 ]
 Checkpoints = Annotated[
     float,

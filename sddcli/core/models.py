@@ -173,7 +173,8 @@ def resnet(
 ) -> Model:
     """ResNet (He et al. 2016) as He et al. (2022) prune it; width: channels of its first stage.
 
-    All convolutions and the last layer are prunable.
+    All convolutions and the last layer are prunable. Shortcuts between stages are 1x1 convolutions, also in resnet20,
+    the network of a quarter of a million weights that Frankle & Carbin (2019) call Resnet-18.
     """
     n_in = _image(features)
     return of_module(lambda: ResNet(block, depths, width, n_in, classes), features)
@@ -249,6 +250,7 @@ MODELS: dict[str, Architecture] = {
     "conv-6": partial(conv, "1 1 M 2 2 M 4 4 M"),
     "vgg16": vgg16,
     "resnet18": partial(resnet, "basic", (2, 2, 2, 2)),
+    "resnet20": partial(resnet, "basic", (3, 3, 3), width=16),
     "resnet34": partial(resnet, "basic", (3, 4, 6, 3)),
     "resnet50": partial(resnet, "bottleneck", (3, 4, 6, 3)),
     "resnet101": partial(resnet, "bottleneck", (3, 4, 23, 3)),
