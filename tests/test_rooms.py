@@ -59,7 +59,7 @@ MAY = {
     "records": {"table", "store", "spec"},
     "figures": set(),  # names and the words of sweeps
     "claims": {"claims", "figures", "table", "verdicts", "core.words"},
-    "plots": {"plots.style", "plots.drawing", "axes"},
+    "plots": {"plots.style", "plots.drawing", "axes", "core.criteria"},
     "resolve": {"families", "spec", "core.words", "core.retraining"},
     "cli": {
         "resolve",

@@ -9,6 +9,7 @@ SOURCE = "He et al. 2022, figures 7, 40, 41 and 42"
 SWEEPS = figures.redense("cifar100", "0.4", figures.FEW, lr="0.1", beside="lottery")
 FIGURE = "double-descent"
 ANALYSES = ("interpolation",)
+NEEDS = ("train_loss_rise",)
 SMALL = 0.01
 """The share of the fall along the line that a rise may have: less than the eye sees in the paper's figures."""
 

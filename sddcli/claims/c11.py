@@ -9,6 +9,7 @@ SOURCE = "He et al. 2022, figures 8 and 43"
 SWEEPS = figures.redense("cifar100", "0.4", figures.FEW, lr="0.1", beside="lottery")
 FIGURE = "double-descent"
 ANALYSES = ("flatness",)
+NEEDS = ("flatness_train_loss_rise",)
 
 
 def decide(results: pd.DataFrame) -> Verdict:

@@ -9,6 +9,7 @@ SOURCE = "a study of lottery tickets under label noise, UAI 2023 (arXiv 2306.121
 SWEEPS = figures.at_scales("cifar10", "0.2")
 FIGURE = "calibration"
 ANALYSES = ("calibration",)
+NEEDS = ("test_ece", "test_nll")
 
 
 def decide(results: pd.DataFrame) -> Verdict:

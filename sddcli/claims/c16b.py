@@ -13,6 +13,7 @@ SWEEPS = {
 }
 FIGURE = "double-descent"
 ANALYSES = ("flatness",)
+NEEDS = ("flatness_train_loss_rise",)
 
 
 def decide(results: pd.DataFrame) -> Verdict:

@@ -9,6 +9,7 @@ SOURCE = "Gadhikar & Burkholz 2024"
 SWEEPS = figures.at_scales("cifar10", "0", retraining="lottery,lr-rewind")
 FIGURE = "double-descent"
 ANALYSES = ("signs",)
+NEEDS = ("same_signs",)
 HALF = 3
 """The first level with half of the weights gone, at the usual rate."""
 

@@ -12,6 +12,7 @@ SWEEPS = {
     "paper": figures.FIGURES["figure-12"].sweeps["paper"],
 }
 FIGURE = "learning-distance"
+NEEDS = ("learning_distance",)
 
 
 def decide(results: pd.DataFrame) -> Verdict:

@@ -150,14 +150,15 @@ def _from_runs(store: Store, target: Target, scale: str, how: How) -> Result:
     finished = looking.runs(store, ids)
     for word in ("learning-distance", *target.analyses):
         subjects = kind_of(word).subjects
-        chosen = subjects(finished, "") if subjects else ()
+        chosen = subjects(finished, target.pairs) if subjects else ()
         crew = how.workers or machine.crew(how.device)
         for failure in looking.analyze(store, [word], chosen, crew, how.device, lambda *_: None, {}):
             print(f"sdd: {failure.reason}", file=sys.stderr)
     frame = table.of_runs(table.export(store, ids), asked)
     for word in target.analyses:
         subjects = kind_of(word).subjects
-        values = kind_of(word).values(store, View(frame), word, subjects(finished, "") if subjects else (), None)
+        of = subjects(finished, target.pairs) if subjects else ()
+        values = kind_of(word).values(store, View(frame), word, of, None)
         frame = _beside(frame, values)
     when = max((store.folder(run) / "manifest.json").stat().st_mtime for run in finished)
     made_by = [manifest for run, manifest in store.manifests() if run.id in ids]
@@ -191,17 +192,22 @@ def from_records(folder: Path, wanted: Sequence[Target], scale: str, leave_out: 
     kept = records.read(folder)
     for target in wanted:
         asked = target.asked(scale)
-        if not (why := records.missing(kept, asked)):
-            try:
-                yield _result(target, scale, *records.rows(kept, asked))
-                continue
-            except KeyError as error:
-                if not target.analyses:
-                    raise
-                why = f"{folder} has all runs, but no {error.args[0]}, which {' and '.join(target.analyses)} measures"
-        if not leave_out:
+        why = records.missing(kept, asked)
+        rows = None if why else records.rows(kept, asked)
+        if rows and (
+            unmeasured := [name for name in target.needs if name not in rows[0] or rows[0][name].isna().all()]
+        ):
+            why = f"{folder} has all runs, but no {unmeasured[0]}, which {_measuring(target)} measures"
+        if not why and rows:
+            yield _result(target, scale, *rows)
+        elif not leave_out:
             command = shlex.join(["sdd", "reproduce", target.name, "--scale", scale])
             raise StoreError(f"{why}; to make those of {target.name}: {command}")
+
+
+def _measuring(target: Target) -> str:
+    """The analyses that write what a claim needs."""
+    return " and ".join(target.analyses) or "learning-distance"
 
 
 def _finish(what: str, scale: str, results: Sequence[Result], root: Path, output: Path | None, as_json: bool) -> None:

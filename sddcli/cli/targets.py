@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class Target(NamedTuple):
-    """What can be asked for by name: a figure of the paper or, with `decide`, a claim."""
+    """What can be asked for by name: a figure of the paper or, with `decide`, a claim.
+
+    panels: as of figures.Figure. needs: the columns that analyses write and that `decide` reads. pairs: which pairs of
+    runs an analysis of pairs compares, a word of pairs.PAIRS; "": those that such runs have by themselves.
+    """
 
     name: str
     about: str
@@ -29,10 +33,16 @@ class Target(NamedTuple):
     analyses: tuple[str, ...]
     decide: "Callable[[pd.DataFrame], Verdict] | None" = None
     panels: str = ""
+    needs: tuple[str, ...] = ()
+    pairs: str = ""
 
     def asked(self, scale: str) -> tuple[Run, ...]:
         """The runs of one scale."""
         return tuple(dict.fromkeys(run for table in plan([self], scale) for run in unfold(table)))
+
+
+OPTIONAL = ("analyses", "panels", "needs", "pairs")
+"""What a claim's file may say besides, in capitals."""
 
 
 def claims() -> dict[str, Target]:
@@ -41,8 +51,9 @@ def claims() -> dict[str, Target]:
     for word in sorted(members("claims"), key=_order):
         claim = import_module(f"sddcli.claims.{word}")
         name, sentence = word[0].upper() + word[1:], str(claim.__doc__).strip()
-        analyses, panels = getattr(claim, "ANALYSES", ()), getattr(claim, "PANELS", "")
-        by_name[name] = Target(name, sentence, claim.SOURCE, claim.SWEEPS, claim.FIGURE, analyses, claim.decide, panels)
+        target = Target(name, sentence, claim.SOURCE, claim.SWEEPS, claim.FIGURE, (), claim.decide)
+        more = {word: getattr(claim, word.upper()) for word in OPTIONAL if hasattr(claim, word.upper())}
+        by_name[name] = target._replace(**more)
     return by_name
 
 

@@ -37,12 +37,14 @@ class Criterion(NamedTuple):
     moment: which weights are ranked: the trained ones ("final"), or those before any training ("initial"), for which
     no network has to be trained. ties: which of two equal scores is kept: the one with the lower index, or one drawn
     at "random", as a score needs it that many weights share. batchnorm: whether the network has to have BatchNorm.
+    family: what it looks at, in a word or two; figures show criteria of one family together.
     """
 
     score: Callable[..., Tensors]
     moment: Literal["final", "initial"] = "final"
     ties: Literal["index", "random"] = "index"
     batchnorm: bool = False
+    family: str = "other"
 
 
 def magnitude(net: Net) -> Tensors:
@@ -326,30 +328,30 @@ def _slopes(net: Net, batch: Examples, temperature: float = 1.0, along: Tensors 
 
 
 CRITERIA: dict[str, Criterion] = {
-    "magnitude": Criterion(magnitude),
-    "gradient": Criterion(gradient),
-    "random": Criterion(random),
-    "taylor": Criterion(taylor, ties="random"),
-    "l1-norm": Criterion(l1_norm, ties="random"),
-    "l2-norm": Criterion(l2_norm, ties="random"),
-    "taylor-filter": Criterion(taylor_filter, ties="random"),
-    "activation": Criterion(activation, ties="random"),
-    "slimming": Criterion(slimming, ties="random", batchnorm=True),
-    "lamp": Criterion(lamp),
-    "small-final": Criterion(small_final),
-    "large-init": Criterion(large_init, moment="initial"),
-    "small-init": Criterion(small_init, moment="initial"),
-    "large-init-large-final": Criterion(large_init_large_final),
-    "small-init-small-final": Criterion(small_init_small_final),
-    "magnitude-increase": Criterion(magnitude_increase, ties="random"),
-    "movement": Criterion(movement, ties="random"),
-    "same-sign": Criterion(same_sign, ties="random"),
-    "diff-sign": Criterion(diff_sign, ties="random"),
-    "magnitude-increase-same-sign": Criterion(magnitude_increase_same_sign, ties="random"),
-    "magnitude-increase-diff-sign": Criterion(magnitude_increase_diff_sign, ties="random"),
-    "snip": Criterion(snip, moment="initial"),
-    "grasp": Criterion(grasp, moment="initial", ties="random"),
-    "synflow": Criterion(synflow, moment="initial", ties="random"),
+    "magnitude": Criterion(magnitude, family="size"),
+    "gradient": Criterion(gradient, family="gradient"),
+    "random": Criterion(random, family="chance"),
+    "taylor": Criterion(taylor, ties="random", family="gradient"),
+    "l1-norm": Criterion(l1_norm, ties="random", family="neuron or filter"),
+    "l2-norm": Criterion(l2_norm, ties="random", family="neuron or filter"),
+    "taylor-filter": Criterion(taylor_filter, ties="random", family="neuron or filter"),
+    "activation": Criterion(activation, ties="random", family="neuron or filter"),
+    "slimming": Criterion(slimming, ties="random", batchnorm=True, family="neuron or filter"),
+    "lamp": Criterion(lamp, family="size"),
+    "small-final": Criterion(small_final, family="size"),
+    "large-init": Criterion(large_init, moment="initial", family="initial size"),
+    "small-init": Criterion(small_init, moment="initial", family="initial size"),
+    "large-init-large-final": Criterion(large_init_large_final, family="initial size"),
+    "small-init-small-final": Criterion(small_init_small_final, family="initial size"),
+    "magnitude-increase": Criterion(magnitude_increase, ties="random", family="movement"),
+    "movement": Criterion(movement, ties="random", family="movement"),
+    "same-sign": Criterion(same_sign, ties="random", family="sign"),
+    "diff-sign": Criterion(diff_sign, ties="random", family="sign"),
+    "magnitude-increase-same-sign": Criterion(magnitude_increase_same_sign, ties="random", family="movement"),
+    "magnitude-increase-diff-sign": Criterion(magnitude_increase_diff_sign, ties="random", family="movement"),
+    "snip": Criterion(snip, moment="initial", family="before training"),
+    "grasp": Criterion(grasp, moment="initial", ties="random", family="before training"),
+    "synflow": Criterion(synflow, moment="initial", ties="random", family="before training"),
 }
 
 

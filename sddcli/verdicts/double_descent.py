@@ -302,19 +302,24 @@ def autoregressive(draw: np.random.Generator, seeds: int, levels: int, correlati
 
 
 def marks(verdict: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What `judge` says of each level, as columns: phase, smoothed, in_valley, in_peak; all None without a verdict.
+    """What `judge` says of each level, as columns.
 
-    smoothed: the mean test accuracy that phases and places were read from; in_valley, in_peak: whether the level is
-    within the interval of the one.
+    phase; smoothed: the mean test accuracy that phases and places were read from; both None without a verdict.
+    at_fitted, at_valley, at_peak: whether the level is that place; in_valley, in_peak: whether it is within the
+    interval of it, None without one.
     """
     levels = len(verdict["smoothed"])
-    if not verdict["found"]:
-        return {name: [None] * levels for name in ("phase", "smoothed", "in_valley", "in_peak")}
-    within = {
-        f"in_{name}": [verdict[f"{name}_low"] <= k <= verdict[f"{name}_high"] for k in range(levels)]
-        for name in ("valley", "peak")
+    unknown, is_there = [None] * levels, verdict["found"]
+    ends = {name: (verdict[f"{name}_low"], verdict[f"{name}_high"]) for name in ("valley", "peak")}
+    return {
+        "phase": (is_there and verdict["phases"]) or unknown,
+        "smoothed": verdict["smoothed"] if is_there else unknown,
+        **{f"at_{name}": [k == verdict[name] for k in range(levels)] for name in PLACES},
+        **{
+            f"in_{name}": unknown if low is None else [low <= k <= high for k in range(levels)]
+            for name, (low, high) in ends.items()
+        },
     }
-    return {"phase": verdict["phases"] or [None] * levels, "smoothed": verdict["smoothed"], **within}
 
 
 def sentences(row: Mapping[Any, Any]) -> Iterator[str]:

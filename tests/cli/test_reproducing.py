@@ -5,12 +5,16 @@ import shutil
 from pathlib import Path
 from urllib.error import URLError
 
+import pandas as pd
 import pytest
 
+from sddcli.claims.deciding.terms import Verdict
 from sddcli.cli import targets
 from sddcli.cli.making import How, price
 from sddcli.cli.targets import claims, figures, plan
+from sddcli.families import members
 from sddcli.figures import FIGURES, SCALES, Sweep, Sweeps
+from sddcli.pairs import PAIRS
 from sddcli.recipes import prune_retrain
 from sddcli.store import Store
 from tests.conftest import Sdd
@@ -158,6 +162,36 @@ def test_data_that_are_not_there_are_named_with_what_to_do(
     said = sdd("reproduce", "figure-4", "--scale", "paper", "--workers", 1)
     assert said.code == 4 and said.err.count("\n") == 1
     assert "cannot download cifar-10-python.tar.gz" in said.err and f"into {root}" in said.err
+
+
+@pytest.mark.parametrize("name", claims())
+def test_a_claim_says_all_that_it_is(name: str) -> None:
+    claim = claims()[name]
+    assert claim.about.endswith(".") and "\n" not in claim.about and claim.source and claim.decide
+    assert set(claim.sweeps) <= set(SCALES) and "laptop" in claim.sweeps and claim.plot in members("plots")
+    assert not claim.pairs or (claim.pairs in PAIRS and claim.analyses == ("interpolation",))
+    assert bool(claim.needs) >= bool(claim.analyses)
+
+
+def test_a_record_without_what_a_claim_needs_is_named_and_a_wrong_column_is_a_bug(
+    sdd: Sdd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def wrong(results: pd.DataFrame) -> Verdict:
+        raise KeyError("no_such_column")
+
+    tiny = claims()["C29"]._replace(sweeps={"laptop": (TINY,)}, analyses=("signs",))
+    monkeypatch.setattr(
+        targets, "claims", lambda: {"C3": tiny._replace(name="C3", needs=(), decide=claims()["C3"].decide)}
+    )
+    assert sdd("reproduce", "C3", "--workers", 1, "--record", "kept/tiny.csv").code == 0
+    rows = pd.read_csv("kept/tiny.csv", dtype=str, keep_default_na=False)
+    rows.drop(columns="same_signs").to_csv("kept/tiny.csv", index=False)
+    monkeypatch.setattr(targets, "claims", lambda: {"C29": tiny})
+    said = sdd("reproduce", "C29", "--recorded", "kept")
+    assert said.code == 4 and "but no same_signs, which signs measures; to make those of C29" in said.err
+    monkeypatch.setattr(targets, "claims", lambda: {"C29": tiny._replace(needs=(), decide=wrong)})
+    said = sdd("reproduce", "C29", "--recorded", "kept")
+    assert said.code == 1 and "no_such_column" in said.err and "this is a bug in sdd" in said.err
 
 
 def test_several_claims_are_one_document_of_json(sdd: Sdd) -> None:

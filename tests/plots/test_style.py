@@ -19,6 +19,7 @@ from sddcli.axes import AXES
 from sddcli.plots import (
     best_epoch,
     calibration,
+    criteria,
     double_descent,
     flatness,
     generalization_gap,
@@ -28,8 +29,9 @@ from sddcli.plots import (
     memorization,
     movement,
     stability,
+    turning_points,
 )
-from sddcli.plots.style import APART, curves, landmarks, phase_levels, placed, rendered, replicates
+from sddcli.plots.style import APART, GREY, curves, landmarks, phase_levels, placed, rendered, replicates
 
 OF_LEVELS = ("sparsity", "weights", "per-example")
 DRAWN = (
@@ -110,7 +112,9 @@ def test_phases_are_shaded_and_named() -> None:
 def test_bars_stand_where_valley_and_peak_may_lie(valley: tuple[int, int], peak: tuple[int, int]) -> None:
     """Also where one could be where the other is: above each other, and below all that is drawn."""
     spans = {"in_valley": valley, "in_peak": peak}
-    curve = summary().assign(**{name: [low <= k <= high for k in range(31)] for name, (low, high) in spans.items()})
+    within = {name: [low <= k <= high for k in range(31)] for name, (low, high) in spans.items()}
+    curve = summary().assign(smoothed=0.5, **within)
+    assert not double_descent.draw(curve.assign(smoothed=None), [], "title").axes[0].texts, "none is found"
     (ax,) = double_descent.draw(curve, [], "title").axes
     assert [text.get_text() for text in ax.texts] == ["valley", "peak"]
     x = [-math.log(1 - sparsity) for sparsity in curve["sparsity"]]
@@ -123,6 +127,35 @@ def test_bars_stand_where_valley_and_peak_may_lie(valley: tuple[int, int], peak:
     assert "bars: 95 % intervals" in ax.get_title(loc="left")
     several = pd.concat([curve.assign(noise=noise) for noise in (0.2, 0.4)])
     assert "bars" not in double_descent.draw(several, ["noise"], "title").axes[0].get_title(loc="left")
+
+
+def test_turning_points_stand_in_rows_by_their_peaks_and_are_hollow_where_nothing_is_found() -> None:
+    def judged(criterion: str, valley: int, peak: int, is_there: bool) -> pd.DataFrame:
+        places = {"fitted": valley - 1, "valley": valley, "peak": peak}
+        at = {f"at_{name}": [k == place for k in range(31)] for name, place in places.items()}
+        near = {f"in_{name}": [abs(k - place) < 3 for k in range(31)] for name, place in places.items()}
+        return summary().assign(criterion=criterion, smoothed=0.5 if is_there else None, **at, **near)
+
+    both = pd.concat([judged("magnitude", 14, 27, True), judged("random", 9, 16, False)])
+    (ax,) = turning_points.draw(both, ["criterion"], "title").axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["random", "magnitude"]
+    x = placed(judged("", 0, 0, True), "sparsity")["x"].to_list()
+    points = [line for line in ax.lines if line.get_marker() in ("o", "s")]
+    bars = [line for line in ax.lines if line.get_linestyle() == "-"]
+    assert [float(line.get_xdata()[0]) for line in points] == [x[9], x[16], x[14], x[27]]
+    assert [list(line.get_xdata()) for line in bars] == [[x[k - 2], x[k + 2]] for k in (9, 16, 14, 27)]
+    assert [line.get_markerfacecolor() == "white" for line in points] == [True, True, False, False]
+
+
+def test_criteria_have_a_panel_for_each_family_with_magnitude_and_random_behind() -> None:
+    words = ["magnitude", "random", "lamp", "snip", "synflow:rounds=1", "mine"]
+    rows = pd.concat([summary().assign(criterion=word) for word in words])
+    axes = criteria.draw(rows, ["criterion"], "title").axes
+    keys = [[text.get_text() for text in ax.get_legend().get_texts()] for ax in axes]
+    assert keys == [["size", "lamp"], ["before training", "snip", "synflow:rounds=1"], ["other", "mine"]]
+    assert all(sum(line.get_color() == GREY for line in ax.lines) == 2 for ax in axes)
+    alone = criteria.draw(rows[rows["criterion"] == "magnitude"], [], "title").axes
+    assert len(alone) == 1 and len(alone[0].lines) == 1
 
 
 def test_reliability_diagrams_of_one_setting_only() -> None:

@@ -79,7 +79,7 @@ def drawn(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, pane
         phases = not fields and _some(shown, "phase")
         for ax, (_, part) in zip(grid[0], columns, strict=True) if phases else ():
             shaded(ax, part, 1.55 if panels else 3.5)
-        located = not fields and len(rows) == 1 and _some(shown, "in_valley")
+        located = not fields and len(rows) == 1 and all(_some(shown, name) for name in ("smoothed", "in_valley"))
         if located:
             intervals(grid[0], columns)
         more = "; bars: 95 % intervals" if located else ""
@@ -140,7 +140,8 @@ def differences(ax: Axes, summary: pd.DataFrame, varied: Sequence[str], lines: S
 def intervals(across: Sequence[Axes], columns: Columns) -> None:
     """The 95 % intervals of each curve's valley and peak, as bars at the foot of its panel, below what is drawn."""
     low, high = across[0].get_ylim()
-    spans = [{name: part["x"][part[f"in_{name}"].eq(True)] for name in ("valley", "peak")} for _, part in columns]
+    judged = [part[part["smoothed"].notna()] for _, part in columns]
+    spans = [{name: part["x"][part[f"in_{name}"].eq(True)] for name in ("valley", "peak")} for part in judged]
     # One over the other where both could be either.
     above = [0.07 * (span["valley"].max() >= span["peak"].min()) for span in spans]
     across[0].set_ylim(low - (0.08 + 1.2 * max(above)) * (high - low), high)
