@@ -17,7 +17,7 @@ from typing import Any
 
 from sddcli.core.words import printable
 from sddcli.metrics import METRICS
-from sddcli.spec import BRANCH, FIELDS, SUBSEEDS, Run
+from sddcli.spec import CHAINED, FIELDS, SUBSEEDS, Run
 from sddcli.store import Manifest, Store, StoreError, share
 
 MEANING = 4  # of what is written: raise it where a column of the same name comes to hold something else
@@ -150,9 +150,9 @@ class Index:
         """The results, a tuple of `columns` each, sorted; a dense run under each chain that grew from it."""
         names = self.columns
         plain = ", ".join(f'"{name}"' for name in names)
-        branch = {*BRANCH, "chain"}
+        branch = {*CHAINED, "chain"}
         under = ", ".join(f'{"grown" if name in branch else "runs"}."{name}"' for name in names)
-        chains = f"SELECT DISTINCT dense, chain, {', '.join(BRANCH)} FROM runs WHERE dense IS NOT NULL"
+        chains = f"SELECT DISTINCT dense, chain, {', '.join(CHAINED)} FROM runs WHERE dense IS NOT NULL"
         order = ", ".join(str(names.index(name) + 1) for name in ORDER)
         yield from self._base.execute(
             f"SELECT {plain} FROM runs WHERE dense IS NOT NULL"

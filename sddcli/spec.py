@@ -114,6 +114,9 @@ class Run:
             canonical["momentum"] = Run.momentum
         if not self.milestones:
             canonical["gamma"] = Run.gamma
+        taught = retraining.lesson_of(self.loss)
+        if taught and (taught["share"] == 0 or self.level == 0):
+            canonical["loss"] = Run.loss
         if self.level == 0:
             canonical |= {name: getattr(Run, name) for name in BRANCH}
         elif not (self.retraining and self.rate and (self.criterion or not self._kind.ranks)):
@@ -184,20 +187,25 @@ class Run:
 
     @cached_property
     def batch(self) -> tuple[Run, str]:
-        """The same for all runs that can be trained side by side: their plain dense run and their schedule."""
+        """The same for all runs that can be trained side by side: their plain dense run, their schedule and lesson."""
         plain = replace(self, noise=0, level=0, seed=0, init_seed=None, order_seed=None, noise_seed=None)
+        return plain, f"{self._course}, {self.loss}" if self.loss != plain.loss else self._course
+
+    @property
+    def _course(self) -> str:
+        """Its schedule and its lesson in words."""
         descent = origin(self) if self.level else None
         if descent and (descent.moves or descent.cycles > 1):
-            return plain, self.retraining
+            return self.retraining
         if descent and descent.lesson != "supervised":
-            return plain, f"{descent.lesson} from {self.rewind}"
+            return f"{descent.lesson} from {self.rewind}"
         if descent is None or descent.schedule == "full":
-            return plain, "full"
+            return "full"
         if descent.schedule == "none":
-            return plain, "none"
+            return "none"
         if descent.schedule == "last":
-            return plain, f"last {descent.lr}"
-        return plain, "full" if self.rewind == Run.rewind else f"from {self.rewind}"
+            return f"last {descent.lr}"
+        return "full" if self.rewind == Run.rewind else f"from {self.rewind}"
 
     def seed_of(self, what: str) -> int:
         """The seed of "init", "order" or "noise": its own, or `seed`."""
@@ -210,6 +218,8 @@ SLUG = ("model", "noise", "noise_kind", "criterion", "retraining", "seed")
 FIELDS: dict[str, Field[Any]] = {f.name: f for f in fields(Run)}
 BRANCH = tuple(name for name, f in FIELDS.items() if f.metadata["of"] == "chain")
 """The fields that only pruned runs have: what a chain adds to the dense run it grows from."""
+CHAINED = (*BRANCH, "loss")
+"""These, and those in which it may differ from it: a dense run has no teacher."""
 KINDS = {name: {"str": str, "int": int, "float": float}[str(f.type).split(" ")[0]] for name, f in FIELDS.items()}
 
 

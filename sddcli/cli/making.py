@@ -37,7 +37,7 @@ from sddcli.cli.progress import Display, spoken_time
 from sddcli.core.words import printable, unknown
 from sddcli.events import Failed
 from sddcli.metrics import metric_of
-from sddcli.spec import BRANCH, FIELDS, Run, last_level, unfold
+from sddcli.spec import BRANCH, CHAINED, FIELDS, Run, last_level, unfold
 from sddcli.store import KEEPS, Store, StoreError, Unwritable
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def train_dense(
     end(display)
 
 
-@with_fields({"level", *BRANCH}, "VALUE")
+@with_fields({"level", *CHAINED}, "VALUE")
 def prune(
     fields: dict[str, str],
     parent: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the trained run to prune.")],

@@ -213,6 +213,48 @@ def _plain(fixed: Tensors) -> Tensors:
     return {name: w for name, w in fixed.items() if not name.startswith(COUNT)}
 
 
+TEACHER = "teacher/"
+"""How the names begin, among what is fixed, of a teacher's weights."""
+
+
+def taught(teaching: Teaching) -> Teaching:
+    """The same beside a teacher: its weights are fixed, and the loss sees what it answers to the same inputs.
+
+    The teacher answers as it does in evaluation. Until it is given its weights it has those of its student.
+    """
+
+    def split(weights: Tensors, prunable: Sequence[str], counts: Counts, draw: Draw) -> tuple[Tensors, Tensors]:
+        learned, fixed = teaching.split(weights, prunable, counts, draw)
+        return learned, fixed | {TEACHER + name: w for name, w in weights.items()}
+
+    def lesson(forward: Forward, loss: Loss) -> Lesson:
+        def of(learned: Tensors, fixed: Tensors, gradients: Tensors) -> Write:
+            own = _without_teacher(fixed)
+            teacher = {name.removeprefix(TEACHER): w for name, w in fixed.items() if name not in own}
+
+            def both(weights: Tensors, inputs: Tensor, training: bool) -> Tensor:
+                with torch.no_grad():
+                    answers = forward(teacher, inputs, False)
+                return torch.cat([forward(weights, inputs, training), answers], 2)
+
+            def beside(logits: Tensor, labels: Tensor, parameters: Tensors) -> Tensor:
+                student, answers = logits.chunk(2, 2)
+                return loss(student, labels, parameters, answers)
+
+            return teaching.lesson(both, beside)(learned, own, gradients)
+
+        return of
+
+    def network(learned: Tensors, fixed: Tensors, chance: Tensor | None) -> Tensors:
+        return teaching.network(learned, _without_teacher(fixed), chance)
+
+    return teaching._replace(split=split, lesson=lesson, network=network)
+
+
+def _without_teacher(fixed: Tensors) -> Tensors:
+    return {name: w for name, w in fixed.items() if not name.startswith(TEACHER)}
+
+
 LESSONS: Mapping[str, Teaching] = {
     "supervised": Teaching(parameters, supervised, lambda learned, fixed, chance: learned | fixed),
     "frozen": Teaching(beside_frozen, frozen, summed, whole=True),

@@ -13,7 +13,8 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sddcli.core.criteria import criterion
-from sddcli.core.words import Answer, Positive, UsageError, pick, unknown
+from sddcli.core.losses import LOSSES
+from sddcli.core.words import Answer, Positive, UsageError, parameters, pick, unknown
 
 if TYPE_CHECKING:
     from sddcli.spec import Run
@@ -322,13 +323,27 @@ def start_of(run: Run) -> Weights:
     return origin(run).start
 
 
+def lesson_of(loss: str) -> dict[str, Any]:
+    """The parameters of a loss with a teacher, name -> value; {} of any other. Raises UsageError for wrong ones."""
+    return parameters(pick("loss", loss, LOSSES)) if loss.split(":")[0] == "distill" else {}
+
+
+def teacher(run: Run) -> Run | None:
+    """The run whose answers `run` learns from beside its labels; None where it has none, as dense networks."""
+    if not run.level or not (words := lesson_of(run.loss)):
+        return None
+    plain = replace(ticket(run), loss="cross-entropy", start="original", dataset=words["dataset"] or run.dataset)
+    return dense(plain) if words["teacher"] == "dense" else replace(plain, level=int(words["teacher"]))
+
+
 def parents(run: Run) -> tuple[Run, ...]:
     """The runs that must be trained before this one can start, each once."""
     if run.level == 0:
         return ()
     masks, start, *_ = (descent := origin(run))
     needed = [masks.run] * (masks.moment == "final") + [start.run] * (start.moment in ("step", "final"))
-    return tuple(dict.fromkeys([*needed, *descent.more]))
+    taught = teacher(run)
+    return tuple(dict.fromkeys([*needed, *descent.more, *([taught] if taught else [])]))
 
 
 def root(run: Run) -> Run:

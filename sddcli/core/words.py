@@ -108,3 +108,9 @@ def pick(kind: str, word: str, table: Mapping[str, Member]) -> Member:
     if isinstance(member, tuple):
         return cast(Any, type(member))(with_settings, *member[1:])  # type: ignore[no-any-return]
     return cast(Member, with_settings)
+
+
+def parameters(member: Callable[..., Any]) -> dict[str, Any]:
+    """The parameters of a function that `pick` returned: name -> value, the default where none was given."""
+    known = inspect.signature(member).parameters.items()
+    return {name: each.default for name, each in known if each.kind is inspect.Parameter.KEYWORD_ONLY}

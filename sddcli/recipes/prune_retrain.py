@@ -19,7 +19,7 @@ from sddcli import folders
 from sddcli.core import masks, seeds
 from sddcli.core.maskings import MASKINGS
 from sddcli.core.models import Model
-from sddcli.core.retraining import masks_of
+from sddcli.core.retraining import masks_of, teacher
 from sddcli.core.stacking import on_device, single, stacked
 from sddcli.core.types import Begun, Data, Found, Tensors, Trained
 from sddcli.core.words import UsageError, unknown
@@ -67,6 +67,19 @@ def check_outline(runs: Sequence[Run]) -> None:
         source = masks_of(run).run if run.level else run
         if source.dataset != run.dataset:
             setting.fitting(setting.model_of(run, data), setting.model_of(source, _outline(source)).shapes)
+        taught = teacher(run)
+        if taught and taught.dataset != run.dataset:
+            _check_teacher(run, data, taught)
+
+
+def _check_teacher(run: Run, data: Data, taught: Run) -> None:
+    """Raises UsageError where a teacher of another data set does not answer in the same classes, to such inputs."""
+    other = _outline(taught)
+    known, own = ((each.classes, tuple(each.train.x.shape[1:])) for each in (other, data))
+    if known != own:
+        sides = (f"{name} ({classes} classes, inputs {shape})" for name, (classes, shape) in
+                 ((taught.dataset, known), (run.dataset, own)))  # fmt: skip
+        raise UsageError("a teacher of {} cannot teach on {}: it must know the same classes".format(*sides))
 
 
 def training_examples(dataset: str, train_size: int, validation: float) -> int:
@@ -240,7 +253,8 @@ def _ready(bench: Bench, run: Run) -> Ready:
         return Ready(prepared, begun, list(records["history"]), list(records.get("events", ())), records["seconds"])
     within = on_device(starting.trained_masks(bench.store, run, prepared.masks), bench.data.train.y.device)
     frozen = starting.frozen(run, prepared.start, within)
-    begun = training.beginning(run, bench.model, bench.data, prepared.start, within, frozen)
+    taught = on_device(starting.teacher(bench.store, run, bench.model), bench.data.train.y.device)
+    begun = training.beginning(run, bench.model, bench.data, prepared.start, within, frozen, taught)
     return Ready(prepared, begun, [], [], 0.0)
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from sddcli.core import masks
+from sddcli.core import masks, retraining
 from sddcli.core.models import Model
 from sddcli.core.retraining import dense, masks_of, origin, rewind_steps, start_of
 from sddcli.core.stacking import on_device
@@ -74,6 +74,15 @@ def frozen(run: Run, start: Tensors, within: Tensors) -> Tensors:
     if not run.level or not origin(run).frozen:
         return {}
     return masks.apply({name: ~mask for name, mask in within.items()}, {name: start[name] for name in within})
+
+
+def teacher(store: Store, run: Run, model: Model) -> Tensors:
+    """The trained weights (*shape) of the run that `run` learns from; {} where it has no teacher. Raises StoreError."""
+    if (source := retraining.teacher(run)) is None:
+        return {}
+    weights = store.weights(source)[0]
+    must_fit(source, model, weights)
+    return weights
 
 
 def _retrained(store: Store, run: Run, model: Model, data: Data) -> Tensors:

@@ -19,7 +19,7 @@ from sddcli.core.models import Model
 from sddcli.core.noise import NOISES, Classes
 from sddcli.core.optimizers import OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
-from sddcli.core.retraining import RETRAININGS, origin, rewind_steps
+from sddcli.core.retraining import RETRAININGS, origin, rewind_steps, teacher
 from sddcli.core.schedules import piecewise
 from sddcli.core.starts import FREEZINGS, STARTS
 from sddcli.core.timetables import TIMETABLES, Event
@@ -139,7 +139,8 @@ def forward_of(model: Model, data: Data) -> Forward:
 
 def teaching_of(run: Run) -> Teaching:
     """What `run` learns, and which network that makes; a dense run is supervised."""
-    return pick("lesson", origin(run).lesson if run.level else "supervised", LESSONS)
+    teaching = pick("lesson", origin(run).lesson if run.level else "supervised", LESSONS)
+    return lessons.taught(teaching) if teacher(run) else teaching
 
 
 def moves(run: Run) -> bool:

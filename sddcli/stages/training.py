@@ -129,17 +129,25 @@ def _happen(
 
 
 def beginning(
-    run: Run, model: Model, data: Data, start: Tensors, kept: Tensors, frozen: Mapping[str, Tensor] | None = None
+    run: Run,
+    model: Model,
+    data: Data,
+    start: Tensors,
+    kept: Tensors,
+    frozen: Mapping[str, Tensor] | None = None,
+    teacher: Mapping[str, Tensor] | None = None,
 ) -> Begun:
     """`run` before its first step, from start weights and under masks (*shape).
 
-    frozen: the values of weights that a lesson leaves as they are, (*shape), added to what is learned.
+    frozen: the values of weights that a lesson leaves as they are, (*shape), added to what is learned. teacher: the
+    weights (*shape) of the network whose answers it learns from.
     """
     n = len(data.train.y)
     first = setting.schedule(run, n)[1]
     draw = partial(seeds.stream, run.seed_of("init"), "scores", run.level)
     learned, fixed = setting.teaching_of(run).split(start, model.prunable, setting.counts(run, model), draw)
     fixed = fixed | {lessons.FROZEN + name: w for name, w in (frozen or {}).items()}
+    fixed = fixed | {lessons.TEACHER + name: w for name, w in (teacher or {}).items()}
     fitted = torch.empty(0, -(-n // 8), dtype=torch.uint8) if n < RECORDED else None
     return Begun(learned, fixed, pruning.with_vectors(run, model, kept), {}, first, first, fitted)
 
