@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from sddcli.core import lessons
 from sddcli.core.lessons import LESSONS
-from sddcli.core.losses import cross_entropy
+from sddcli.core.losses import Share, cross_entropy, distill
 from sddcli.core.models import mlp
 from sddcli.core.seeds import stream
 from sddcli.core.types import Tensors
@@ -152,3 +152,56 @@ def test_what_is_learned_and_fixed_makes_a_network_of_the_models_weights(name: s
     network = LESSONS[name].network(learned, fixed, None)
     assert {key: w.shape for key, w in network.items()} == {key: w.shape for key, w in start.items()}
     assert set(MODEL.prunable) <= set(learned)
+
+
+def taught_by(teacher: Tensors, name: str = "supervised") -> tuple[Tensors, Tensors]:
+    """What two students learn, and what is fixed, the teacher's weights among it."""
+    kept = {key: weights()[key][0].numel() // 2 for key in MODEL.prunable}
+    learned, fixed = lessons.taught(LESSONS[name]).split(weights(), MODEL.prunable, kept, stream)
+    return learned, fixed | {lessons.TEACHER + key: w for key, w in teacher.items()}
+
+
+def test_a_teacher_answers_to_the_inputs_of_its_student_as_it_does_alone() -> None:
+    teacher = {key: 1.5 * w.flip(0) for key, w in weights().items()}
+    learned, fixed = taught_by(teacher)
+    seen = list[tuple[torch.Tensor, torch.Tensor]]()
+
+    def forward(w: Tensors, x: torch.Tensor, training: bool) -> torch.Tensor:
+        assert set(w) == set(MODEL.shapes) and torch.equal(x, X)
+        assert training == (w["hidden1.bias"].data_ptr() != fixed[f"{lessons.TEACHER}hidden1.bias"].data_ptr())
+        return MODEL.forward(w, x, training)
+
+    def loss(logits: torch.Tensor, y: torch.Tensor, parameters: Tensors, answers: torch.Tensor) -> torch.Tensor:
+        seen.append((logits.detach(), answers))
+        return distill(logits, y, parameters, answers)
+
+    gradients = {key: torch.zeros_like(w) for key, w in learned.items()}
+    lessons.taught(LESSONS["supervised"]).lesson(forward, loss)(learned, fixed, gradients)(X, Y)
+    ((logits, answers),) = seen
+    for m in range(2):
+        for found, network in ((answers, teacher), (logits, weights())):
+            alone = MODEL.forward({key: w[m : m + 1] for key, w in network.items()}, X[m : m + 1], False)
+            assert torch.equal(found[m], alone[0])
+    leaves = {key: w.double().requires_grad_() for key, w in weights().items()}
+    total = distill(MODEL.forward(leaves, X.double(), True), Y, {}, answers.double())
+    for key, slope in zip(leaves, torch.autograd.grad(total, list(leaves.values())), strict=True):
+        torch.testing.assert_close(gradients[key].double(), slope, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["supervised", "frozen", "edge-popup"])
+def test_a_teacher_of_share_0_leaves_the_plain_bits(name: str) -> None:
+    learned, fixed = taught_by({key: 3 * w for key, w in weights().items()}, name)
+    if name == "edge-popup":
+        fixed = {key: w.expand(2, 1) if key.startswith(lessons.COUNT) else w for key, w in fixed.items()}
+    plain = {key: w for key, w in fixed.items() if not key.startswith(lessons.TEACHER)}
+    found = []
+    for teaching, beside, loss in (
+        (LESSONS[name], plain, cross_entropy),
+        (lessons.taught(LESSONS[name]), fixed, partial(distill, share=Share(0))),
+    ):
+        gradients = {key: torch.ones_like(w) for key, w in learned.items()}
+        teaching.lesson(MODEL.forward, loss)(learned, beside, gradients)(X, Y)
+        found.append(gradients)
+        network = teaching.network(learned, beside, None)
+        assert set(network) == set(MODEL.shapes)
+    assert all(torch.equal(found[0][key], found[1][key]) and found[0][key].any() for key in learned)

@@ -12,6 +12,7 @@ from sddcli.core.retraining import (
     rewind_steps,
     rounds,
     steps_or_epochs,
+    teacher,
 )
 from sddcli.core.words import UsageError
 from sddcli.spec import Run, with_parents
@@ -126,6 +127,19 @@ def test_mask_only_has_the_masks_of_the_lottery_chain_from_its_own_values() -> N
     assert origin(run)[:3] == ((ABOVE, "prune", "final"), (DENSE, "initial"), "none")
     assert replace(run, pruning="one-shot").parents == (DENSE,) and replace(run, level=1).parents == (DENSE,)
     assert replace(run, criterion="snip").parents == () and run.batch != RUN.batch
+
+
+def test_a_teacher_is_a_relative_that_learns_from_labels_alone() -> None:
+    by_dense, by_level = (
+        replace(RUN, loss=f"distill:teacher={word}", retraining="finetune") for word in ("dense", "5")
+    )
+    assert teacher(RUN) is None and teacher(by_dense) == DENSE == replace(by_level, level=0)
+    assert teacher(by_level) == replace(RUN, level=5) and teacher(by_level) in with_parents([by_level])
+    assert DENSE in by_dense.parents and with_parents([by_dense])[0] == DENSE
+    other = replace(RUN, loss="distill:dataset=mnist")
+    assert teacher(other) == replace(DENSE, dataset="mnist") and other.root == DENSE
+    assert len({run.batch for run in (RUN, other, replace(RUN, loss="distill"))}) == 3
+    assert replace(RUN, loss="distill:share=0") == RUN
 
 
 def test_trainings_that_make_their_masks_need_no_other() -> None:

@@ -7,16 +7,20 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from sddcli.core import masks
+from sddcli import table
+from sddcli.core import evaluate, masks, seeds
+from sddcli.core.losses import LOSSES, distill
 from sddcli.core.retraining import RETRAININGS
 from sddcli.core.stacking import stacked
 from sddcli.core.types import Tensors
+from sddcli.core.words import UsageError
 from sddcli.data import load
 from sddcli.events import Advanced, Busy, Event, Failed, Noted, Saved
 from sddcli.recipes import measuring, prune_retrain, verifying
@@ -648,6 +652,76 @@ def test_masks_alone_are_measured_on_untrained_weights(tmp_path: Path, pruning: 
     signed = store.weights(replace(run, start="constant"))[0]["hidden1.weight"]
     assert len(signed.abs().unique()) == 2
     assert [wrong for _, wrong in verifying.verified(store, evaluate=True) if wrong] == []
+
+
+def test_a_teacher_is_trained_first_and_answers_in_the_lesson_as_it_does_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, store, seen = replace(RUN, loss="distill:teacher=3"), Store(tmp_path), list[torch.Tensor]()
+    source = replace(RUN, level=3)
+    for each in with_parents([run])[:-1]:
+        prune_retrain.work(store, [each], {}, "cpu", lambda event: None)
+    assert store.finished(source)
+
+    def loss(logits: Any, y: Any, parameters: Tensors, answers: Any = None, **words: Any) -> Any:
+        seen.append(answers)
+        return distill(logits, y, parameters, answers, **words)
+
+    monkeypatch.setitem(LOSSES, "distill", wraps(distill)(loss))
+    prune_retrain.work(store, [run], {}, "cpu", lambda event: None)
+    assert store.finished(run)
+    order = seeds.stream(run.seed_of("order"), "order", 0).permutation(len(DATA.train.y))[: run.batch_size]
+    alone = stacked([store.weights(source)[0]], MODEL.weights)
+    expected = evaluate.logits(setting.forward_of(MODEL, DATA), alone, DATA.train.x[torch.from_numpy(order)])
+    assert torch.equal(seen[0][0], expected)
+
+
+TAUGHT = ["distill:teacher=dense", "distill:teacher=1:share=0.5"]
+
+
+@pytest.mark.parametrize("loss", TAUGHT)
+@pytest.mark.parametrize("retraining", ["lottery", "freeze"])
+def test_one_that_is_taught_goes_on_to_the_same_bits_from_wherever_it_was_stopped(
+    tmp_path: Path, loss: str, retraining: str
+) -> None:
+    run, stores = replace(RUN, loss=loss, retraining=retraining, epochs=3), [Store(tmp_path / k) for k in "ab"]
+    for store, stops in zip(stores, ([], [1, 2]), strict=True):
+        for each in with_parents([run])[:-1]:
+            prune_retrain.work(store, [each], {}, "cpu", lambda event: None)
+        ending(store, run, stops)
+        assert [wrong for _, wrong in verifying.verified(store, evaluate=True) if wrong] == []
+    assert files(stores[0], run) == files(stores[1], run)
+    plain = replace(run, loss="cross-entropy")
+    for each in with_parents([plain]):
+        prune_retrain.work(stores[0], [each], {}, "cpu", lambda event: None)
+    assert not same(stores[0].weights(plain)[0], stores[0].weights(run)[0]), "the teacher matters"
+    rows = table.export(stores[0])
+    of_dense = rows[(rows["chain"] == run.chain) & (rows["level"] == 0)]
+    assert list(of_dense["run"]) == [run.root.id] and list(of_dense["loss"]) == [loss], "it is level 0 of the chain too"
+
+
+@pytest.mark.parametrize("loss", TAUGHT)
+@pytest.mark.parametrize("model", ["lenet-300-100", "conv-2"])
+def test_networks_that_are_taught_have_the_bits_side_by_side_that_each_has_alone(
+    tmp_path: Path, loss: str, model: str
+) -> None:
+    size = {"train_size": 200, "batch_size": 50, "epochs": 1} if model == "conv-2" else {}
+    runs = [replace(RUN, loss=loss, model=model, seed=seed, level=2, **size) for seed in range(3)]
+    together, alone = Store(tmp_path / "together"), Store(tmp_path / "alone")
+    for store in (together, alone):
+        for each in with_parents(runs):
+            if each not in runs:
+                prune_retrain.work(store, [each], {}, "cpu", lambda event: None)
+    prune_retrain.work(together, runs, {}, "cpu", lambda event: None)
+    for run in runs:
+        prune_retrain.work(alone, [run], {}, "cpu", lambda event: None)
+        assert files(together, run) == files(alone, run)
+
+
+def test_a_teacher_of_other_classes_or_inputs_is_refused_in_one_line() -> None:
+    for dataset, classes in (("cifar100", 100), ("mnist", 10)):
+        with pytest.raises(UsageError, match=rf"^a teacher of {dataset} \({classes} classes, .*cannot teach on digits"):
+            prune_retrain.check_outline([replace(RUN, loss=f"distill:dataset={dataset}")])
 
 
 def test_one_that_is_killed_in_an_event_goes_on_to_the_same_bits(
