@@ -115,25 +115,59 @@ HEADLINE = {
     "paper": (mnist(), *(Sweep({"dataset": name, "noise": "0.2"}) for name in ("cifar10", "cifar100"))),
 }
 DISTANCE = "learning-distance"
+AT_THREE, OF_THREE = "learning distance at three noises", "learning distance, three retrainings"
 LINE = "interpolation", ("interpolation",)
 SLICE = "flatness", ("flatness",)
 
+
+def criteria(data: str, noise: str, what: str = "", **words: str) -> Figure:
+    """The three criteria of the paper, a panel each; what: said of them instead of how much noise there is."""
+    shows = f"three criteria, {what or f'{100 * float(noise):g} % noise'}"
+    return Figure(shows, at_scales(data, noise, criterion=CRITERIA, **words), panels="criterion")
+
+
+def retrainings(data: str, noise: str) -> Figure:
+    """The three retrainings that the paper sets beside rewinding, a panel each."""
+    sweeps = at_scales(data, noise, retraining=RETRAININGS)
+    return Figure(f"three retrainings, {100 * float(noise):g} % noise", sweeps, panels="retraining")
+
+
+def distances(data: str, noise: str, what: str = "learning distance beside test accuracy", **words: str) -> Figure:
+    """Learning distance and test accuracy, a panel for each value of what `words`, or the noises, say several of."""
+    panels = "noise" if "," in noise else next(iter(words), "")
+    return Figure(what, at_scales(data, noise, **words), DISTANCE, panels=panels)
+
+
+def new_weights(data: str) -> Figure:
+    """Tickets and new weights under the same masks, a panel for each of three noises."""
+    sweeps = at_scales(data, NOISES, retraining="lottery,reinit")
+    return Figure("tickets and new weights at three noises", sweeps, panels="noise")
+
+
+def returns(data: str, noise: str, lr: str = "", at: str = "") -> Figure:
+    """Accuracy by epoch of networks that get their pruned weights back at a learning rate `at`, or the last one."""
+    few = FEW_MNIST if data == "mnist" else FEW
+    return Figure(f"accuracy by epoch, re-dense{at}", returned(data, noise, few, lr), "epochs")
+
+
+def lines(data: str, noise: str) -> Figure:
+    """Loss and accuracy on the straight line from sparse to re-dense networks."""
+    few = FEW_MNIST if data == "mnist" else FEW
+    return Figure("from sparse to re-dense networks", redense(data, noise, few), *LINE)
+
+
 FIGURES: dict[str, Figure] = {
     "figure-1": Figure("the headline: test and train accuracy against sparsity", HEADLINE, panels="dataset"),
-    "figure-2": Figure(
-        "three criteria, 40 % noise", at_scales("cifar100", "0.4", criterion=CRITERIA), panels="criterion"
-    ),
-    "figure-3": Figure(
-        "three retrainings, 40 % noise", at_scales("cifar100", "0.4", retraining=RETRAININGS), panels="retraining"
-    ),
+    "figure-2": criteria("cifar100", "0.4"),
+    "figure-3": retrainings("cifar100", "0.4"),
     "figure-4": Figure("20, 40 and 80 % noise", at_scales("cifar10", NOISES), panels="noise"),
     "figure-5": Figure("the four phases on the curve", at_scales("mnist", "0.2")),
     "figure-6": Figure(
         "accuracy by epoch before and after pruned weights return", returned("cifar100", "0.4", FEW), "epochs"
     ),
-    "figure-7": Figure("loss and accuracy from sparse to re-dense networks", redense("cifar100", "0.4", FEW), *LINE),
+    "figure-7": lines("cifar100", "0.4")._replace(shows="loss and accuracy from sparse to re-dense networks"),
     "figure-8": Figure("loss around re-dense networks", redense("cifar100", "0.4", FEW), *SLICE),
-    "figure-9": Figure("learning distance beside test accuracy", at_scales("mnist", "0.2"), DISTANCE),
+    "figure-9": distances("mnist", "0.2"),
     "figure-10": Figure(
         "tickets and new weights, same masks", at_scales("cifar10", "0.2", retraining="lottery,reinit")
     ),
@@ -143,66 +177,24 @@ FIGURES: dict[str, Figure] = {
         "best-epoch",
         panels="criterion",
     ),
-    "figure-12": Figure("learning distance beside test accuracy", at_scales("cifar100", "0.2"), DISTANCE),
-    "figure-13": Figure(
-        "three criteria, 20 % noise", at_scales("mnist", "0.2", criterion=CRITERIA), panels="criterion"
-    ),
-    "figure-14": Figure(
-        "three criteria, 40 % noise", at_scales("mnist", "0.4", criterion=CRITERIA), panels="criterion"
-    ),
-    "figure-15": Figure(
-        "three retrainings, 20 % noise", at_scales("mnist", "0.2", retraining=RETRAININGS), panels="retraining"
-    ),
-    "figure-16": Figure(
-        "three criteria, 20 % noise", at_scales("cifar10", "0.2", criterion=CRITERIA), panels="criterion"
-    ),
-    "figure-17": Figure(
-        "three criteria, 40 % noise", at_scales("cifar10", "0.4", criterion=CRITERIA), panels="criterion"
-    ),
-    "figure-18": Figure(
-        "three criteria, 80 % noise", at_scales("cifar10", "0.8", criterion=CRITERIA), panels="criterion"
-    ),
-    "figure-19": Figure(
-        "three retrainings, 20 % noise", at_scales("cifar10", "0.2", retraining=RETRAININGS), panels="retraining"
-    ),
-    "figure-20": Figure(
-        "three criteria, another convnet",
-        at_scales("cifar10", "0.2", model="vgg16", criterion=CRITERIA),
-        panels="criterion",
-    ),
-    "figure-21": Figure(
-        "three criteria, labels moved to a similar class",
-        at_scales("cifar10", "0.2", noise_kind="asymmetric", criterion=CRITERIA),
-        panels="criterion",
-    ),
-    "figure-22": Figure(
-        "three criteria, labels moved to the next class",
-        at_scales("cifar10", "0.2", noise_kind="pairflip", criterion=CRITERIA),
-        panels="criterion",
-    ),
-    "figure-23": Figure(
-        "three criteria, 20 % noise", at_scales("cifar100", "0.2", criterion=CRITERIA), panels="criterion"
-    ),
-    "figure-24": Figure("as figure 2", at_scales("cifar100", "0.4", criterion=CRITERIA), panels="criterion"),
-    "figure-25": Figure(
-        "three criteria, 80 % noise", at_scales("cifar100", "0.8", criterion=CRITERIA), panels="criterion"
-    ),
-    "figure-26": Figure("as figure 3", at_scales("cifar100", "0.4", retraining=RETRAININGS), panels="retraining"),
-    "figure-27": Figure(
-        "three criteria, another convnet",
-        at_scales("cifar100", "0.4", model="vgg16", criterion=CRITERIA),
-        panels="criterion",
-    ),
-    "figure-28": Figure(
-        "three criteria, labels moved to a similar class",
-        at_scales("cifar100", "0.4", noise_kind="asymmetric", criterion=CRITERIA),
-        panels="criterion",
-    ),
-    "figure-29": Figure(
-        "three criteria, labels moved to the next class",
-        at_scales("cifar100", "0.4", noise_kind="pairflip", criterion=CRITERIA),
-        panels="criterion",
-    ),
+    "figure-12": distances("cifar100", "0.2"),
+    "figure-13": criteria("mnist", "0.2"),
+    "figure-14": criteria("mnist", "0.4"),
+    "figure-15": retrainings("mnist", "0.2"),
+    "figure-16": criteria("cifar10", "0.2"),
+    "figure-17": criteria("cifar10", "0.4"),
+    "figure-18": criteria("cifar10", "0.8"),
+    "figure-19": retrainings("cifar10", "0.2"),
+    "figure-20": criteria("cifar10", "0.2", "another convnet", model="vgg16"),
+    "figure-21": criteria("cifar10", "0.2", "labels moved to a similar class", noise_kind="asymmetric"),
+    "figure-22": criteria("cifar10", "0.2", "labels moved to the next class", noise_kind="pairflip"),
+    "figure-23": criteria("cifar100", "0.2"),
+    "figure-24": criteria("cifar100", "0.4")._replace(shows="as figure 2"),
+    "figure-25": criteria("cifar100", "0.8"),
+    "figure-26": retrainings("cifar100", "0.4")._replace(shows="as figure 3"),
+    "figure-27": criteria("cifar100", "0.4", "another convnet", model="vgg16"),
+    "figure-28": criteria("cifar100", "0.4", "labels moved to a similar class", noise_kind="asymmetric"),
+    "figure-29": criteria("cifar100", "0.4", "labels moved to the next class", noise_kind="pairflip"),
     "figure-30": Figure(
         "pruned at once, from the dense network",
         {
@@ -221,44 +213,21 @@ FIGURES: dict[str, Figure] = {
         panels="dataset",
     ),
     "figure-32": Figure("test error minus train error", HEADLINE, "generalization-gap", panels="dataset"),
-    "figure-33": Figure(
-        "tickets and new weights at three noises",
-        at_scales("cifar10", NOISES, retraining="lottery,reinit"),
-        panels="noise",
-    ),
-    "figure-34": Figure(
-        "tickets and new weights at three noises",
-        at_scales("cifar100", NOISES, retraining="lottery,reinit"),
-        panels="noise",
-    ),
+    "figure-33": new_weights("cifar10"),
+    "figure-34": new_weights("cifar100"),
     "figure-35": Figure("accuracy by epoch at four sparsities", at_scales("mnist", "0.2,0.4"), "epochs"),
     "figure-36": Figure("accuracy by epoch at four sparsities", evaluated(at_scales("cifar10", NOISES)), "epochs"),
-    "figure-37": Figure("accuracy by epoch, re-dense at 0.1", returned("mnist", "0.2", FEW_MNIST, "0.1"), "epochs"),
-    "figure-38": Figure("accuracy by epoch, re-dense", returned("cifar10", "0.2", FEW, "0.0001"), "epochs"),
-    "figure-39": Figure("accuracy by epoch, re-dense", returned("cifar100", "0.4", FEW, "0.0001"), "epochs"),
-    "figure-40": Figure("from sparse to re-dense networks", redense("mnist", "0.2", FEW_MNIST), *LINE),
-    "figure-41": Figure("from sparse to re-dense networks", redense("cifar10", "0.2", FEW), *LINE),
-    "figure-42": Figure("from sparse to re-dense networks", redense("cifar100", "0.4", FEW), *LINE),
+    "figure-37": returns("mnist", "0.2", "0.1", at=" at 0.1"),
+    "figure-38": returns("cifar10", "0.2", "0.0001"),
+    "figure-39": returns("cifar100", "0.4", "0.0001"),
+    "figure-40": lines("mnist", "0.2"),
+    "figure-41": lines("cifar10", "0.2"),
+    "figure-42": lines("cifar100", "0.4"),
     "figure-43": Figure("loss around re-dense networks", redense("cifar10", "0.2", FEW), *SLICE),
-    "figure-44": Figure("learning distance at three noises", at_scales("mnist", NOISES), DISTANCE, panels="noise"),
-    "figure-45": Figure(
-        "learning distance, two retrainings",
-        at_scales("mnist", "0.2", retraining="lr-rewind,scratch"),
-        DISTANCE,
-        panels="retraining",
-    ),
-    "figure-46": Figure("learning distance at three noises", at_scales("cifar10", NOISES), DISTANCE, panels="noise"),
-    "figure-47": Figure(
-        "learning distance, three retrainings",
-        at_scales("cifar10", "0.2", retraining=RETRAININGS),
-        DISTANCE,
-        panels="retraining",
-    ),
-    "figure-48": Figure("learning distance at three noises", at_scales("cifar100", NOISES), DISTANCE, panels="noise"),
-    "figure-49": Figure(
-        "learning distance, three retrainings",
-        at_scales("cifar100", "0.4", retraining=RETRAININGS),
-        DISTANCE,
-        panels="retraining",
-    ),
+    "figure-44": distances("mnist", NOISES, AT_THREE),
+    "figure-45": distances("mnist", "0.2", "learning distance, two retrainings", retraining="lr-rewind,scratch"),
+    "figure-46": distances("cifar10", NOISES, AT_THREE),
+    "figure-47": distances("cifar10", "0.2", OF_THREE, retraining=RETRAININGS),
+    "figure-48": distances("cifar100", NOISES, AT_THREE),
+    "figure-49": distances("cifar100", "0.4", OF_THREE, retraining=RETRAININGS),
 }

@@ -166,7 +166,7 @@ class Run:
         """The id of the chain: that of its run at level 1; a dense run, shared by chains, has its own."""
         return replace(self, level=min(self.level, 1)).id
 
-    @property
+    @cached_property
     def parents(self) -> tuple[Run, ...]:
         """The runs that must be finished before this one can start."""
         return retraining.parents(self)

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t
 
 from sddcli.axes import COLUMNS, column_of, family
 from sddcli.core.words import UsageError
@@ -283,6 +282,8 @@ def compared(frame: pd.DataFrame, column: str = "level") -> pd.DataFrame:
     differences = pairs[[*names, column]].join(pairs[numbers] - of_first)
     groups = differences.groupby([*names, column], sort=True)
     n, mean = groups.size().rename("pairs"), groups[numbers].mean()
+    from scipy.stats import t  # which takes as long to load as pandas does
+
     half = groups[numbers].sem() * t.ppf(0.975, (groups[numbers].count() - 1).clip(lower=1))
     ends = [(mean - half).add_suffix("_low"), (mean + half).add_suffix("_high")]
     table: pd.DataFrame = pd.concat([mean.add_suffix("_difference"), *ends, n], axis=1).copy().reset_index()

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from sddcli import figures
-from sddcli.claims.deciding.terms import Verdict, below, by, interval, verdict
+from sddcli.claims import c10a
+from sddcli.claims.deciding.terms import Verdict, below, interval, redense, verdict
 
 SOURCE = "He et al. 2022, figures 7, 40, 41 and 42"
-SWEEPS = figures.redense("cifar100", "0.4", figures.FEW, lr="0.1", beside="lottery")
+SWEEPS = c10a.SWEEPS
 FIGURE = "double-descent"
 ANALYSES = ("interpolation",)
 NEEDS = ("train_loss_rise",)
@@ -16,11 +16,9 @@ SMALL = 0.01
 
 def decide(results: pd.DataFrame) -> Verdict:
     """At the ticket's peak, seed by seed: loss is lower at the end, and hardly rises anywhere on the way."""
-    settings = by(results, "retraining")
-    ticket = settings.pop("lottery")
-    peak, findings = int(ticket.level_of("peak")[0]), []
-    for name, dense in settings.items():
-        label = "at the last learning rate" if name == "redense" else f"at {str(name).removeprefix('redense:')}"
+    ticket, settings = redense(results)
+    peak, findings = ticket.level("peak"), []
+    for label, dense in settings.items():
         fall = ticket.at(peak, "train_loss") - dense.at(peak, "train_loss")
         rise = dense.at(peak, "train_loss_rise") / fall.abs()
         findings.append(below(f"{label}, train loss, re-dense minus sparse", interval(-fall), ""))

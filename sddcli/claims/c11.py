@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from sddcli import figures
-from sddcli.claims.deciding.terms import Verdict, above, by, interval, verdict
+from sddcli.claims import c10a
+from sddcli.claims.deciding.terms import Verdict, above, interval, redense, verdict
 
 SOURCE = "He et al. 2022, figures 8 and 43"
-SWEEPS = figures.redense("cifar100", "0.4", figures.FEW, lr="0.1", beside="lottery")
+SWEEPS = c10a.SWEEPS
 FIGURE = "double-descent"
 ANALYSES = ("flatness",)
 NEEDS = ("flatness_train_loss_rise",)
@@ -17,12 +17,10 @@ def decide(results: pd.DataFrame) -> Verdict:
 
     Directions have the length of the network's own filters (Li et al. 2018). For each learning rate, seed by seed.
     """
-    settings = by(results, "retraining")
-    ticket = settings.pop("lottery")
-    peak, first = int(ticket.level_of("peak")[0]), int(sorted(results["level"].unique())[1])
+    ticket, settings = redense(results)
+    peak, first = ticket.level("peak"), int(sorted(results["level"].unique())[1])
     findings = []
-    for name, dense in settings.items():
-        label = "at the last learning rate" if name == "redense" else f"at {str(name).removeprefix('redense:')}"
+    for label, dense in settings.items():
         sharp = {level: dense.at(level, "flatness_train_loss_rise") for level in (0, first, peak)}
         more = sharp[peak] - sharp[first]
         findings.append(

@@ -15,7 +15,7 @@ NEEDS = ("test_ece", "test_nll")
 def decide(results: pd.DataFrame) -> Verdict:
     """At the peak of accuracy, minus the dense network, seed by seed: calibration error and negative log-likelihood."""
     setting = one(results)
-    peak = int(setting.level_of("peak")[0])
+    peak = setting.level("peak")
     less = {name: setting.at(peak, name) - setting.at(0, name) for name in ("test_ece", "test_nll")}
     return verdict(
         [setting],

@@ -18,7 +18,7 @@ def decide(results: pd.DataFrame) -> Verdict:
     """The chain's peak, and wrong labels fitted there, against the long dense network of the same seed."""
     longest = results["epochs"].max()
     chain, dense = one(results[results["epochs"] < longest]), results[results["epochs"] == longest].set_index("seed")
-    peak = int(chain.level_of("peak")[0])
+    peak = chain.level("peak")
     gain = chain.at(peak, "test_accuracy") - dense["test_accuracy"]
     forgotten = dense["memorized"] - chain.at(peak, "memorized")
     return verdict(

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import Verdict, above, by, interval, verdict
+from sddcli.claims.deciding.terms import HIGH, Verdict, above, by, interval, verdict
 
 SOURCE = "Frankle & Carbin 2019"
 LEVELS = "0,12,16,20,24,28"
@@ -18,7 +18,6 @@ SWEEPS = {
     ),
 }
 FIGURE = "double-descent"
-HIGH = 0.9
 
 
 def decide(results: pd.DataFrame) -> Verdict:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import CLOSE, Verdict, above, by, interval, verdict
+from sddcli.claims.deciding.terms import CLOSE, HIGH, Verdict, above, by, interval, verdict
 
 SOURCE = "Zhou et al. 2019, section 2"
 LEVELS = "0,12,16,20,24,28"
@@ -13,7 +13,6 @@ SWEEPS = {
     "standard": (figures.mnist(noise="0", level="0,12,16,20,22", criterion=CRITERIA, scope="layer"),),
 }
 FIGURE = "double-descent"
-HIGH = 0.9
 
 
 def decide(results: pd.DataFrame) -> Verdict:

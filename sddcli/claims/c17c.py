@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import CLOSE, Verdict, above, by, interval, verdict
+from sddcli.claims.deciding.terms import CLOSE, HIGH, Verdict, above, by, interval, verdict
 
 SOURCE = "Zhou et al. 2019, section 4.1"
 WORDS = {
@@ -17,7 +17,6 @@ SWEEPS = {
     "standard": (figures.mnist(**WORDS, level="0,12,16,20,22"),),
 }
 FIGURE = "double-descent"
-HIGH = 0.9
 
 
 def decide(results: pd.DataFrame) -> Verdict:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import CLOSE, Finding, Verdict, above, by, interval, verdict
+from sddcli.claims.deciding.terms import CLOSE, HIGH, Finding, Verdict, above, by, interval, verdict
 
 SOURCE = "Morcos et al. 2019"
 CONTROLS = "shuffle,permute,reinit"
@@ -25,7 +25,6 @@ SWEEPS = {
     "standard": tickets(figures.mnist(), "mnist", "0,12,16,20"),
 }
 FIGURE = "double-descent"
-HIGH = 0.9
 
 
 def decide(results: pd.DataFrame) -> Verdict:

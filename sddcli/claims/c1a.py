@@ -13,7 +13,7 @@ FIGURE = "double-descent"
 def decide(results: pd.DataFrame) -> Verdict:
     """From the one curve: the test for a dip, the rise behind it, and the fall after the peak."""
     setting = one(results)
-    peak, last = int(setting.level_of("peak")[0]), int(results["level"].max())
+    peak, last = setting.level("peak"), int(results["level"].max())
     return verdict(
         [setting],
         shows("falls, then rises", setting),

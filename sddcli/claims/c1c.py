@@ -13,7 +13,7 @@ FIGURE = "memorization"
 def decide(results: pd.DataFrame) -> Verdict:
     """The share of wrong labels fitted at the threshold and at the peak, and of correct ones there."""
     setting = one(results)
-    peak = int(setting.level_of("peak")[0])
+    peak = setting.level("peak")
     return verdict(
         [setting],
         above("wrong labels fitted at the threshold", interval(setting.at(setting.fitted, "memorized")), least=0.8),

@@ -3,13 +3,11 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import CLOSE, Verdict, above, by, interval, verdict
+from sddcli.claims.deciding.terms import CLOSE, HIGH, Verdict, above, by, interval, verdict
 
 SOURCE = "Renda et al. 2020"
 SWEEPS = figures.at_scales("cifar10", "0", retraining="lottery,lr-rewind,finetune")
 FIGURE = "double-descent"
-HIGH = 0.9
-"""The sparsity from which on retrainings are compared: below it all of them keep the accuracy of the dense network."""
 
 
 def decide(results: pd.DataFrame) -> Verdict:

@@ -14,7 +14,7 @@ def decide(results: pd.DataFrame) -> Verdict:
     """In the valley of the last epoch the best one is no worse than dense; and it has no valley of its own."""
     last = one(results)
     best = one(results.assign(test_accuracy=results["best_test_accuracy"]))
-    valley = int(last.level_of("valley")[0])
+    valley = last.level("valley")
     kept = last.at(valley, "best_test_accuracy") - last.at(0, "best_test_accuracy")
     return verdict(
         [best],

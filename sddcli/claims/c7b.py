@@ -18,7 +18,7 @@ def decide(results: pd.DataFrame) -> Verdict:
     """The same dip at both lengths: valley and peak within three levels, and no 5 points better where it is deepest."""
     settings = by(results, "epochs")
     short, long = settings[min(settings)], settings[max(settings)]
-    valley = int(short.level_of("valley")[0])
+    valley = short.level("valley")
     better = long.at(valley, "test_accuracy") - short.at(valley, "test_accuracy")
     return verdict(
         settings.values(),

@@ -19,7 +19,7 @@ def decide(results: pd.DataFrame) -> Verdict:
     """The largest distance over the dense one, and how much is left of the threshold's at the peak of accuracy."""
     setting = one(results)
     distances = setting.rows.pivot(index="seed", columns="level", values="learning_distance")
-    peak = int(setting.level_of("peak")[0])
+    peak = setting.level("peak")
     left = distances[peak] / distances[setting.fitted]
     return verdict(
         [setting],

@@ -14,7 +14,7 @@ def decide(results: pd.DataFrame) -> Verdict:
     """Threshold and peak of new weights against the ticket's, and both in the ticket's valley, seed by seed."""
     settings = by(results, "retraining")
     ticket, new = settings["lottery"], settings["reinit"]
-    valley = int(ticket.level_of("valley")[0])
+    valley = ticket.level("valley")
     there = new.at(valley, "test_accuracy") - ticket.at(valley, "test_accuracy")
     return verdict(
         settings.values(),

@@ -110,11 +110,11 @@ def _missing(targets: Sequence[Target], scale: str) -> Iterator[str]:
 
 
 def _figures(figures: Mapping[str, Target]) -> Iterator[str]:
-    """The figures of the paper, and the plot that draws each."""
+    """The figures of the paper, and the command that draws each from its runs."""
     yield "## Figures of the paper\n"
-    yield "`sdd reproduce figure-4` makes one, each at the scales `laptop`, `standard` and `paper`. Curves that the"
-    yield "paper has in panels beside each other are drawn into one panel, a colour each.\n"
+    yield "`sdd reproduce figure-4` makes one, each at the scales `laptop`, `standard` and `paper`.\n"
     yield "| figure | shows | drawn by |\n|---|---|---|"
     for target in figures.values():
-        yield f"| {target.name} | {target.about} | `sdd plot {target.plot}` |"
+        panels = f" --panels {target.panels}" if target.panels else ""
+        yield f"| {target.name} | {target.about} | `sdd plot {target.plot}{panels}` |"
     yield ""

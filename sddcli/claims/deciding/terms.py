@@ -5,7 +5,6 @@ from math import isinf, sqrt
 from typing import Any, NamedTuple
 
 import pandas as pd
-from scipy.stats import t
 
 from sddcli import table
 from sddcli.core.words import UsageError
@@ -16,6 +15,8 @@ DEEP = 0.05
 """A dip in accuracy as deep as those of the paper's figure 1; a curve that excludes one of that depth has none."""
 CLOSE = 0.01
 """A difference in accuracy that counts as none where something is to be as good as something else."""
+HIGH = 0.9
+"""The sparsity from which on ways of pruning are compared on clean labels: below it all keep the dense accuracy."""
 Interval = tuple[float, float, float]
 """A value, and the ends of its 95 % interval."""
 
@@ -52,15 +53,25 @@ class Finding(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a claim comes to. seeds: the fewest of any setting.
-
-    smallest: the dip that 4 of 5 such sweeps detect, None where no finding is about one.
-    """
+    """What a claim comes to, from these settings."""
 
     word: str
     findings: tuple[Finding, ...]
-    seeds: int
-    smallest: float | None
+    settings: tuple["Setting", ...]
+
+    @property
+    def seeds(self) -> int:
+        """The fewest of any setting."""
+        return min(int(setting.rows["seed"].nunique()) for setting in self.settings)
+
+    @property
+    def smallest(self) -> float | None:
+        """The dip that 4 of 5 such sweeps detect, None where no finding is about one; it takes seconds."""
+        if not any(finding.of_curve for finding in self.findings):
+            return None
+        levels = min(setting.rows["level"].nunique() for setting in self.settings)
+        noise = [curve.test for setting in self.settings for curve in table.curves(setting.rows)]
+        return detectable_by(noise, self.seeds, levels)
 
 
 class Setting(NamedTuple):
@@ -73,6 +84,10 @@ class Setting(NamedTuple):
         """A number at one level, by seed."""
         rows = self.rows[self.rows["level"] == level]
         return rows.set_index("seed")[name].astype(float).sort_index()
+
+    def level(self, name: str) -> int:
+        """The level of the valley or of the peak."""
+        return int(self.curve[name])
 
     def beyond(self, sparsity: float, name: str) -> "pd.Series[float]":
         """The mean of a number over the levels at which at least this share of the weights is gone, by seed."""
@@ -109,14 +124,7 @@ def verdict(settings: Iterable[Setting], *findings: Finding) -> Verdict:
         word = IN_PART
     else:
         word = UNDECIDED if None in answers else HOLDS if answers[0] else NOT
-    settings = tuple(settings)
-    seeds = min(setting.rows["seed"].nunique() for setting in settings)
-    levels = min(setting.rows["level"].nunique() for setting in settings)
-    smallest = None
-    if any(finding.of_curve for finding in findings):
-        noise = [curve.test for setting in settings for curve in table.curves(setting.rows)]
-        smallest = detectable_by(noise, seeds, levels)
-    return Verdict(word, findings, seeds, smallest)
+    return Verdict(word, findings, tuple(settings))
 
 
 def by(frame: pd.DataFrame, *names: str) -> dict[Any, Setting]:
@@ -133,8 +141,17 @@ def one(frame: pd.DataFrame) -> Setting:
     return Setting(frame, {str(name): value for name, value in row.items()})
 
 
+def redense(results: pd.DataFrame) -> tuple[Setting, dict[str, Setting]]:
+    """The sparse networks, and those that they became when they were trained on, by what their rate is called."""
+    settings = by(results, "retraining")
+    sparse, names = settings.pop("lottery"), {"redense": "at the last learning rate"}
+    return sparse, {names.get(word, f"at {word.removeprefix('redense:')}"): each for word, each in settings.items()}
+
+
 def interval(values: "pd.Series[float]") -> Interval:
     """The mean over seeds and its 95 % t-interval."""
+    from scipy.stats import t  # which takes as long to load as pandas does
+
     values = values.dropna()
     half = float(t.ppf(0.975, len(values) - 1) * values.sem()) if len(values) > 1 else float("inf")
     mean = float(values.mean())
@@ -198,7 +215,8 @@ def sentences(verdict: Verdict) -> Iterator[str]:
 
 def _power(verdict: Verdict) -> str:
     """The smallest effects that such a sweep sees: of each unit that of the finding least sure of it."""
-    effects = [] if verdict.smallest is None else [f"a dip of {100 * verdict.smallest:.1f} points"]
+    smallest = verdict.smallest
+    effects = [] if smallest is None else [f"a dip of {100 * smallest:.1f} points"]
     measured = [each for each in verdict.findings if not each.of_curve and each.detectable is not None]
     for unit in dict.fromkeys(finding.unit for finding in measured):
         most = max(finding.detectable or 0.0 for finding in measured if finding.unit == unit)
