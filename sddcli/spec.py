@@ -127,7 +127,8 @@ class Run:
             if not by_total:
                 canonical["count"] = Run.count
             if not self._kind.ranks:
-                canonical |= {"criterion": "", "scope": self._kind.scope, "count": Run.count, "unit": Run.unit}
+                canonical |= {"criterion": "", "unit": Run.unit}
+                canonical |= {"scope": self._kind.scope, "count": Run.count} if self._kind.scope else {}
             if not self._kind.chained:
                 canonical["pruning"] = Run.pruning
         for name, usual in canonical.items():

@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sddcli.core.criteria import criterion
+from sddcli.core.criteria import Criterion, criterion
 from sddcli.core.losses import LOSSES
 from sddcli.core.words import Answer, Positive, UsageError, parameters, pick, unknown
 
@@ -79,8 +79,8 @@ class Retraining(NamedTuple):
     """origin(run, *, parameters): what it decides for a run.
 
     rewinds: whether the rewind step matters to it, also where only the lottery run is rewound whose masks it takes.
-    ranks: whether a criterion ranks weights for its masks; scope: where none does, the allocation that it has. chained:
-    whether a level is pruned from another one, so that `pruning`, iterative or one-shot, matters.
+    ranks: whether a criterion ranks weights for its masks; scope: where none does, the allocation that it has, "" for
+    the run's own. chained: whether a level is pruned from another one, so that `pruning`, iterative or one-shot, matters.
     """
 
     origin: Callable[..., Origin]
@@ -283,6 +283,41 @@ def edge_popup(run: Run, *, lr: Positive = RATE) -> Origin:
     return untrained(run)._replace(lr=lr, lesson="edge-popup")
 
 
+def static(run: Run) -> Origin:
+    """One training from the initialization under random masks of the level's density, which stay as they are.
+
+    What masks that move are compared with: the dense network is not trained for it.
+    """
+    return untrained(run)._replace(masks=Masks(dense(run), "prune", "initial"))
+
+
+def set_(run: Run, *, drop: float = 0.3, every: str = "100it", end: float = 0.75) -> Origin:
+    """One training under masks that start at random; at intervals small weights go, and random ones come (SET).
+
+    drop: the share of each layer's weights that moves, every so many steps or epochs (100it, 1ep) up to the share `end`
+    of the training (Mocanu et al. 2018: every=1ep:end=1). Raises UsageError for shares that are none, or no interval.
+    """
+    return _moving(run, "set", "drop", drop, every, end)
+
+
+def rigl(run: Run, *, alpha: float = 0.3, every: str = "100it", end: float = 0.75) -> Origin:
+    """The same, where those weights come whose gradients are largest; ever fewer move, along a cosine (RigL).
+
+    alpha: the share of each layer's weights that moves at first (Evci et al. 2020). Raises UsageError as `set_`.
+    """
+    return _moving(run, "rigl", "alpha", alpha, every, end)
+
+
+def _moving(run: Run, word: str, name: str, share: float, every: str, end: float) -> Origin:
+    if not 0 < share <= 1 or not 0 < end <= 1:
+        raise UsageError(f"retraining {word} takes shares above 0 and up to 1, got {name}={share:g} and end={end:g}")
+    number, unit = steps_or_epochs(f"every of retraining {word}", every)
+    if not number:
+        raise UsageError(f"every of retraining {word} takes 1 step or epoch or more, got {every!r}")
+    timetable = f"{word}:{name}={share!r}:every={number}{unit}:end={end!r}"
+    return static(run)._replace(timetable=timetable)
+
+
 def untrained(run: Run) -> Origin:
     """All of the dense network at its initialization, for a training that makes its masks itself."""
     return Origin(Masks(dense(run), "open", "initial"), Weights(dense(run), "initial"), "full")
@@ -302,6 +337,9 @@ RETRAININGS: dict[str, Retraining] = {
     "freeze": Retraining(freeze, rewinds=True),
     "redense": Retraining(redense, rewinds=True),
     "gradual": Retraining(gradual, chained=False),
+    "static": Retraining(static, ranks=False, chained=False, scope=""),
+    "set": Retraining(set_, ranks=False, chained=False, scope=""),
+    "rigl": Retraining(rigl, ranks=False, chained=False, scope=""),
     "mask-only": Retraining(mask_only, rewinds=True),
     "supermask": Retraining(supermask, ranks=False, chained=False),
     "edge-popup": Retraining(edge_popup, ranks=False, chained=False, scope="layer"),
@@ -361,6 +399,11 @@ def rounds(run: Run) -> tuple[Run, ...]:
     """
     above = masks_of(run).run
     return (*(rounds(above) if above.level else ()), run)
+
+
+def ranking(run: Run) -> Criterion:
+    """The criterion that ranks weights for the masks of `run`; at random where its retraining has none."""
+    return criterion(run.criterion or "random")
 
 
 def steps_or_epochs(field: str, text: str) -> tuple[int, Literal["it", "ep"]]:

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from sddcli.core import channels, images, masks, seeds
-from sddcli.core.criteria import criterion
 from sddcli.core.evaluate import chunk
 from sddcli.core.losses import LOSSES
 from sddcli.core.models import Model
-from sddcli.core.retraining import rounds
+from sddcli.core.retraining import ranking, rounds
 from sddcli.core.types import Data, Examples, Net, Tensors, Trained
 from sddcli.core.words import pick
 from sddcli.spec import Run
@@ -38,7 +37,7 @@ def prune(run: Run, model: Model, net: Trained, data: Data) -> Tensors:
 
 def ranked(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str, int], stream: Stream) -> Tensors:
     """The masks (*shape) of so many weights of each group, ranked by the criterion of `run`."""
-    rule, unit, loss = criterion(run.criterion), setting.unit_of(run, model), pick("loss", run.loss, LOSSES)
+    rule, unit, loss = ranking(run), setting.unit_of(run, model), pick("loss", run.loss, LOSSES)
     ties = None
     if rule.ties == "random":
         shapes = {name: model.shapes[name] for name in model.prunable}
@@ -55,7 +54,7 @@ def ranked(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str
         final={name: net.final[name] for name in model.prunable},
         masks={name: net.masks[name] for name in model.prunable},
         stream=stream,
-        gradients=lambda batches: _gradients(run, model, net.final, data, batches, stream),
+        gradients=lambda batches: gradients(run, model, net.final, data, batches, stream),
         counts=counts,
         keep=keep,
         others={name: net.final[name] for name in model.weights if name not in model.prunable},
@@ -92,7 +91,7 @@ def with_vectors(run: Run, model: Model, kept: Tensors) -> Tensors:
     return channels.completed(kept, setting.unit_of(run, model).channels) if run.level else kept
 
 
-def _gradients(
+def gradients(
     run: Run,
     model: Model,
     weights: Tensors,

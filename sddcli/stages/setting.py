@@ -266,4 +266,5 @@ def timetable(run: Run, n: int) -> Mapping[int, Event]:
     Raises UsageError where the timetable does not fit in that many steps.
     """
     word = origin(run).timetable if run.level else ""
-    return pick("timetable", word, TIMETABLES)(len(schedule(run, n)[0])) if word else {}
+    epoch = -(-n // run.batch_size)
+    return pick("timetable", word, TIMETABLES)(len(schedule(run, n)[0]), epoch) if word else {}

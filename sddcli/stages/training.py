@@ -101,16 +101,29 @@ def train(
 def _context(runs: Sequence[Run], model: Model, data: Data, initial: Sequence[Tensors]) -> Context:
     """What events look at; initial: the dense initialization of each run, (*shape)."""
 
+    def stream(m: int, step: int) -> pruning.Stream:
+        return partial(seeds.stream, runs[m].seed, "criterion", runs[m].level, "step", step)
+
     def pruned(state: State, counts: Sequence[Mapping[str, int]]) -> Tensors:
         kept = []
         for m, run in enumerate(runs):
             net = Trained(initial[m], single(state.learned | state.fixed, m), single(state.masks, m))
-            stream = partial(seeds.stream, run.seed, "criterion", run.level, "step", state.step)
-            kept.append(pruning.with_vectors(run, model, pruning.ranked(run, model, net, data, counts[m], stream)))
+            masked = pruning.ranked(run, model, net, data, counts[m], stream(m, state.step))
+            kept.append(pruning.with_vectors(run, model, masked))
         return stacked(kept, [name for name in model.shapes if name in kept[0]])
 
-    sizes = setting.group_sizes(runs[0], model) if runs[0].level else {}
-    return Context(sizes, [setting.counts(run, model) for run in runs], pruned)
+    def gradients(state: State) -> Tensors:
+        slopes = []
+        for m, run in enumerate(runs):
+            weights = single(state.learned | state.fixed, m)
+            slopes.append(pruning.gradients(run, model, weights, data, 1, stream(m, state.step)))
+        return stacked(slopes, model.prunable)
+
+    def draw(m: int, step: int, *names: str | int) -> np.random.Generator:
+        return stream(m, step)(*names)
+
+    sizes = [setting.group_sizes(run, model) if run.level else {} for run in runs]
+    return Context(sizes, [setting.counts(run, model) for run in runs], pruned, gradients, draw)
 
 
 def _happen(

@@ -54,10 +54,13 @@ def test_one_shot_prunes_the_dense_run_at_every_level() -> None:
         replace(RUN, pruning="oneshot")
 
 
+FROM_THE_START = ("finetune", "cyclic", "scratch", "gradual", "static", "set", "rigl", "supermask", "edge-popup")
+
+
 def test_the_rewind_step_is_dropped_where_it_cannot_matter() -> None:
     for name in RETRAININGS:
         same = replace(RUN, retraining=name, rewind="7it") == replace(RUN, retraining=name)
-        assert same == (name in ("finetune", "cyclic", "scratch", "gradual", "supermask", "edge-popup")), name
+        assert same == (name in FROM_THE_START), name
     assert replace(RUN, rewind="0ep") == RUN
 
 
@@ -75,7 +78,7 @@ def test_rewind_steps() -> None:
 def test_every_retraining_ends_in_dense_runs(name: str) -> None:
     run = replace(RUN, retraining=name)
     family = with_parents([run])
-    assert (family[-1] == run and family[0].level == 0) or (origin(run).moves and family == (run,))
+    assert (family[-1] == run and family[0].level == 0) or (masks_of(run).moment == "initial" and family == (run,))
     assert all(parent in family[: family.index(each)] for each in family for parent in each.parents)
 
 
@@ -111,6 +114,10 @@ def test_the_root_is_the_dense_run(name: str, pruning: str) -> None:
         ("gradual:end=1", "0 <= start < end < 1"),
         ("gradual:events=0", "takes 1 event or more, got 0"),
         ("gradual:evnets=3", "did you mean 'events'"),
+        ("set:drop=0", "retraining set takes shares above 0 and up to 1, got drop=0 and end=0.75"),
+        ("rigl:end=1.5", "retraining rigl takes shares above 0 and up to 1, got alpha=0.3 and end=1.5"),
+        ("rigl:every=100", "every of retraining rigl takes steps or epochs, such as 1000it or 5ep, got '100'"),
+        ("rigl:every=0ep", "every of retraining rigl takes 1 step or epoch or more, got '0ep'"),
         ("supermask:lr=0", "takes a learning rate above 0"),
         ("supermask:lr=nan", "takes a learning rate above 0"),
         ("supermask:rescale=maybe", "cannot read 'rescale=maybe': it takes yes or no"),
@@ -143,12 +150,15 @@ def test_a_teacher_is_a_relative_that_learns_from_labels_alone() -> None:
 
 
 def test_trainings_that_make_their_masks_need_no_other() -> None:
-    for name in ("gradual", "supermask", "edge-popup"):
+    for name in ("gradual", "static", "set", "rigl", "supermask", "edge-popup"):
         run = replace(RUN, retraining=name, pruning="one-shot", rewind="5it")
         assert run.parents == () and run.root == DENSE and run.pruning == "iterative" and run.rewind == "0it"
     free = replace(RUN, retraining="supermask", scope="erk")
     assert free == replace(RUN, retraining="supermask", criterion="") and free.scope == "global"
     assert replace(RUN, retraining="edge-popup", scope="erk", criterion="").scope == "layer"
     assert "dense" not in free.slug and replace(RUN, retraining="gradual").criterion == "magnitude"
+    for name in ("static", "set", "rigl"):
+        moving = replace(RUN, retraining=name, scope="erk", unit="channel")
+        assert moving.scope == "erk" and moving.unit == "weight" and moving.criterion == ""
     apart = {replace(RUN, retraining=word).batch for word in ("gradual", "gradual:events=9", "supermask", "lottery")}
     assert len(apart) == 4 and replace(RUN, retraining="gradual", level=9).batch in apart

@@ -18,7 +18,7 @@ from sddcli import table
 from sddcli.core import evaluate, masks, seeds
 from sddcli.core.losses import LOSSES, distill
 from sddcli.core.retraining import RETRAININGS
-from sddcli.core.stacking import stacked
+from sddcli.core.stacking import single, stacked
 from sddcli.core.types import Tensors
 from sddcli.core.words import UsageError
 from sddcli.data import load
@@ -560,8 +560,8 @@ def ending(store: Store, run: Run, stop_at: list[int] | None = None) -> tuple[Te
 @pytest.mark.parametrize(
     "word",
     [
-        "gradual:start=0.1:end=0.7:events=7", "gradual:start=0:end=0.5:events=2",
-        "supermask", "supermask:rescale=yes", "edge-popup",
+        "gradual:start=0.1:end=0.7:events=7", "gradual:start=0:end=0.5:events=2", "set:every=1ep:end=1", "rigl:every=3it",
+        "static", "supermask", "supermask:rescale=yes", "edge-popup",
     ],
 )  # fmt: skip
 def test_one_that_moves_its_masks_goes_on_to_the_same_bits_from_wherever_it_was_stopped(
@@ -575,7 +575,7 @@ def test_one_that_moves_its_masks_goes_on_to_the_same_bits_from_wherever_it_was_
     assert same(weights, again) and same(kept, masks_again)
     assert files(whole, run) == files(parts, run)
     assert whole.details(run, "events") == parts.details(run, "events")
-    if word.startswith("gradual"):
+    if word != "supermask":
         assert sum(int(mask.sum()) for mask in kept.values()) == 12_300
         assert all(not weights[name][~mask].any() for name, mask in kept.items())
 
@@ -724,10 +724,11 @@ def test_a_teacher_of_other_classes_or_inputs_is_refused_in_one_line() -> None:
             prune_retrain.check_outline([replace(RUN, loss=f"distill:dataset={dataset}")])
 
 
+@pytest.mark.parametrize("word", ["gradual:start=0.1:end=0.7:events=5", "rigl:every=4it:end=0.8"])
 def test_one_that_is_killed_in_an_event_goes_on_to_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
-    run = replace(RUN, retraining="gradual:start=0.1:end=0.7:events=5", epochs=4, seed=4)
+    run = replace(RUN, retraining=word, epochs=4, seed=4)
     whole, parts = Store(tmp_path / "whole"), Store(tmp_path / "parts")
     ending(whole, run)
     happen, count = training._happen, 0
@@ -748,7 +749,9 @@ def test_one_that_is_killed_in_an_event_goes_on_to_the_same_bits(
     assert files(whole, run) == files(parts, run) and whole.details(run, "events") == parts.details(run, "events")
 
 
-@pytest.mark.parametrize("word", ["gradual:events=5", "supermask", "supermask:rescale=yes", "edge-popup"])
+@pytest.mark.parametrize(
+    "word", ["gradual:events=5", "set:every=3it", "rigl:every=3it", "supermask", "supermask:rescale=yes", "edge-popup"]
+)
 @pytest.mark.parametrize("count", [2, 3])
 def test_trainings_that_move_masks_have_the_bits_side_by_side_that_each_has_alone(
     tmp_path: Path, word: str, count: int
@@ -760,6 +763,29 @@ def test_trainings_that_move_masks_have_the_bits_side_by_side_that_each_has_alon
         prune_retrain.work(alone, [run], {}, "cpu", lambda event: None)
         assert files(together, run) == files(alone, run)
         assert together.details(run, "events") == alone.details(run, "events")
+
+
+@pytest.mark.parametrize("scope", ["global", "erk"])
+@pytest.mark.parametrize("word", ["rigl:every=1it", "set:every=2it"])
+def test_masks_that_move_keep_their_number_in_each_layer_at_every_step(tmp_path: Path, word: str, scope: str) -> None:
+    """And what goes is forgotten: a weight that is removed has no memory, so none when it comes back."""
+    run = replace(RUN, retraining=word, scope=scope, epochs=12, batch_size=1297)  # a step an epoch
+    store = Store(tmp_path)
+    prepared = prune_retrain._prepared(prune_retrain.bench(store, run, {}, "cpu"), run)
+    numbers = {name: int(mask.sum()) for name, mask in prepared.masks.items()}
+    assert scope == "global" or numbers == setting.counts(run, MODEL)
+    assert sum(numbers.values()) == 12_300 and not store.finished(run.root)
+    moved, last = 0, prepared.masks
+    begun = training.beginning(run, MODEL, DATA, prepared.start, prepared.masks)
+    for now in training.train([run], MODEL, DATA, [begun], [prepared.initial]):
+        kept = single(now.state.masks, 0)
+        assert {name: int(mask.sum()) for name, mask in kept.items()} == numbers
+        for name, mask in kept.items():
+            assert not now.state.learned[name][0][~mask].any()
+            assert not now.state.memory["velocity"][name][0][~mask].any()
+        moved += not same(kept, last)
+        last = kept
+    assert moved == (8 if word.startswith("rigl") else 4)
 
 
 def test_pruned_weights_are_0_after_every_step_of_every_segment() -> None:
