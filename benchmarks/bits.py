@@ -30,6 +30,7 @@ KINDS = {
     "scopes": "--scope erk,uniform-plus,balanced --criterion lamp,random",
     "units": f"{CONVNET} --unit filter --levels 0-2",
     "gradual": "--retraining gradual --levels 2,4",
+    "moving": "--retraining static,set:every=3it,rigl:every=3it --levels 2,4",
     "supermask": "--retraining supermask --levels 2,4",
     "masks-learned": "--retraining supermask:rescale=yes,edge-popup --start constant --levels 2,4",
     "masks-alone": "--retraining mask-only --levels 1-2",
