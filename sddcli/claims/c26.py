@@ -7,8 +7,9 @@ from sddcli.claims.deciding.terms import Verdict, above, by, difference, shows, 
 
 SOURCE = "nobody has published it; SET by Mocanu et al. 2018, RigL by Evci et al. 2020, gradual by Zhu & Gupta 2017"
 RANKED, RANDOM = {"retraining": "lottery,gradual"}, {"retraining": "rigl,set,static", "scope": "erk"}
+EVEN = {"noise": "0.2,0.4", "level": ",".join(map(str, range(0, 33, 2)))}
 SWEEPS = {
-    "laptop": (figures.digits(noise="0.2,0.4", **RANKED), figures.digits(noise="0.2,0.4", **RANDOM)),
+    "laptop": (figures.digits(**EVEN, **RANKED), figures.digits(**EVEN, **RANDOM)),
     "standard": (figures.mnist(**RANKED), figures.mnist(**RANDOM)),
 }
 FIGURE = "double-descent"
