@@ -80,7 +80,8 @@ class Retraining(NamedTuple):
 
     rewinds: whether the rewind step matters to it, also where only the lottery run is rewound whose masks it takes.
     ranks: whether a criterion ranks weights for its masks; scope: where none does, the allocation that it has, "" for
-    the run's own. chained: whether a level is pruned from another one, so that `pruning`, iterative or one-shot, matters.
+    that of the run. chained: whether a level is pruned from another one, so that `pruning`, iterative or one-shot,
+    matters.
     """
 
     origin: Callable[..., Origin]
