@@ -22,7 +22,7 @@ KINDS = {
     "adam": "--optimizer adam --lr 0.001 --criterion gradient",
     "decay": "--set weight_decay=1e-3 --noise-kind pairflip --criterion random --scope layer",
     "two-sizes": "--model lenet-100-60 --noise 0,0.2",
-    "convnet": f"{CONVNET} --augment crop-flip",
+    "convnet": CONVNET,
     "resnet": "--model resnet18:width=4 --train-size 120 --batch-size 40 --levels 0-1 --epochs 2",
     "retrainings": "--retraining finetune,lr-rewind,scratch,reinit,shuffle,redense --rewind 3it",
     "starts": "--retraining permute,freeze,lottery-finetune,cyclic",

@@ -16,6 +16,13 @@ settings.load_profile("sdd")
 SMALL = ["--levels", "0-3", "--seeds", "0-2", "--epochs", "3", "--set", "eval_every=2"]
 
 
+def small(*words: object) -> list[object]:
+    """The small sweep with other values of its options, and more of them: an option may be given once."""
+    others = set(words[::2])
+    pairs = zip(SMALL[::2], SMALL[1::2], strict=True)
+    return [word for pair in pairs if pair[0] == "--set" or pair[0] not in others for word in pair] + [*words]
+
+
 class Outcome(NamedTuple):
     code: int
     out: str

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sddcli.core.words import expanded, printable
+from sddcli.core.words import UsageError, expanded, printable
 from sddcli.families import names_in
 from sddcli.launchers import machine
 from sddcli.resolve import PLURALS, PROTOCOLS, assignment, parse
@@ -73,7 +73,9 @@ def with_fields(
     """Decorates a command: an option for each of these fields of Run replaces its argument `fields`: dict[str, str]."""
 
     def decorated(command: Callable[..., None]) -> Callable[..., None]:
-        return _with_options(command, {name: _option(name, metavar) for name in FIELDS if name in names})
+        return _with_options(
+            command, {name: _option(name, metavar) for name in FIELDS if name in names}, metavar == "LIST"
+        )
 
     return decorated
 
@@ -89,22 +91,34 @@ def _option(name: str, metavar: str) -> Any:
     return typer.Option(*flags, metavar=metavar, help=f"{text}.")
 
 
-def _with_options(command: Callable[..., None], options: dict[str, Any]) -> Callable[..., None]:
+def _with_options(command: Callable[..., None], options: dict[str, Any], lists: bool) -> Callable[..., None]:
     keyword = inspect.Parameter.KEYWORD_ONLY
     own = [p.replace(kind=keyword) for p in inspect.signature(command).parameters.values() if p.name != "fields"]
     added = [
-        inspect.Parameter(name, keyword, default=None, annotation=Annotated[str | None, option])
+        inspect.Parameter(name, keyword, default=None, annotation=Annotated[list[str] | None, option])
         for name, option in options.items()
     ]
 
     def call(**given: Any) -> None:
-        fields = {name: text for name in options if (text := given.pop(name)) is not None}
-        command(fields=fields, **given)
+        values = {name: texts for name in options if (texts := given.pop(name))}
+        command(fields={name: _given_once(name, texts, lists) for name, texts in values.items()}, **given)
 
     call.__signature__ = inspect.Signature(own + added)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in own + added}
     call.__name__, call.__doc__ = command.__name__, command.__doc__
     return call
+
+
+def _given_once(name: str, texts: list[str], lists: bool) -> str:
+    """The value of an option; lists: whether it may be several values, with commas.
+
+    Raises UsageError where the option stands there more than once: nobody but the user knows which is meant.
+    """
+    if len(texts) > 1:
+        option = f"--{name.replace('_', '-')}"
+        how = f", several values as a list: {option} {','.join(texts)}" if lists else f", not {' and '.join(texts)}"
+        raise UsageError(f"{option} is given {len(texts)} times: give it once{how}")
+    return texts[0]
 
 
 MOST_NAMED = 20  # folders that cannot be read; sdd verify names all

@@ -13,7 +13,7 @@ import pytest
 
 from sddcli.store import Store
 from tests.cli.bad import BAD, OTHERS
-from tests.conftest import SMALL, Sdd
+from tests.conftest import SMALL, Sdd, small
 
 
 def test_status_of_a_finished_sweep(sdd: Sdd, trained: Path) -> None:
@@ -94,13 +94,13 @@ def test_gc_frees_what_no_level_is_pruned_from_any_more(sdd: Sdd, trained: Path,
     )
     assert sdd("list", root).code == 0 and sdd("sweep", *SMALL, "--runs", root).code == 0
     assert (root / "results.csv").read_bytes() == before
-    longer = [*SMALL, "--levels", "4", "--retraining", "lottery"]
+    longer = [*small("--levels", "4"), "--retraining", "lottery"]
     whole = shutil.copytree(trained, tmp_path / "whole")
     for folder in (root, whole):
         assert sdd("sweep", *longer, "--runs", folder).code == 0
     for path in whole.rglob("level-04/weights.safetensors"):
         assert (root / path.relative_to(whole)).read_bytes() == path.read_bytes()
-    again = sdd("sweep", *SMALL, "--levels", "2", "--retraining", "reinit", "--runs", root)
+    again = sdd("sweep", *small("--levels", "2"), "--retraining", "reinit", "--runs", root)
     if keep == "masks":
         assert again.code == 0, "its masks are all that it takes"
     else:

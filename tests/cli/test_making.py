@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from sddcli.store import Store
-from tests.conftest import SMALL, Sdd
+from tests.conftest import SMALL, Sdd, small
 from tests.datasets.small import image_folder, picture, tiny_imagenet
 
 # The default sweep with steps twice as large and one seed less: the same curve for a third of the price.
@@ -62,10 +62,10 @@ def test_dry_run_counts_and_writes_nothing(sdd: Sdd, trained: Path, tmp_path: Pa
     said = sdd("sweep", *SMALL, "--dry-run", "--json", "--runs", tmp_path / "none").json
     assert (said["runs"], said["done"], said["to do"], said["epochs"]) == (12, 0, 12, 36)
     assert said["seconds"] is None and not (tmp_path / "none").exists()
-    said = sdd("sweep", *SMALL, "--levels", "0-4", "--dry-run", "--json", "--runs", trained).json
+    said = sdd("sweep", *small("--levels", "0-4"), "--dry-run", "--json", "--runs", trained).json
     assert (said["done"], said["to do"]) == (12, 3) and said["seconds"] > 0
     actual = sum(path.stat().st_size for path in trained.rglob("level-0[13]/*") if path.is_file())
-    estimate = sdd("sweep", *SMALL, "--levels", "1,3", "--dry-run", "--json", "--runs", tmp_path / "none").json["bytes"]
+    estimate = sdd("sweep", *small("--levels", "1,3"), "--dry-run", "--json", "--runs", tmp_path / "none").json["bytes"]
     whole = sum(path.stat().st_size for path in trained.rglob("*") if path.is_file() and path.suffix != ".csv")
     assert actual < estimate and estimate == pytest.approx(whole, rel=0.2)
     assert "unknown until runs of this kind" in sdd("sweep", *SMALL, "--dry-run", "--runs", tmp_path / "none").out
@@ -73,7 +73,7 @@ def test_dry_run_counts_and_writes_nothing(sdd: Sdd, trained: Path, tmp_path: Pa
 
 def test_dry_run_says_what_dip_its_seeds_would_detect(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
     dips = [
-        sdd("sweep", *SMALL, "--seeds", seeds, "--dry-run", "--json", "--runs", trained).json["detectable_dip"]
+        sdd("sweep", *small("--seeds", seeds), "--dry-run", "--json", "--runs", trained).json["detectable_dip"]
         for seeds in ("0", "0-2", "0-8")
     ]
     assert dips[0] is None and 0 < dips[2] < dips[1] < 1
@@ -282,7 +282,7 @@ def test_a_damaged_parent_is_named_and_the_other_chains_go_on(sdd: Sdd, trained:
     root = shutil.copytree(trained, tmp_path / "runs")
     path = next(path for path in root.rglob("level-03/weights.safetensors") if "seed1" in str(path))
     path.write_bytes(path.read_bytes()[:-7])
-    said = sdd("sweep", *SMALL, "--levels", "0-4", "--runs", root, "--workers", 1)
+    said = sdd("sweep", *small("--levels", "0-4"), "--runs", root, "--workers", 1)
     assert said.code == 4 and f"{path} is damaged" in said.err and "Traceback" not in said.err
     assert {run.seed for run, _ in Store(root).manifests() if run.level == 4} == {0, 2}
 
@@ -316,7 +316,7 @@ def test_other_data_under_the_same_name_is_refused(sdd: Sdd, trained: Path, tmp_
     for path in root.rglob("level-03/manifest.json"):
         if "seed1" in str(path):
             path.write_text(path.read_text().replace('"sha256": "', '"sha256": "0'))
-    said = sdd("sweep", *SMALL, "--levels", "0-4", "--runs", root, "--workers", 1)
+    said = sdd("sweep", *small("--levels", "0-4"), "--runs", root, "--workers", 1)
     assert said.code == 4 and "was made from other digits data" in said.err
 
 
@@ -338,7 +338,7 @@ def gone(processes: list[str]) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_sweep_says_how_to_go_on(tmp_path: Path, sent: signal.Signals, code: int) -> None:
-    words = ["sweep", *SMALL, "--epochs", "2000", "--runs", str(tmp_path / "runs")]
+    words = ["sweep", *small("--epochs", "2000"), "--runs", str(tmp_path / "runs")]
     # A test run that was itself started in the background hands down an ignored SIGINT.
     sweep = subprocess.Popen(
         [sys.executable, "-m", "sddcli", *words],
@@ -358,7 +358,7 @@ def test_a_stopped_sweep_says_how_to_go_on(tmp_path: Path, sent: signal.Signals,
 
 @pytest.mark.slow
 def test_workers_end_with_their_sweep(tmp_path: Path) -> None:
-    words = ["sweep", *SMALL, "--epochs", "2000", "--runs", str(tmp_path / "runs")]
+    words = ["sweep", *small("--epochs", "2000"), "--runs", str(tmp_path / "runs")]
     sweep = subprocess.Popen([sys.executable, "-m", "sddcli", *words], stderr=subprocess.DEVNULL)
     while not (tmp_path / "runs").exists():
         time.sleep(0.05)
@@ -479,3 +479,22 @@ def test_a_sweeps_file_that_is_no_utf8(sdd: Sdd, tmp_path: Path, content: bytes,
     (tmp_path / "sweep.toml").write_bytes(content)
     said = sdd("sweep", tmp_path / "sweep.toml", "--runs", tmp_path / "runs")
     assert said.code == 2 and f"sweep.toml is not UTF-8 (its byte {message})" in said.err and said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["sweep", "--noise", "0", "--noise", "0.4"],
+            "--noise is given 2 times: give it once, several values as a list: --noise 0,0.4",
+        ),
+        (
+            ["sweep", "--level", "1", "--levels", "2"],
+            "--level is given 2 times: give it once, several values as a list: --level 1,2",
+        ),
+        (["train-dense", "--noise", "0", "--noise", "0.4"], "--noise is given 2 times: give it once, not 0 and 0.4"),
+    ],
+)
+def test_an_option_given_twice_is_refused(sdd: Sdd, tmp_path: Path, words: list[str], line: str) -> None:
+    said = sdd(*words, "--runs", tmp_path / "runs")
+    assert said.code == 2 and said.err.strip() == f"sdd: {line}" and not (tmp_path / "runs").exists()

@@ -323,8 +323,8 @@ def test_pairs_are_compared_once_and_their_ends_are_the_metrics_of_the_runs(
             == 0
         )
     if kind == "orders":
-        orders = ("--order-seed", "5,6", "--levels", "0")
-        assert sdd("sweep", *SMALL[:2], "--seeds", "0", "--epochs", "3", *orders, "--runs", root).code == 0
+        orders = ("--seeds", "0", "--epochs", "3", "--order-seed", "5,6", "--levels", "0")
+        assert sdd("sweep", *orders, "--runs", root).code == 0
     words = ("analyze", "interpolation:points=3", root, "--pairs", kind)
     rows = sdd(*words, "--json").json
     assert len(rows) == {"redense": 3, "levels": 9, "seeds": 8, "orders": 1}[kind] and {
