@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill, shorten
 from typing import TYPE_CHECKING
 
 from sddcli.plots.style import COLOURS, GREY, Entry, headlines, legend, panels, placed, plain, settings, x_axis
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 NEEDS = ("test_accuracy", "train_accuracy")
 PLACES = {"valley": (COLOURS[0], "o"), "peak": (COLOURS[1], "s")}
 """Place -> its colour and mark."""
+LONGEST = 60
+"""Characters of a row's label, which stands beside the panel: of a longer one the end is left out."""
 
 
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
@@ -28,7 +31,10 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
     rows = sorted(settings(summary, varied), key=lambda row: (_at(row[1], "peak"), _at(row[1], "valley")))
     labels = [", ".join(f"{name} {value}" for name, value in fields.items() if value != "") for fields, _ in rows]
     labels = [label.removeprefix("criterion ") if list(varied) == ["criterion"] else label for label in labels]
-    with panels(height=1.1 + 0.21 * len(rows), width=3.6 + 0.065 * max(map(len, labels))) as (figure, (ax,)):
+    labels = [shorten(label, LONGEST, placeholder=" ...") for label in labels]
+    width = 3.6 + 0.065 * max(map(len, labels))
+    above = 0.13 * len(fill(title, 15 * round(width)).splitlines())  # inches of the headline, which `headlines` fills
+    with panels(height=1.2 + above + 0.21 * len(rows), width=width) as (figure, (ax,)):
         for k, (_, curve) in enumerate(rows):
             fitted = curve["x"][curve["at_fitted"].eq(True)]
             ax.plot(fitted, [k] * len(fitted), color=GREY, marker="|", markersize=7, linestyle="")

@@ -223,8 +223,13 @@ def test_every_command_bears_a_folder_of_other_runs(
     """Of another data set, model and noise than what is asked for, or of dense networks only."""
     monkeypatch.chdir(tmp_path)
     root = shutil.copytree(trained, tmp_path / "runs")
-    other = ["--dataset", "mnist", "--model", "lenet-300-100", "--noise", "0,0.4", "--levels", "0-3"]
-    for more in ([], ["--json"], ["--levels", "auto"], ["--seeds", "0", "--levels", "0"]):
+    other = ["--dataset", "mnist", "--model", "lenet-300-100", "--noise", "0,0.4"]
+    for more in (
+        ["--levels", "0-3"],
+        ["--levels", "0-3", "--json"],
+        ["--levels", "auto"],
+        ["--seeds", "0", "--levels", "0"],
+    ):
         said = sdd("sweep", *other, *more, "--dry-run", "--runs", root)
         assert said.code == 0 and said.out and "Warning" not in said.err and "NaN" not in said.out, said.err
     for chain in root.glob("*lottery*"):

@@ -200,7 +200,7 @@ def test_names_are_harmless(sdd: Sdd, evil: Path) -> None:
     assert not found.all("script") and not found.all("b") and not found.all("i")
     assert f"folder:{evil / 'data' / EVIL}" in found.text, "shown as it is called"
     assert "memorization: no run here has a number for memorized" in found.text
-    assert len(found.all("img")) == 5, "nor is it taken for a formula"
+    assert len(found.all("img")) == 7, "nor is it taken for a formula"
 
 
 def test_text_is_readable_in_light_and_dark_and_print() -> None:
