@@ -79,6 +79,9 @@ class Run:
     )
     batch_size: int = _option("Batch size", 128, "[1, inf)")
     loss: str = _option("Loss function", "cross-entropy", table="core.losses.LOSSES")
+    regularization: str = _option(
+        "What is done to gradients beside the loss", "none", table="core.regularization.REGULARIZATIONS"
+    )
     optimizer: str = _option("Optimizer", "sgd", table="core.optimizers.OPTIMIZERS")
     lr: float = _option("Learning rate", 0.1, "(0, inf)")
     momentum: float = _option("Momentum of SGD", 0.0, "[0, 1)")

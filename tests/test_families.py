@@ -23,9 +23,11 @@ from sddcli.core.losses import LOSSES, cross_entropy
 from sddcli.core.maskings import MASKINGS, Masking
 from sddcli.core.noise import NOISES
 from sddcli.core.optimizers import MEMORY, OPTIMIZERS, sgd
+from sddcli.core.regularization import REGULARIZATIONS, Change, Regularization
 from sddcli.core.retraining import RETRAININGS, Origin, Retraining, lottery, ticket, untrained
 from sddcli.core.starts import STARTS
 from sddcli.core.timetables import TIMETABLES
+from sddcli.core.types import Tensors
 from sddcli.core.units import UNITS, Layout, Unit, grouped
 from sddcli.events import Event, Failed
 from sddcli.recipes import prune_retrain, verifying
@@ -70,6 +72,10 @@ def of_masking(run: Run) -> Origin:
     return lottery(run)._replace(masks=lottery(run).masks._replace(run=ticket(run), masking="mine"))
 
 
+def doubled(learned: Tensors, fixed: Tensors, gradients: Tensors) -> Change:
+    return lambda: torch._foreach_mul_(list(gradients.values()), 2.0)
+
+
 MINE: dict[str, tuple[list[tuple[dict[str, Any], Any]], dict[str, str]]] = {
     # family -> (table, entry) and the field that names it
     "criterion": ([(CRITERIA, Criterion(smallest))], {"criterion": "mine"}),
@@ -79,6 +85,7 @@ MINE: dict[str, tuple[list[tuple[dict[str, Any], Any]], dict[str, str]]] = {
     "noise": ([(NOISES, lambda labels, rate, classes, draw: (labels + 1) % classes.number)], {"noise_kind": "mine"}),
     "init": ([(INITS, lambda shapes, draw: {n: w / 2 for n, w in kaiming(shapes, draw).items()})], {"init": "mine"}),
     "loss": ([(LOSSES, lambda logits, y, parameters: 2 * cross_entropy(logits, y, parameters))], {"loss": "mine"}),
+    "regularization": ([(REGULARIZATIONS, Regularization(doubled))], {"regularization": "mine"}),
     "optimizer": ([(OPTIMIZERS, sgd), (MEMORY, ("velocity",))], {"optimizer": "mine"}),  # type: ignore[list-item]
     "retraining": ([(RETRAININGS, Retraining(from_the_first_step))], {"retraining": "mine"}),
     # These three are reached by a retraining that names them.

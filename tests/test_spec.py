@@ -69,6 +69,7 @@ OTHERS: dict[str, Any] = {
     "model": "lenet-9", "noise_kind": "flip", "augment": "x", "init": "glorot", "criterion": "magnitude",
     "scope": "layer", "count": "all", "pruning": "one-shot", "retraining": "finetune", "rewind": "1it",
     "loss": "mse", "optimizer": "adam", "milestones": "2", "precision": "bf16", "length": "9it",
+    "regularization": "distance",
     **{name: 0.5 if kind is float else 7 for name, kind in KINDS.items() if kind is not str and name != "level"},
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sddcli.core import masks
 from sddcli.core.losses import Loss
+from sddcli.core.regularization import INITIAL, without_initial
 from sddcli.core.types import STATISTICS, Forward, Lesson, Slopes, Tensors, Write
 from sddcli.core.words import UsageError
 
@@ -253,6 +254,22 @@ def taught(teaching: Teaching) -> Teaching:
 
 def _without_teacher(fixed: Tensors) -> Tensors:
     return {name: w for name, w in fixed.items() if not name.startswith(TEACHER)}
+
+
+def beside_initial(teaching: Teaching) -> Teaching:
+    """The same with the weights of the initialization among what is fixed, which a regularization looks at.
+
+    Until they are given, they are those that training starts from.
+    """
+
+    def split(weights: Tensors, prunable: Sequence[str], counts: Counts, draw: Draw) -> tuple[Tensors, Tensors]:
+        learned, fixed = teaching.split(weights, prunable, counts, draw)
+        return learned, fixed | {INITIAL + name: weights[name] for name in learned}
+
+    def network(learned: Tensors, fixed: Tensors, chance: Tensor | None) -> Tensors:
+        return teaching.network(learned, without_initial(fixed), chance)
+
+    return teaching._replace(split=split, network=network)
 
 
 LESSONS: Mapping[str, Teaching] = {

@@ -254,7 +254,7 @@ def _ready(bench: Bench, run: Run) -> Ready:
     within = on_device(starting.trained_masks(bench.store, run, prepared.masks), bench.data.train.y.device)
     frozen = starting.frozen(run, prepared.start, within)
     taught = on_device(starting.teacher(bench.store, run, bench.model), bench.data.train.y.device)
-    begun = training.beginning(run, bench.model, bench.data, prepared.start, within, frozen, taught)
+    begun = training.beginning(run, bench.model, bench.data, prepared.start, within, frozen, taught, prepared.initial)
     return Ready(prepared, begun, [], [], 0.0)
 
 

@@ -1,6 +1,6 @@
 """Setting: what the words of a run mean for its data: network, labels, inputs, lesson, counts, learning rates."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -19,7 +19,8 @@ from sddcli.core.models import Model
 from sddcli.core.noise import NOISES, Classes
 from sddcli.core.optimizers import OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
-from sddcli.core.retraining import RETRAININGS, origin, rewind_steps, teacher
+from sddcli.core.regularization import REGULARIZATIONS, Regularization, changed
+from sddcli.core.retraining import LEARNED_MASKS, RETRAININGS, origin, rewind_steps, teacher
 from sddcli.core.schedules import piecewise
 from sddcli.core.starts import FREEZINGS, STARTS
 from sddcli.core.timetables import TIMETABLES, Event
@@ -28,11 +29,12 @@ from sddcli.core.units import Layout, Unit
 from sddcli.core.words import UsageError, pick
 from sddcli.spec import Run
 
-TABLES: dict[str, Mapping[str, Callable[..., Any]]] = {
+TABLES: dict[str, Mapping[str, Any]] = {
     "noise_kind": NOISES,
     "init": INITS,
     "optimizer": OPTIMIZERS,
     "loss": LOSSES,
+    "regularization": REGULARIZATIONS,
     "precision": PRECISIONS,
 }
 """The fields that every run has a word in, and the tables that know them."""
@@ -53,6 +55,10 @@ def check(run: Run, data: Data) -> None:
     model = model_of(run, data)
     _check_batches(run, model, len(data.train.y))
     noisy_labels(run, data)
+    if regularization(run).batchnorm and not model.statistics:
+        raise UsageError(f"regularization {run.regularization} is of BatchNorm scales, and {run.model} has none")
+    if run.regularization != "none" and run.level and origin(run).lesson in LEARNED_MASKS:
+        raise UsageError(f"regularization {run.regularization} is of weights, and {run.retraining} learns masks alone")
     if run.level:
         ranks = pick("retraining", run.retraining, RETRAININGS).ranks
         if ranks and criterion(run.criterion).batchnorm and not model.statistics:
@@ -139,8 +145,19 @@ def forward_of(model: Model, data: Data) -> Forward:
 
 def teaching_of(run: Run) -> Teaching:
     """What `run` learns, and which network that makes; a dense run is supervised."""
+    teaching = _taught(run)
+    return lessons.beside_initial(teaching) if regularization(run).initial else teaching
+
+
+def _taught(run: Run) -> Teaching:
+    """The same but for its regularization."""
     teaching = pick("lesson", origin(run).lesson if run.level else "supervised", LESSONS)
     return lessons.taught(teaching) if teacher(run) else teaching
+
+
+def regularization(run: Run) -> Regularization:
+    """What is done to the gradients of `run` beside its loss."""
+    return pick("regularization", run.regularization, REGULARIZATIONS)
 
 
 def moves(run: Run) -> bool:
@@ -149,8 +166,14 @@ def moves(run: Run) -> bool:
 
 
 def lesson_of(run: Run, model: Model, data: Data) -> Lesson:
-    """What a step of `run` teaches: written out where the network has the gradient of its loss, else by autograd."""
-    teaching, loss = teaching_of(run), pick("loss", run.loss, LOSSES)
+    """What a step of `run` teaches, regularized."""
+    lesson = _of_loss(run, model, data)
+    return lesson if run.regularization == "none" else changed(lesson, regularization(run))
+
+
+def _of_loss(run: Run, model: Model, data: Data) -> Lesson:
+    """The gradients of its loss: written out where the network has them, else by autograd."""
+    teaching, loss = _taught(run), pick("loss", run.loss, LOSSES)
     plain = teaching is LESSONS["supervised"] and loss is cross_entropy and run.precision != "bf16"
     if not plain or not model.slopes:
         return teaching.lesson(forward_of(model, data), loss)

@@ -16,6 +16,7 @@ from sddcli.core.evaluate import answers, evaluate
 from sddcli.core.models import Model
 from sddcli.core.optimizers import MEMORY, OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
+from sddcli.core.regularization import INITIAL
 from sddcli.core.stacking import on_device, single, stacked
 from sddcli.core.timetables import Context, Event
 from sddcli.core.types import Begun, Data, State, Tensors, Trained
@@ -149,11 +150,13 @@ def beginning(
     kept: Tensors,
     frozen: Mapping[str, Tensor] | None = None,
     teacher: Mapping[str, Tensor] | None = None,
+    initial: Mapping[str, Tensor] | None = None,
 ) -> Begun:
     """`run` before its first step, from start weights and under masks (*shape).
 
     frozen: the values of weights that a lesson leaves as they are, (*shape), added to what is learned. teacher: the
-    weights (*shape) of the network whose answers it learns from.
+    weights (*shape) of the network whose answers it learns from. initial: those of the dense initialization, for where
+    it is not `start`.
     """
     n = len(data.train.y)
     first = setting.schedule(run, n)[1]
@@ -161,6 +164,8 @@ def beginning(
     learned, fixed = setting.teaching_of(run).split(start, model.prunable, setting.counts(run, model), draw)
     fixed = fixed | {lessons.FROZEN + name: w for name, w in (frozen or {}).items()}
     fixed = fixed | {lessons.TEACHER + name: w for name, w in (teacher or {}).items()}
+    known = {INITIAL + name: w for name, w in (initial or {}).items()}
+    fixed = {name: known.get(name, w) for name, w in fixed.items()}
     fitted = torch.empty(0, -(-n // 8), dtype=torch.uint8) if n < RECORDED else None
     return Begun(learned, fixed, pruning.with_vectors(run, model, kept), {}, first, first, fitted)
 
