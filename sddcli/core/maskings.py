@@ -18,12 +18,14 @@ class Masking(NamedTuple):
     """make(masks of the other run (*shape), prune, draw) -> the run's own masks (*shape).
 
     follows(own, other): whether a run's masks can have been made so from the other's; `otherwise` says what is wrong
-    where not, with {other} for the folder of the other run.
+    where not, with {other} for the folder of the other run. moves: whether what is kept goes to random places: of a
+    unit other than the weight that says how, whole units do.
     """
 
     make: Callable[[Tensors, Prune, Draw], Tensors]
     follows: Callable[[Tensors, Tensors], bool]
     otherwise: str = ""
+    moves: bool = False
 
 
 def prune(masks: Tensors, prune: Prune, draw: Draw) -> Tensors:
@@ -80,6 +82,6 @@ MASKINGS: dict[str, Masking] = {
     "prune": Masking(prune, _within, "it keeps weights that {other} had lost"),
     "same": Masking(same, _equal, "its masks are not those of {other}"),
     "open": Masking(opened, lambda own, other: True),
-    "shuffle": Masking(shuffle, _as_many, "it does not keep as many weights in each layer as {other}"),
-    "permute": Masking(permute, _as_many_in_all, "it does not keep as many weights as {other}"),
+    "shuffle": Masking(shuffle, _as_many, "it does not keep as many weights in each layer as {other}", moves=True),
+    "permute": Masking(permute, _as_many_in_all, "it does not keep as many weights as {other}", moves=True),
 }

@@ -6,6 +6,7 @@ from functools import partial
 from math import inf, prod
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,18 +29,26 @@ class Layout(NamedTuple):
     channels: Sequence[Channels] = ()
 
 
+Draw = Callable[..., np.random.Generator]
+"""(*names) -> the random generator for what `names` names."""
+Move = Callable[[Tensors, Draw], Tensors]
+"""(masks (*shape), generators) -> masks of whole units at random places, (*shape)."""
+
+
 class Unit(NamedTuple):
     """A way to keep or remove weights together, in the layers of one network.
 
     keep(scores, masks, counts, ties): (*shape) of one model, those of the weights in masks that are kept, by the mean
     score of each unit's weights, so many as come nearest to the counts or, of blocks, as many as fit; ties as in
     `masks.keep`, which it raises as. unable(counts): why that cannot be, nothing would be left of a group, "" where it
-    can. channels: those that are removed as a whole, their biases and BatchNorm parameters with them.
+    can. channels: those that are removed as a whole, their biases and BatchNorm parameters with them. moves: how the
+    maskings of these names, controls that move what is kept to random places, move whole units; None: weight by weight.
     """
 
     keep: Callable[[Tensors, Tensors, Counts, Tensors | None], Tensors]
     unable: Callable[[Counts], str]
     channels: Sequence[Channels] = ()
+    moves: Mapping[str, Move] | None = None
 
 
 def weight(layout: Layout) -> Unit:
@@ -68,7 +77,30 @@ def grouped(layout: Layout, members: Callable[[tuple[int, ...]], Tensor], larges
         drawn = ties and averaged(ties, masks, within)
         return whole(ranking.allocated(averaged(scores, masks, within), masks, counts, drawn), masks, within)
 
-    return Unit(keep, partial(_none_left, layout, largest))
+    moves = {word: partial(_moved, layout, members, word) for word in ("shuffle", "permute")}
+    return Unit(keep, partial(_none_left, layout, largest), moves=moves)
+
+
+def _moved(
+    layout: Layout, members_of: Callable[[tuple[int, ...]], Tensor], word: str, masks: Tensors, draw: Draw
+) -> Tensors:
+    """Masks whose units change places with others of their size: within each layer, or to permute among all layers."""
+    members, moved = {name: members_of(shape) for name, shape in layout.shapes.items()}, Tensors()
+    for names in [list(masks)] if word == "permute" else [[name] for name in masks]:
+        sizes = torch.cat([members[name].flatten().bincount() for name in names])
+        alive = torch.cat([_of_units(masks[name], members[name]) for name in names])
+        for size in sizes.unique().tolist():
+            those = (sizes == size).nonzero().squeeze(1)
+            order = torch.from_numpy(draw(word, *names[: word == "shuffle"], size).permutation(len(those)))
+            alive[those] = alive[those[order]]
+        parts = alive.split([int(members[name].max()) + 1 for name in names])
+        moved |= {name: part[members[name]].to(masks[name].device) for name, part in zip(names, parts, strict=True)}
+    return moved
+
+
+def _of_units(mask: Tensor, members: Tensor) -> Tensor:
+    """(units,) bool: of which units any weight is left."""
+    return members.flatten().bincount(mask.flatten().cpu().double()) > 0
 
 
 def _none_left(layout: Layout, largest: int, counts: Counts) -> str:
@@ -152,7 +184,16 @@ def _structured(layout: Layout, word: str, kind: str, of: Callable[[int], bool])
         least, count = sum(map(prod, smallest.values())), sum(counts.values())
         return f"keeps {count} weights, and one {word} of each layer leaves {least}" if count < least else ""
 
-    return Unit(keep, unable, chosen)
+    def shuffled(masks: Tensors, draw: Draw) -> Tensors:
+        """As many in each layer, others; so as many weights as well."""
+        kept = ranking.full(masks)
+        for each in chosen:
+            order = torch.from_numpy(draw("shuffle", each.outputs[0]).permutation(each.size))
+            alive = parts.living(masks, each)
+            kept = parts.cut(kept, each, alive[order.to(alive.device)])
+        return kept
+
+    return Unit(keep, unable, chosen, {"shuffle": shuffled})
 
 
 def _row_means(scores: Tensors, masks: Tensors, channels: Channels) -> Tensor:
@@ -228,7 +269,7 @@ def n_of_m(layout: Layout, n: int, m: int) -> Unit:
         fewest = min(of_each(counts).values())
         return f"keeps {max(0, fewest)} of each {m} weights, and unit {n}:{m} at least {n}" if fewest < n else ""
 
-    return Unit(keep, unable)
+    return Unit(keep, unable, moves={})
 
 
 def _of_each(scores: Tensor, mask: Tensor, number: int, m: int, ties: Tensor | None) -> Tensor:

@@ -407,7 +407,9 @@ def _masks(bench: Bench, run: Run, initial: Tensors) -> tuple[Tensors, Row]:
             return pruning.prune(run, model, Trained(initial, masks.apply(above, ranked), above), data)
         return pruning.prune_untrained(run, model, ranked, data)
 
-    kept = MASKINGS[masking].make(before, pruned, partial(seeds.stream, run.seed, "masks", run.level))
+    draw, moves = partial(seeds.stream, run.seed, "masks", run.level), setting.unit_of(run, model).moves
+    whole_units = moves[masking] if moves and masking in moves else None
+    kept = whole_units(before, draw) if whole_units else MASKINGS[masking].make(before, pruned, draw)
     metrics = _size(
         before if masking == "open" else kept, data
     )  # of re-dense training, the sparsity that it comes from

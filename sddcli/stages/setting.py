@@ -15,6 +15,7 @@ from sddcli.core.images import AUGMENTATIONS, Augmentation
 from sddcli.core.inits import INITS
 from sddcli.core.lessons import LESSONS, Teaching
 from sddcli.core.losses import LOSSES, cross_entropy
+from sddcli.core.maskings import MASKINGS
 from sddcli.core.models import Model
 from sddcli.core.noise import NOISES, Classes
 from sddcli.core.optimizers import OPTIMIZERS
@@ -69,10 +70,22 @@ def check(run: Run, data: Data) -> None:
         schedule(run, len(data.train.y))
         timetable(run, len(data.train.y))
 
+        _check_moves(run, model)
         unit_of(run, model), group_sizes(run, model)  # where layers are not those that these are for, no level can be
         if why := _impossible(run, model):
             last = next(k for k in range(run.level) if _impossible(replace(run, level=k + 1), model))
             raise UsageError(f"level {run.level} {why}; the last possible is {last}")
+
+
+def _check_moves(run: Run, model: Model) -> None:
+    """Raises UsageError where a control would move weights of whole units one by one."""
+    masking, moves = origin(run).masks.masking, unit_of(run, model).moves
+    if MASKINGS[masking].moves and moves is not None and masking not in moves:
+        can = [word for word in moves if word != masking]
+        raise UsageError(
+            f"retraining {run.retraining} cannot move whole units of {run.unit} so that as many weights are left"
+            + (f": take {' or '.join(can)}" if can else ": take --unit weight")
+        )
 
 
 def _impossible(run: Run, model: Model) -> str:

@@ -1,5 +1,6 @@
 """Units: whole ones are kept or removed, as many as come nearest to the level's weights, nested."""
 
+from functools import partial
 from math import prod
 
 import pytest
@@ -234,3 +235,52 @@ def test_shortcuts_tie_filters_whose_outputs_are_added() -> None:
         "layer2.0.downsample.0.weight"
     }
     assert isinstance(stem, Channels) and {"bn1.weight", "layer1.1.bn2.bias"} <= set(stem.vectors)
+
+
+@pytest.mark.parametrize("word", ["shuffle", "permute"])
+def test_blocks_move_whole_to_places_of_blocks_of_their_size(word: str) -> None:
+    """A row of layer a has blocks of 4, 4 and 1 weights, one of layer b blocks of 4 and of 3."""
+    rule, draws = unit("block:size=4", FLAT), scores(FLAT, 3)
+    above = rule.keep(draws, masks.full(draws), {"": 90}, None)
+    moved = (rule.moves or {})[word](above, partial(stream, 5))
+    ids = {name: units.blocks_of(shape, 4) for name, shape in SHAPES.items()}
+    for name, mask in moved.items():
+        for block in range(int(ids[name].max()) + 1):
+            of_block = mask[ids[name] == block]
+            assert of_block.all() or not of_block.any()
+        assert not torch.equal(mask, above[name]) and (word == "permute" or mask.sum() == above[name].sum())
+    ends = [int(kept["a"][:, 8].sum()) for kept in (above, moved)]
+    assert size(moved) == size(above) and ends[0] == ends[1], "the last block of a's rows is of one weight alone"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_channels_move_whole_within_their_layers(name: str) -> None:
+    _, layout = network(name)
+    rule, draws = unit("channel", layout), scores(layout, 4)
+    above = rule.keep(draws, masks.full(draws), {"": size(masks.full(draws)) // 3}, None)
+    moved, again = ((rule.moves or {})["shuffle"](above, partial(stream, seed)) for seed in (5, 5))
+    assert {n: int(mask.sum()) for n, mask in moved.items()} == {n: int(mask.sum()) for n, mask in above.items()}
+    assert all(torch.equal(mask, again[n]) for n, mask in moved.items()) and any(
+        not torch.equal(mask, above[n]) for n, mask in moved.items()
+    )
+    kept = masks.full(draws)
+    for each in layout.channels:
+        alive = channels.living(moved, each)
+        assert alive.sum() == channels.living(above, each).sum()
+        kept = channels.cut(kept, each, alive)
+    assert all(torch.equal(mask, kept[n]) for n, mask in moved.items()), "whole rows and columns, and nothing else"
+
+
+def test_two_neurons_of_five_by_hand() -> None:
+    layout = Layout({"a.weight": (5, 3), "b.weight": (2, 5)}, [Channels(5, ("a.weight",), ("a.bias",), ("b.weight",))])
+    above = masks.full({name: torch.zeros(shape) for name, shape in layout.shapes.items()})
+    above["a.weight"][2:], above["b.weight"][:, 2:] = False, False
+    order = stream(5, "shuffle", "a.weight").permutation(5)
+    left = torch.tensor([index < 2 for index in order])
+    moved = (unit("neuron", layout).moves or {})["shuffle"](above, partial(stream, 5))
+    assert torch.equal(moved["a.weight"], left.unsqueeze(1).expand(5, 3))
+    assert torch.equal(moved["b.weight"], left.expand(2, 5))
+
+
+def test_weights_move_one_by_one_and_patterns_of_groups_not_at_all() -> None:
+    assert unit("weight", FLAT).moves is None and unit("2:4", FLAT).moves == {}
