@@ -47,6 +47,7 @@ METRICS: dict[str, Metric] = {
     "event_instability": Metric("number", "event instability", 12),
     "width": Metric("count", "width"),
     "parameters": Metric("count", "parameters"),
+    "settled_test_accuracy": Metric("share", "best test after events", 13),
 }
 """What training records, in the order of the columns; a new one comes last, so that older columns stay where they are.
 

@@ -191,9 +191,11 @@ class Run:
 
     @cached_property
     def batch(self) -> tuple[Run, str]:
-        """The same for all runs that can be trained side by side: their plain dense run, their schedule and lesson."""
+        """The same for all runs that can be trained side by side: their plain dense run, their schedule, lesson and
+        unit, since masks of channels are of biases too."""
         plain = replace(self, noise=0, level=0, seed=0, init_seed=None, order_seed=None, noise_seed=None)
-        return plain, f"{self._course}, {self.loss}" if self.loss != plain.loss else self._course
+        own = [self.loss] * (self.loss != plain.loss) + [self.unit] * (self.unit != Run.unit)
+        return plain, ", ".join([self._course, *own])
 
     @property
     def _course(self) -> str:

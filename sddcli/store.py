@@ -349,7 +349,7 @@ class Store:
 
     def save_checkpoint(self, run: Run, begun: "Begun", facts: Mapping[str, Any]) -> None:
         """Writes where `run` is in its training; `facts` are words and numbers to go on with."""
-        parts = {"learned": begun.learned, "fixed": begun.fixed, "masks": begun.masks}
+        parts = {"learned": begun.learned, "fixed": begun.fixed, "masks": begun.masks, "aside": begun.aside}
         arrays = {f"{part}/{name}": w for part, tensors in parts.items() for name, w in tensors.items()}
         for kept, tensors in begun.memory.items():
             arrays |= {f"memory/{kept}/{name}": w for name, w in tensors.items()}
@@ -377,7 +377,7 @@ class Store:
             whole = hashlib.sha256(content).hexdigest() == record["sha256"] and record["schema"] == SCHEMA
             if not whole or to_dict(from_dict(record["run"])) != to_dict(run):
                 return None
-            parts: dict[str, Tensors] = {"learned": {}, "fixed": {}, "masks": {}}
+            parts: dict[str, Tensors] = {"learned": {}, "fixed": {}, "masks": {}, "aside": {}}
             memory: dict[str, Tensors] = {}
             arrays = unpack(content)[0]
             fitted = arrays.pop("fitted", None)  # an older sdd did not record it

@@ -59,7 +59,7 @@ def rows(layout: Layout) -> Unit:
     return grouped(layout, members, max(shape[1] for shape in layout.shapes.values()))
 
 
-def patient(steps: int, epoch: int) -> dict[int, Callable[..., Any]]:
+def patient(length: Any) -> dict[int, Callable[..., Any]]:
     return {3: lambda state, context: replace(state, masks=context.prune(state, context.targets))}
 
 

@@ -34,7 +34,7 @@ def test_what_manifests_record_reaches_results_csv(various: Path) -> None:
         for name, value in manifest["metrics"].items():
             cell = frame.loc[run.id, name]
             assert cell == value or (value is None and pd.isna(cell)), name
-    assert recorded | {"events", "event_instability"} == set(METRICS)
+    assert recorded | {"events", "event_instability", "settled_test_accuracy"} == set(METRICS)
     assert frame[list(METRICS)].notna().any().all(), "each of them has a number here"
 
 

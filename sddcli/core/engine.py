@@ -70,7 +70,7 @@ def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
     steps = -(-y.shape[1] // plan.batch_size)
     buffers = _buffers(state, plan)
     since = state.since if state.memory else state.step
-    now = State(buffers.learned, buffers.fixed, state.masks, buffers.kept, state.step, since)
+    now = State(buffers.learned, buffers.fixed, state.masks, buffers.kept, state.step, since, state.aside)
     step = _step(plan, buffers, x, y.shape[0])
     take = capture.replayed(step) if plan.cuda else step
     ahead: list[Sequence[Tensor]] = []

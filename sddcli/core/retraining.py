@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sddcli.core.criteria import Criterion, criterion
 from sddcli.core.losses import LOSSES
-from sddcli.core.words import Answer, Positive, UsageError, parameters, pick, unknown
+from sddcli.core.words import Answer, Positive, UsageError, Whole, parameters, pick, unknown
 
 if TYPE_CHECKING:
     from sddcli.spec import Run
@@ -319,6 +319,39 @@ def _moving(run: Run, word: str, name: str, share: float, every: str, end: float
     return static(run)._replace(timetable=timetable)
 
 
+TARGETS, ONE = ("smallest", "largest"), Whole(1)
+
+
+def events(
+    run: Run,
+    *,
+    target: str = "smallest",
+    period: str = "1ep",
+    start: str = "0.1",
+    end: str = "0.5",
+    share: str = "",
+    layers: Whole = ONE,
+    batches: int = 0,
+) -> Origin:
+    """One training from the initialization, in which filters or neurons of the last `layers` layers are removed.
+
+    A few at each event, every `period` (4ep, 100it); which is up to the criterion, whose smallest or largest go
+    (target), or at random. start, end, share: for each of these layers or for all, parted by /: the first event and the
+    last, in epochs or shares of the training, and which share of its filters goes in all, instead of the level's.
+    batches: they are 0 for so many only, and come back as they were (Bartoldson et al. 2020). Raises UsageError for
+    another target, no period, or a unit that is not whole filters or neurons.
+    """
+    if target not in TARGETS:
+        raise unknown("target of events:", target, TARGETS)
+    number, _ = steps_or_epochs("period of events", period)
+    if not number or batches < 0:
+        raise UsageError(f"events take a period of 1 step or more and 0 batches or more, got {period} and {batches}")
+    if run.unit not in ("filter", "neuron", "channel"):
+        raise UsageError(f"events remove whole filters or neurons: take unit filter, neuron or channel, not {run.unit}")
+    ramp = f"period={period}:start={start}:end={end}:share={share}:layers={layers}:batches={batches}"
+    return untrained(run)._replace(timetable=f"events:target={target}:{ramp}")
+
+
 def untrained(run: Run) -> Origin:
     """All of the dense network at its initialization, for a training that makes its masks itself."""
     return Origin(Masks(dense(run), "open", "initial"), Weights(dense(run), "initial"), "full")
@@ -341,6 +374,7 @@ RETRAININGS: dict[str, Retraining] = {
     "static": Retraining(static, ranks=False, chained=False, scope=""),
     "set": Retraining(set_, ranks=False, chained=False, scope=""),
     "rigl": Retraining(rigl, ranks=False, chained=False, scope=""),
+    "events": Retraining(events, chained=False),
     "mask-only": Retraining(mask_only, rewinds=True),
     "supermask": Retraining(supermask, ranks=False, chained=False),
     "edge-popup": Retraining(edge_popup, ranks=False, chained=False, scope="layer"),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from math import ceil, cos, floor, pi
+from math import ceil, cos, floor, inf, pi
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from sddcli.core import masks as ranking
+from sddcli.core.channels import completed, cut, living
 from sddcli.core.retraining import rewind_steps
-from sddcli.core.types import State, Tensors
+from sddcli.core.stacking import single, stacked
+from sddcli.core.types import STATISTICS, Channels, State, Tensors
+from sddcli.core.units import row_means
 from sddcli.core.words import UsageError
 
 Counts = Mapping[str, int]
@@ -26,6 +29,8 @@ class Context(NamedTuple):
     prune(state, counts): masks (M, *shape) within those of `state`, of the weights that each run's criterion keeps.
     gradients(state): of each model's loss on a random training batch, (M, *shape), in all prunable weights, those that
     masks remove too. draw(m, step, *names): the generator of model m, at that step, for what `names` names.
+    scores(state, m): what model m's criterion says of each prunable weight, (*shape). channels: those that the runs'
+    unit removes.
     """
 
     sizes: Sequence[Counts]
@@ -33,16 +38,28 @@ class Context(NamedTuple):
     prune: Callable[[State, Sequence[Counts]], Tensors]
     gradients: Callable[[State], Tensors]
     draw: Callable[..., np.random.Generator]
+    scores: Callable[[State, int], Tensors] = lambda state, m: {}
+    channels: Sequence[Channels] = ()
 
 
 Event = Callable[[State, Context], State]
 """What becomes of M models. Weights and memory that its masks cut are set to 0 by the engine."""
+
+
+class Length(NamedTuple):
+    """The training that a timetable is made for: its steps, those of an epoch, and the number of layers, or of layers
+    whose outputs are added, that have channels to be removed by the run's unit."""
+
+    steps: int
+    epoch: int = 1
+    layers: int = 0
+
+
 Timetable = Callable[..., Mapping[int, Event]]
-"""(steps of the training, steps of an epoch) -> what happens before which step. Raises UsageError where it does not
-fit."""
+"""(Length) -> what happens before which step. Raises UsageError where it does not fit."""
 
 
-def gradual(steps: int, epoch: int, *, start: float = 0.0, end: float = 0.5, events: int = 20) -> Mapping[int, Event]:
+def gradual(length: Length, *, start: float = 0.0, end: float = 0.5, events: int = 20) -> Mapping[int, Event]:
     """Pruned little by little within one training, at `events` equal distances from share `start` to share `end` of it,
     at most once a step.
 
@@ -58,6 +75,7 @@ def gradual(steps: int, epoch: int, *, start: float = 0.0, end: float = 0.5, eve
         ]
         return replace(state, masks=context.prune(state, counts))
 
+    steps = length.steps
     first, last = start * steps, end * steps
     at = {round(first + (last - first) * k / events): k / events for k in range(1, events + 1)}
     if max(at) >= steps:
@@ -65,7 +83,7 @@ def gradual(steps: int, epoch: int, *, start: float = 0.0, end: float = 0.5, eve
     return {step: partial(cut, progress) for step, progress in at.items()}
 
 
-def set_(steps: int, epoch: int, *, drop: float = 0.3, every: str = "100it", end: float = 0.75) -> Mapping[int, Event]:
+def set_(length: Length, *, drop: float = 0.3, every: str = "100it", end: float = 0.75) -> Mapping[int, Event]:
     """Every so many steps, up to share `end` of the training, the share `drop` of the weights of each layer that are
     left, the smallest, goes, and as many come at random (Mocanu et al. 2018). Raises as `_repeated`."""
 
@@ -75,25 +93,25 @@ def set_(steps: int, epoch: int, *, drop: float = 0.3, every: str = "100it", end
 
         return _moved(state, drop, drawn)
 
-    return dict.fromkeys(_repeated(steps, epoch, every, end), move)
+    return dict.fromkeys(_repeated(length, every, end), move)
 
 
-def rigl(steps: int, epoch: int, *, alpha: float = 0.3, every: str = "100it", end: float = 0.75) -> Mapping[int, Event]:
+def rigl(length: Length, *, alpha: float = 0.3, every: str = "100it", end: float = 0.75) -> Mapping[int, Event]:
     """Every so many steps the share alpha/2 * (1 + cos(pi * t / T)) of the weights of each layer goes, the smallest,
     and as many with the largest |gradient| come; T is share `end` of the training (Evci et al. 2020). Raises as
     `_repeated`."""
 
     def move(step: int, state: State, context: Context) -> State:
         slopes = context.gradients(state)
-        share = alpha / 2 * (1 + cos(pi * step / (end * steps)))
+        share = alpha / 2 * (1 + cos(pi * step / (end * length.steps)))
         return _moved(state, share, lambda m, name, shape: slopes[name][m].abs())
 
-    return {step: partial(move, step) for step in _repeated(steps, epoch, every, end)}
+    return {step: partial(move, step) for step in _repeated(length, every, end)}
 
 
-def _repeated(steps: int, epoch: int, every: str, end: float) -> range:
+def _repeated(length: Length, every: str, end: float) -> range:
     """The steps of events at a distance of `every`, before share `end` of the training. Raises UsageError for none."""
-    period = rewind_steps(every, epoch)
+    steps, period = length.steps, rewind_steps(every, length.epoch)
     at = range(period, ceil(end * steps), period)
     if not at:
         raise UsageError(
@@ -125,4 +143,149 @@ def _replaced(weight: Tensor, mask: Tensor, share: float, growth: Tensor) -> Ten
     return stay | ranking.keep({"": growth.to(mask.device)}, {"": ~mask}, number)[""]
 
 
-TIMETABLES: Mapping[str, Timetable] = {"gradual": gradual, "set": set_, "rigl": rigl}
+def events(
+    length: Length,
+    *,
+    target: str = "smallest",
+    period: str = "1ep",
+    start: str = "0.1",
+    end: str = "0.5",
+    share: str = "",
+    layers: int = 1,
+    batches: int = 0,
+) -> Mapping[int, Event]:
+    """Filters or neurons of the last `layers` layers go, a few at each event, at distances of `period` (Bartoldson et
+    al. 2020); for so many batches only, where `batches` is not 0: then they come back as they were.
+
+    start, end, share: of each of these layers, or of all, parted by /: when its first event may be, and its last one,
+    epochs or shares of the training below 1; which share of its filters goes in all, "" for that of the level.
+    target: the smallest or largest score of the criterion. After event i of n a layer has ceil(kept + (N - kept) *
+    (n - i) / n) of its N filters left. Raises UsageError where that does not fit.
+    """
+    if layers > length.layers:
+        raise UsageError(
+            f"events in the last {layers} layers: of this network {length.layers} have whole units to remove"
+        )
+    gap = rewind_steps(period, length.epoch)
+    shares = _of_layers("share", share, layers) if share else []
+    if not all(0 < each < 1 for each in shares):
+        raise UsageError(f"events leave some of each layer: they take shares above 0 and below 1, got {share}")
+    leaving, coming = dict[int, list[_Leaving]](), dict[int, list[int]]()
+    ends = zip(_of_layers("start", start, layers), _of_layers("end", end, layers), strict=True)
+    for k, (first, last) in enumerate(ends):
+        steps = range(_step(first, length), _step(last, length) + 1, gap)
+        for i, step in enumerate(steps):
+            each = _Leaving(length.layers - layers + k, i, len(steps), shares[k] if shares else None)
+            leaving.setdefault(step, []).append(each)
+            if batches:
+                coming.setdefault(step + batches, []).append(each.layer)
+    if not leaving or max(*leaving, *coming) >= length.steps:
+        raise UsageError(f"events from {start} to {end} do not end within the {length.steps} steps of the training")
+    if batches >= gap:
+        raise UsageError(f"filters are away for {batches} batches, and the next event is {gap} steps later")
+
+    def happen(step: int, state: State, context: Context) -> State:
+        state = _back(state, context, coming.get(step, ()))
+        return _left_out(state, context, leaving.get(step, ()), target, bool(batches)) if step in leaving else state
+
+    return {step: partial(happen, step) for step in {*leaving, *coming}}
+
+
+class _Leaving(NamedTuple):
+    """An event in one layer, number i from 0 of n; share: of its channels that are gone after all, None for the
+    level's."""
+
+    layer: int
+    i: int
+    n: int
+    share: float | None
+
+    def kept(self, size: int, gone: float, i: int) -> int:
+        """How many of `size` channels are left after i events, of which all together take the share `gone`."""
+        final = size * (1 - gone)
+        return ceil(round(final + (size - final) * (self.n - i) / self.n, 9))
+
+
+def _of_layers(name: str, text: str, layers: int) -> list[float]:
+    """A number for each layer: one for all, or as many as layers, parted by "/".
+
+    Raises UsageError for anything else.
+    """
+    try:
+        numbers = [float(piece) for piece in text.split("/")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, layers) or not all(0 <= number < inf for number in numbers):
+        raise UsageError(f"{name} of events takes one number, or {layers} parted by /, one a layer: got {text!r}")
+    return numbers * (layers // len(numbers))
+
+
+def _step(moment: float, length: Length) -> int:
+    """The step that an epoch, or a share of the training below 1, means."""
+    return round(moment * (length.steps if moment < 1 else length.epoch))
+
+
+def _left_out(state: State, context: Context, events: Sequence[_Leaving], target: str, comes_back: bool) -> State:
+    """Without the channels that these events remove; put aside where they come back."""
+    less = []
+    for m, (sizes, targets) in enumerate(zip(context.sizes, context.targets, strict=True)):
+        scores, kept = context.scores(state, m), single(state.masks, m)
+        for event in events:
+            channels = context.channels[event.layer]
+            gone = 1 - sum(targets.values()) / sum(sizes.values()) if event.share is None else event.share
+            before, after = (event.kept(channels.size, gone, i) for i in (event.i, event.i + 1))
+            number = channels.size - (before - after) if comes_back else after
+            means = row_means(scores, kept, channels) * (-1 if target == "largest" else 1)
+            alive = living(kept, channels)
+            stay = ranking.keep({"": means}, {"": alive}, min(number, int(alive.sum())))[""]
+            kept = cut(kept, channels, stay)
+        less.append(completed(kept, context.channels))
+    masks = stacked(less, list(state.masks))
+    aside = _aside(state, context.channels) if comes_back else {}
+    return replace(state, masks=masks, aside=aside)
+
+
+def _aside(state: State, layout: Sequence[Channels]) -> Tensors:
+    """Values and BatchNorm statistics of what is there; of what is away already, those that were put aside then."""
+    whole = _with_statistics(state.masks, layout)
+    values = state.learned | state.fixed
+    return {
+        name: values[name].clone() if name not in state.aside else torch.where(mask, values[name], state.aside[name])
+        for name, mask in whole.items()
+        if name in values
+    }
+
+
+def _with_statistics(masks: Tensors, layout: Sequence[Channels]) -> Tensors:
+    """Masks (M, *shape), and with those of BatchNorm parameters those of its statistics."""
+    scales = [name for each in layout for name in each.vectors if name.endswith(".weight")]
+    statistics = {f"{name.removesuffix('weight')}{end}": masks[name] for name in scales for end in STATISTICS}
+    return masks | statistics
+
+
+def _back(state: State, context: Context, layers: Sequence[int]) -> State:
+    """With all channels of these layers, those that were away as they were when they went."""
+    if not layers:
+        return state
+    more = []
+    for m in range(len(context.sizes)):
+        kept = single(state.masks, m)
+        there = [living(kept, channels) | (k in layers) for k, channels in enumerate(context.channels)]
+        kept = {name: mask | True for name, mask in kept.items()}
+        for channels, alive in zip(context.channels, there, strict=True):
+            kept = cut(kept, channels, alive)
+        more.append(completed(kept, context.channels))
+    masks = stacked(more, list(state.masks))
+    old, new = (_with_statistics(each, context.channels) for each in (state.masks, masks))
+
+    def with_old(values: Tensors) -> Tensors:
+        came = {name: new[name] & ~old[name] for name in values if name in state.aside}
+        return {
+            name: torch.where(came[name], state.aside[name], w) if name in came else w for name, w in values.items()
+        }
+
+    aside = {} if all(bool(mask.all()) for mask in masks.values()) else state.aside
+    return replace(state, learned=with_old(state.learned), fixed=with_old(state.fixed), masks=masks, aside=aside)
+
+
+TIMETABLES: Mapping[str, Timetable] = {"gradual": gradual, "set": set_, "rigl": rigl, "events": events}

@@ -1,7 +1,8 @@
 """Types: what the rooms of the core hand to each other."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -163,7 +164,7 @@ class State:
 
     learned: what gradients change; fixed: what a lesson computes with beside it: BatchNorm statistics, which training
     measures, and weights that it leaves as they are. memory: what the optimizer keeps, by its own names, {} at its
-    start, which was before step `since`.
+    start, which was before step `since`. aside: what events took from `learned` and `fixed`, to give it back later.
     """
 
     learned: Tensors
@@ -172,6 +173,7 @@ class State:
     memory: dict[str, Tensors]
     step: int = 0
     since: int = 0
+    aside: Tensors = field(default_factory=dict)
 
 
 class Begun(NamedTuple):
@@ -188,6 +190,7 @@ class Begun(NamedTuple):
     step: int
     since: int
     fitted: Tensor | None = None
+    aside: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Epoch(NamedTuple):

@@ -163,8 +163,8 @@ def _structured(layout: Layout, word: str, kind: str, of: Callable[[int], bool])
 
     def keep(scores: Tensors, masks: Tensors, counts: Counts, ties: Tensors | None) -> Tensors:
         alive = {str(i): parts.living(masks, each) for i, each in enumerate(chosen)}
-        means = {str(i): _row_means(scores, masks, each) for i, each in enumerate(chosen)}
-        drawn = ties and {str(i): _row_means(ties, masks, each) for i, each in enumerate(chosen)}
+        means = {str(i): row_means(scores, masks, each) for i, each in enumerate(chosen)}
+        drawn = ties and {str(i): row_means(ties, masks, each) for i, each in enumerate(chosen)}
         if "" not in counts:
             shares = [_share(counts, layout.shapes, each) for each in chosen]
             means = {str(i): _in_turn(means[str(i)], alive[str(i)], share) for i, share in enumerate(shares)}
@@ -196,7 +196,7 @@ def _structured(layout: Layout, word: str, kind: str, of: Callable[[int], bool])
     return Unit(keep, unable, chosen, {"shuffle": shuffled})
 
 
-def _row_means(scores: Tensors, masks: Tensors, channels: Channels) -> Tensor:
+def row_means(scores: Tensors, masks: Tensors, channels: Channels) -> Tensor:
     """(size,) the mean score of the weights left in each channel's rows."""
     totals = torch.zeros(2, channels.size, dtype=torch.float64, device=masks[channels.outputs[0]].device)
     for name in channels.outputs:

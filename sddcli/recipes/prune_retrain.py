@@ -300,7 +300,7 @@ def _train_together(bench: Bench, ready: Mapping[Run, Ready]) -> None:
     begun, initial = [each.begun for each in ready.values()], [each.prepared.initial for each in ready.values()]
     for now in training.train(runs, bench.model, bench.data, begun, initial, company == "one by one"):
         for m, run in enumerate(runs):
-            events[run] += [_row(event, m) for event in now.events]
+            events[run] += [_row(event, m) for event in now.events if event.removes[m]]
             if now.metrics is not None:
                 histories[run].append({"epoch": now.epoch, **_finite(now.metrics[m])})
             if now.fitted is not None and run in records:
@@ -461,7 +461,7 @@ def _save(
         kept = training.metrics([run], model, stacked([net.final], model.weights), data)[0]
         metrics |= {f"stored_{name}": kept[name] for name in ("train_accuracy", "test_accuracy")}
     seen = measuring.subject(store, run, net, model, data)
-    measures = {"events": _costs(events)} if events else {}
+    measures = {"events": _costs(events, history, -(-len(data.train.y) // run.batch_size))} if events else {}
     for word in ALWAYS:
         with suppress(StoreError):  # a lost file that only a measure asks for costs no training
             measures[word] = measuring.analysed(word, seen)
@@ -470,12 +470,18 @@ def _save(
     store.save_trained(run, net.final, net.masks, history, measures, facts, initial, fitted)
 
 
-def _costs(events: Sequence[Row]) -> Found:
+def _costs(events: Sequence[Row], history: Sequence[Row], steps: int) -> Found:
     """What the events of a training did, a row each, and `event_instability`, the mean of (t_pre - t_post) / t_pre,
-    test accuracy just before and after each (Bartoldson et al. 2020)."""
+    test accuracy just before and after each; `settled_test_accuracy`: the best one after the last of them.
+
+    Those are the two sides of figure 2 of Bartoldson et al. (2020). steps: those of an epoch.
+    """
+    last = float(events[-1]["step"] or 0)
+    settled = [float(row["test_accuracy"] or 0) for row in history if float(row["epoch"] or 0) * steps > last]
     pairs = [tuple(float(row[f"test_accuracy_{side}"] or 0) for side in SIDES) for row in events]
     lost = [(before - after) / before for before, after in pairs if before]
-    return Found({"events": len(events), "event_instability": mean(lost) if lost else nan}, events)
+    numbers = {"events": len(events), "event_instability": mean(lost) if lost else nan}
+    return Found(numbers | {"settled_test_accuracy": max(settled, default=nan)}, events)
 
 
 def _chosen(history: Sequence[Row]) -> Row:

@@ -37,6 +37,16 @@ def prune(run: Run, model: Model, net: Trained, data: Data) -> Tensors:
 
 def ranked(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str, int], stream: Stream) -> Tensors:
     """The masks (*shape) of so many weights of each group, ranked by the criterion of `run`."""
+    seen = _seen(run, model, net, data, counts, stream)
+    return seen.keep(ranking(run).score(seen), seen.masks, counts)
+
+
+def scored(run: Run, model: Model, net: Trained, data: Data, stream: Stream) -> Tensors:
+    """What the criterion of `run` says of each prunable weight, (*shape)."""
+    return ranking(run).score(_seen(run, model, net, data, setting.counts(run, model), stream))
+
+
+def _seen(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str, int], stream: Stream) -> Net:
     rule, unit, loss = ranking(run), setting.unit_of(run, model), pick("loss", run.loss, LOSSES)
     ties = None
     if rule.ties == "random":
@@ -49,7 +59,7 @@ def ranked(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str
     def forward(weights: Tensors, x: Tensor) -> Tensor:
         return model.forward({name: w.unsqueeze(0) for name, w in weights.items()}, x.unsqueeze(0), False).squeeze(0)
 
-    seen = Net(
+    return Net(
         initial={name: net.initial[name] for name in model.prunable},
         final={name: net.final[name] for name in model.prunable},
         masks={name: net.masks[name] for name in model.prunable},
@@ -63,7 +73,6 @@ def ranked(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str
         batches=lambda number, each: _batches(run, data, number, each, stream),
         channels=model.channels,
     )
-    return keep(rule.score(seen), seen.masks, counts)
 
 
 def _batches(run: Run, data: Data, number: int | None, each: int | None, stream: Stream) -> Iterator[Examples]:

@@ -24,7 +24,7 @@ from sddcli.core.regularization import REGULARIZATIONS, Regularization, changed
 from sddcli.core.retraining import LEARNED_MASKS, RETRAININGS, origin, rewind_steps, teacher
 from sddcli.core.schedules import piecewise
 from sddcli.core.starts import FREEZINGS, STARTS
-from sddcli.core.timetables import TIMETABLES, Event
+from sddcli.core.timetables import TIMETABLES, Event, Length
 from sddcli.core.types import Data, Examples, Forward, Lesson, Tensors, Write
 from sddcli.core.units import Layout, Unit
 from sddcli.core.words import UsageError, pick
@@ -68,7 +68,7 @@ def check(run: Run, data: Data) -> None:
         if frozen := origin(run).frozen:
             pick("pruned weights", frozen, FREEZINGS)
         schedule(run, len(data.train.y))
-        timetable(run, len(data.train.y))
+        timetable(run, model, len(data.train.y))
 
         _check_moves(run, model)
         unit_of(run, model), group_sizes(run, model)  # where layers are not those that these are for, no level can be
@@ -296,11 +296,13 @@ def schedule(run: Run, n: int) -> tuple[list[float], int]:
     return rates, rewound if descent.schedule == "rewound" else 0
 
 
-def timetable(run: Run, n: int) -> Mapping[int, Event]:
+def timetable(run: Run, model: Model, n: int) -> Mapping[int, Event]:
     """Step -> the event before it, in the training of `run` on n examples.
 
-    Raises UsageError where the timetable does not fit in that many steps.
+    Raises UsageError where the timetable does not fit in that many steps, or in the network.
     """
     word = origin(run).timetable if run.level else ""
-    epoch = -(-n // run.batch_size)
-    return pick("timetable", word, TIMETABLES)(len(schedule(run, n)[0]), epoch) if word else {}
+    if not word:
+        return {}
+    length = Length(len(schedule(run, n)[0]), -(-n // run.batch_size), len(unit_of(run, model).channels))
+    return pick("timetable", word, TIMETABLES)(length)

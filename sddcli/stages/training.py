@@ -32,11 +32,13 @@ TRIALS: dict[tuple[object, ...], Company] = {}
 
 
 class EventRecord(NamedTuple):
-    """An event between two segments: the step after it, and each run's density and test accuracy, (before, after)."""
+    """An event between two segments: the step after it, each run's density and test accuracy, (before, after), and
+    whether it removes any of its weights: only then it counts."""
 
     step: int
     density: Sequence[tuple[float, float]]
     test_accuracy: Sequence[tuple[float, float]]
+    removes: Sequence[bool]
 
 
 class EpochEnd(NamedTuple):
@@ -72,7 +74,7 @@ def train(
     """
     run, (noisy, held) = runs[0], _labels(runs, data)
     steps, (rates, _) = -(-noisy.shape[1] // run.batch_size), setting.schedule(run, noisy.shape[1])
-    events, context = setting.timetable(run, noisy.shape[1]), _context(runs, model, data, initial)
+    events, context = setting.timetable(run, model, noisy.shape[1]), _context(runs, model, data, initial)
     state, happened = _state(model, data, begun), list[EventRecord]()
 
     def measured(epoch: int, now: State, seen: Sequence[EventRecord]) -> EpochEnd:
@@ -84,8 +86,8 @@ def train(
         yield measured(0, state, ())
     while state.step < len(rates):
         if state.step in events:
-            state, what = _happen(events[state.step], state, context, runs, model, data)
-            happened.append(what)
+            before, state = state, _happen(events[state.step], state, context)
+            happened += _record(before, state, runs, model, data)
         end = min((step for step in events if step > state.step), default=len(rates))
         plan = _plan(runs, model, data, rates[:end])
         for epoch, now in engine.train(state, setting.shown(run, data), noisy, separate(plan) if one_by_one else plan):
@@ -120,26 +122,39 @@ def _context(runs: Sequence[Run], model: Model, data: Data, initial: Sequence[Te
             slopes.append(pruning.gradients(run, model, weights, data, 1, stream(m, state.step)))
         return stacked(slopes, model.prunable)
 
+    def scores(state: State, m: int) -> Tensors:
+        net = Trained(initial[m], single(state.learned | state.fixed, m), single(state.masks, m))
+        return pruning.scored(runs[m], model, net, data, stream(m, state.step))
+
     def draw(m: int, step: int, *names: str | int) -> np.random.Generator:
         return stream(m, step)(*names)
 
     sizes = [setting.group_sizes(run, model) if run.level else {} for run in runs]
-    return Context(sizes, [setting.counts(run, model) for run in runs], pruned, gradients, draw)
+    targets = [setting.counts(run, model) for run in runs]
+    channels = setting.unit_of(runs[0], model).channels if runs[0].level else ()
+    return Context(sizes, targets, pruned, gradients, draw, scores, channels)
 
 
-def _happen(
-    event: Event, state: State, context: Context, runs: Sequence[Run], model: Model, data: Data
-) -> tuple[State, EventRecord]:
+def _happen(event: Event, state: State, context: Context) -> State:
     after = event(state, context)
-    after = replace(after, learned=masks.apply(after.masks, after.learned))
+    return replace(after, learned=masks.apply(after.masks, after.learned))
+
+
+def _record(state: State, after: State, runs: Sequence[Run], model: Model, data: Data) -> Iterator[EventRecord]:
+    """What an event did, where it removed any weight."""
     both = [{name: each.masks[name] for name in model.prunable} for each in (state, after)]
+    gone = [(both[0][name] & ~both[1][name]).flatten(1).any(1) for name in model.prunable]
+    removes = torch.stack(gone).any(0).tolist()
+    if not any(removes):
+        return
     density = [[masks.density(single(each, m)) for m in range(len(runs))] for each in both]
     truth = data.test.y.expand(len(runs), -1)
     accuracy = []
     for each in (state, after):
         predicted, _ = answers(setting.forward_of(model, data), network(runs, each), data.test.x, truth)
         accuracy.append((predicted == truth).double().mean(1).tolist())
-    return after, EventRecord(state.step, list(zip(*density, strict=True)), list(zip(*accuracy, strict=True)))
+    densities, accuracies = (list(zip(*each, strict=True)) for each in (density, accuracy))
+    yield EventRecord(state.step, densities, accuracies, removes)
 
 
 def beginning(
@@ -174,7 +189,7 @@ def paused(state: State, m: int) -> Begun:
     """Where model m of `state` is, as copies (*shape)."""
     memory = {name: single(kept, m) for name, kept in state.memory.items()}
     learned, fixed, kept = (single(each, m) for each in (state.learned, state.fixed, state.masks))
-    return Begun(learned, fixed, kept, memory, state.step, state.since)
+    return Begun(learned, fixed, kept, memory, state.step, state.since, aside=single(state.aside, m))
 
 
 def _state(model: Model, data: Data, begun: Sequence[Begun]) -> State:
@@ -188,7 +203,8 @@ def _state(model: Model, data: Data, begun: Sequence[Begun]) -> State:
     memory = {name: together([each.memory[name] for each in begun]) for name in first.memory}
     learned = together([each.learned for each in begun])
     fixed, kept = together([each.fixed for each in begun]), together([each.masks for each in begun])
-    return State(learned, fixed, kept, memory, first.step, first.since)
+    aside = together([dict(each.aside) for each in begun])
+    return State(learned, fixed, kept, memory, first.step, first.since, aside)
 
 
 def company_of(runs: Sequence[Run], model: Model, data: Data) -> Company | None:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from sddcli.core.seeds import stream
-from sddcli.core.timetables import Context, gradual, rigl, set_
+from sddcli.core.timetables import Context, Length, gradual, rigl, set_
 from sddcli.core.types import State, Tensors
 from sddcli.core.words import UsageError
 
@@ -23,7 +23,7 @@ def counts_of(steps: int, **ramp: float) -> dict[int, list[dict[str, int]]]:
         return {"a": torch.ones(2, 1, dtype=torch.bool)}
 
     context = Context([{"": 1000}] * 2, [{"": 200}, {"": 999}], pruned, lambda state: {}, stream)
-    table, state = gradual(steps, 10, **ramp), State({}, {}, {}, {})  # type: ignore[arg-type]
+    table, state = gradual(Length(steps), **ramp), State({}, {}, {}, {})  # type: ignore[arg-type]
     for step in sorted(table):
         assert table[step](state, context).masks["a"].all()
     return dict(zip(sorted(table), asked, strict=True))
@@ -47,7 +47,7 @@ def test_at_most_one_event_a_step_and_the_last_is_exact() -> None:
 
 def test_a_ramp_leaves_steps_to_train_at_its_density() -> None:
     with pytest.raises(UsageError, match="a ramp that ends at step 3 of 3 leaves no step"):
-        gradual(3, 1, end=0.99)
+        gradual(Length(3), end=0.99)
 
 
 SHAPES = {"a": (40, 25), "b": (30, 4, 3, 3), "empty": (7, 2), "full": (5, 5)}
@@ -85,7 +85,7 @@ def by_hand(weight: NDArray[np.float64], mask: NDArray[np.bool_], score: NDArray
 def test_small_weights_go_and_as_many_dead_ones_come_as_a_few_lines_of_numpy_say(word: str) -> None:
     state = sparse(3)
     share = 0.3 / 2 * (1 + np.cos(np.pi * 300 / 750)) if word == "rigl" else 0.3
-    after = {"rigl": rigl, "set": set_}[word](1000, 10)[300](state, CONTEXT)
+    after = {"rigl": rigl, "set": set_}[word](Length(1000, 10))[300](state, CONTEXT)
     slopes = slopes_of(state)
     for name, kept in state.masks.items():
         for m in range(3):
@@ -107,20 +107,20 @@ def test_growth_never_picks_a_living_weight_though_its_gradient_is_the_largest(w
         state.masks["a"] = torch.from_numpy(stream(5).random((1, *SHAPES["a"])) < density)
         large = {name: mask * 1e6 + 1.0 for name, mask in state.masks.items()}
         context = CONTEXT._replace(gradients=lambda state, large=large: large)
-        after = {"rigl": rigl, "set": set_}[word](1000, 10)[300](state, context).masks["a"]
+        after = {"rigl": rigl, "set": set_}[word](Length(1000, 10))[300](state, context).masks["a"]
         gone, new = state.masks["a"] & ~after, after & ~state.masks["a"]
         assert int(gone.sum()) == int(new.sum()) > 0 and not state.masks["a"][new].any()
 
 
 def test_weights_move_at_whole_intervals_before_the_end() -> None:
-    assert list(rigl(1000, 10)) == [100, 200, 300, 400, 500, 600, 700]
-    assert list(set_(1000, 100, every="2ep", end=1.0)) == [200, 400, 600, 800]
+    assert list(rigl(Length(1000, 10))) == [100, 200, 300, 400, 500, 600, 700]
+    assert list(set_(Length(1000, 100), every="2ep", end=1.0)) == [200, 400, 600, 800]
     with pytest.raises(UsageError, match="would move first before step 100, and last before step 75 of 100: take a sh"):
-        rigl(100, 10)
+        rigl(Length(100, 10))
 
 
 def test_a_diverged_network_is_told_of() -> None:
     state = sparse(1)
     state.learned["a"] = state.learned["a"] * torch.nan
     with pytest.raises(UsageError, match="diverged"):
-        set_(1000, 10)[300](state, CONTEXT)
+        set_(Length(1000, 10))[300](state, CONTEXT)

@@ -560,6 +560,7 @@ def ending(store: Store, run: Run, stop_at: list[int] | None = None) -> tuple[Te
 @pytest.mark.parametrize(
     "word",
     [
+        "events:period=4it:end=0.8", "events:period=7it:batches=5:start=0.2:end=0.6",
         "gradual:start=0.1:end=0.7:events=7", "gradual:start=0:end=0.5:events=2", "set:every=1ep:end=1",
         "rigl:every=3it", "static", "supermask", "supermask:rescale=yes", "edge-popup",
     ],
@@ -568,14 +569,14 @@ def test_one_that_moves_its_masks_goes_on_to_the_same_bits_from_wherever_it_was_
     tmp_path: Path, word: str
 ) -> None:
     """In each of its epochs, so in each segment; the second ramp has an event just at the end of an epoch."""
-    run = replace(RUN, retraining=word, epochs=4, seed=3)
+    run = replace(RUN, retraining=word, epochs=4, seed=3, unit="neuron" if word.startswith("events") else "weight")
     whole, parts = Store(tmp_path / "whole"), Store(tmp_path / "parts")
     weights, kept = ending(whole, run)
     again, masks_again = ending(parts, run, [1, 2, 3])
     assert same(weights, again) and same(kept, masks_again)
     assert files(whole, run) == files(parts, run)
     assert whole.details(run, "events") == parts.details(run, "events")
-    if not word.startswith("supermask"):
+    if not word.startswith(("supermask", "events")):
         assert sum(int(mask.sum()) for mask in kept.values()) == 12_300
         assert all(not weights[name][~mask].any() for name, mask in kept.items())
 
@@ -750,13 +751,18 @@ def test_one_that_is_killed_in_an_event_goes_on_to_the_same_bits(
 
 
 @pytest.mark.parametrize(
-    "word", ["gradual:events=5", "set:every=3it", "rigl:every=3it", "supermask", "supermask:rescale=yes", "edge-popup"]
-)
+    "word",
+    [
+        "events:period=3it", "events:period=4it:batches=3:target=largest", "gradual:events=5", "set:every=3it", "rigl:every=3it", 
+        "supermask", "supermask:rescale=yes", "edge-popup",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("count", [2, 3])
 def test_trainings_that_move_masks_have_the_bits_side_by_side_that_each_has_alone(
     tmp_path: Path, word: str, count: int
 ) -> None:
-    runs = [replace(RUN, retraining=word, seed=seed, level=1 + seed) for seed in range(count)]
+    unit = "neuron" if word.startswith("events") else "weight"
+    runs = [replace(RUN, retraining=word, unit=unit, seed=seed, level=1 + seed) for seed in range(count)]
     together, alone = Store(tmp_path / "together"), Store(tmp_path / "alone")
     prune_retrain.work(together, runs, {}, "cpu", lambda event: None)
     for run in runs:
