@@ -753,7 +753,8 @@ def test_one_that_is_killed_in_an_event_goes_on_to_the_same_bits(
 @pytest.mark.parametrize(
     "word",
     [
-        "events:period=3it", "events:period=4it:batches=3:target=largest", "gradual:events=5", "set:every=3it", "rigl:every=3it", 
+        "events:period=3it", "events:period=4it:batches=3:target=largest", "gradual:events=5", "set:every=3it",
+        "rigl:every=3it",
         "supermask", "supermask:rescale=yes", "edge-popup",
     ],
 )  # fmt: skip
