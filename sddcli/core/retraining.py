@@ -339,15 +339,13 @@ def events(
     (target), or at random. start, end, share: for each of these layers or for all, parted by /: the first event and the
     last, in epochs or shares of the training, and which share of its filters goes in all, instead of the level's.
     batches: they are 0 for so many only, and come back as they were (Bartoldson et al. 2020). Raises UsageError for
-    another target, no period, or a unit that is not whole filters or neurons.
+    another target or no period.
     """
     if target not in TARGETS:
         raise unknown("target of events:", target, TARGETS)
     number, _ = steps_or_epochs("period of events", period)
     if not number or batches < 0:
         raise UsageError(f"events take a period of 1 step or more and 0 batches or more, got {period} and {batches}")
-    if run.unit not in ("filter", "neuron", "channel"):
-        raise UsageError(f"events remove whole filters or neurons: take unit filter, neuron or channel, not {run.unit}")
     ramp = f"period={period}:start={start}:end={end}:share={share}:layers={layers}:batches={batches}"
     return untrained(run)._replace(timetable=f"events:target={target}:{ramp}")
 

@@ -162,6 +162,8 @@ def events(
     target: the smallest or largest score of the criterion. After event i of n a layer has ceil(kept + (N - kept) *
     (n - i) / n) of its N filters left. Raises UsageError where that does not fit.
     """
+    if not length.layers:
+        raise UsageError("events remove whole filters or neurons: take unit filter, neuron or channel")
     if layers > length.layers:
         raise UsageError(
             f"events in the last {layers} layers: of this network {length.layers} have whole units to remove"
@@ -179,7 +181,7 @@ def events(
             leaving.setdefault(step, []).append(each)
             if batches:
                 coming.setdefault(step + batches, []).append(each.layer)
-    if not leaving or max(*leaving, *coming) >= length.steps:
+    if not leaving or max({*leaving, *coming}) >= length.steps:
         raise UsageError(f"events from {start} to {end} do not end within the {length.steps} steps of the training")
     if batches >= gap:
         raise UsageError(f"filters are away for {batches} batches, and the next event is {gap} steps later")

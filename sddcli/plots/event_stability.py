@@ -38,20 +38,18 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
     kinds = list(dict.fromkeys(kind for (kind, _), _ in rows))
     with panels(height=3.4) as (figure, (ax,)):
         for (kind, period), row in rows:
-            k, n = kinds.index(kind), row["n"] ** 0.5
-            points = (1 - row["event_instability"], row["settled_test_accuracy"])
-            bars = {"xerr": row["event_instability_std"] / n, "yerr": row["settled_test_accuracy_std"] / n}
-            look = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
-            ax.errorbar(*points, **bars, **look, linestyle="", markersize=4.5, elinewidth=0.7)
-            for px, py in zip(*points, strict=True):
-                ax.annotate(period, (px, py), (3, 3), textcoords="offset points", fontsize=6, color=GREY)
+            colour, n = COLOURS[kinds.index(kind) % len(COLOURS)], row["n"] ** 0.5
+            across, up = 1 - row["event_instability"], row["settled_test_accuracy"]
+            ends = (row["event_instability_std"] / n, row["settled_test_accuracy_std"] / n)
+            ax.errorbar(across, up, ends[1], ends[0], color=colour, fmt=MARKERS[colour], ms=4.5, elinewidth=0.7)
+            for point in zip(across, up, strict=True):
+                ax.annotate(period, point, (3, 3), textcoords="offset points", fontsize=6, color=GREY)
         dense = summary[summary["level"] == 0]["test_accuracy"].mean()
         ax.axhline(dense, color=GREY, linewidth=0.8, linestyle=":")
         ax.set_xlabel("mean stability: share of test accuracy left just after an event")
         percent_axis(ax, "best test accuracy after the last event")
-        entries = [
-            Entry(kind, COLOURS[k % len(COLOURS)], "", MARKERS[k % len(MARKERS)]) for k, kind in enumerate(kinds)
-        ]
+        colours = dict(zip(kinds, COLOURS, strict=False))
+        entries = [Entry(kind, colour, "", MARKERS[colour]) for kind, colour in colours.items()]
         legend(figure, [*entries, Entry("dense, last epoch", GREY, ":", "")])
         headlines(figure, title, f"{replicates(happened)}; bars: standard errors; {_correlation(happened)}")
     return figure

@@ -54,7 +54,18 @@ def test_one_shot_prunes_the_dense_run_at_every_level() -> None:
         replace(RUN, pruning="oneshot")
 
 
-FROM_THE_START = ("finetune", "cyclic", "scratch", "gradual", "static", "set", "rigl", "supermask", "edge-popup")
+FROM_THE_START = (
+    "finetune",
+    "cyclic",
+    "scratch",
+    "gradual",
+    "static",
+    "set",
+    "rigl",
+    "events",
+    "supermask",
+    "edge-popup",
+)
 
 
 def test_the_rewind_step_is_dropped_where_it_cannot_matter() -> None:
@@ -114,6 +125,9 @@ def test_the_root_is_the_dense_run(name: str, pruning: str) -> None:
         ("gradual:end=1", "0 <= start < end < 1"),
         ("gradual:events=0", "takes 1 event or more, got 0"),
         ("gradual:evnets=3", "did you mean 'events'"),
+        ("events:target=small", "unknown target of events: 'small'; did you mean 'smallest'"),
+        ("events:period=0it", "events take a period of 1 step or more and 0 batches or more, got 0it and 0"),
+        ("events:layers=0", "'layers=0': it takes 1 or more"),
         ("set:drop=0", "retraining set takes shares above 0 and up to 1, got drop=0 and end=0.75"),
         ("rigl:end=1.5", "retraining rigl takes shares above 0 and up to 1, got alpha=0.3 and end=1.5"),
         ("rigl:every=100", "every of retraining rigl takes steps or epochs, such as 1000it or 5ep, got '100'"),

@@ -1,6 +1,7 @@
 """Timetables: what happens when, on counts alone."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from sddcli.core.channels import living
+from sddcli.core.masks import apply
+from sddcli.core.models import architecture
 from sddcli.core.seeds import stream
-from sddcli.core.timetables import Context, Length, gradual, rigl, set_
+from sddcli.core.stacking import single
+from sddcli.core.timetables import Context, Length, events, gradual, rigl, set_
 from sddcli.core.types import State, Tensors
 from sddcli.core.words import UsageError
 
@@ -124,3 +129,118 @@ def test_a_diverged_network_is_told_of() -> None:
     state.learned["a"] = state.learned["a"] * torch.nan
     with pytest.raises(UsageError, match="diverged"):
         set_(Length(1000, 10))[300](state, CONTEXT)
+
+
+MODEL = architecture("convnet:width=4", (1, 8, 8), 10)
+LAYERS = MODEL.channels()
+
+
+def network(models: int) -> tuple[State, Context]:
+    """M networks of four convolutions with BatchNorm, all of it there, and what their events look at: |w|."""
+    weights = {
+        name: torch.from_numpy(stream(3, name).standard_normal((models, *shape), dtype="float32"))
+        for name, shape in (MODEL.shapes | MODEL.statistics).items()
+    }
+    masks = {name: torch.ones((models, *MODEL.shapes[name]), dtype=torch.bool) for name in MODEL.prunable}
+    masks |= {name: torch.ones(models, each.size, dtype=torch.bool) for each in LAYERS for name in each.vectors}
+
+    def scores(state: State, m: int) -> Tensors:
+        return {name: state.learned[name][m].abs() for name in MODEL.prunable}
+
+    learned = {name: weights[name] for name in MODEL.shapes}
+    fixed = {name: weights[name] for name in MODEL.statistics}
+    context = CONTEXT._replace(
+        sizes=[{"": 100}] * models, targets=[{"": 50}] * models, scores=scores, channels=LAYERS
+    )  # fmt: skip
+    return State(learned, fixed, masks, {}), context
+
+
+def cut_off(state: State) -> State:
+    """As the engine has it: what masks remove is 0."""
+    return replace(state, learned=apply(state.masks, state.learned))
+
+
+def left(state: State, m: int = 0) -> list[int]:
+    return [int(living(single(state.masks, m), each).sum()) for each in LAYERS]
+
+
+def test_filters_go_along_the_ramp_of_each_layer() -> None:
+    """kept(i) = ceil(final + (N - final) * (n - i) / n), by hand; the widths are 4, 8, 16 and 32."""
+    words = {"period": "2ep", "start": "1/2", "end": "7/8", "share": "0.3/0.9", "layers": 2}
+    table, (state, context) = events(Length(100, 10, 4), **words), network(2)  # type: ignore[arg-type]
+    assert sorted(table) == [10, 20, 30, 40, 50, 60, 70, 80]
+    seen = []
+    for step in sorted(table):
+        state = cut_off(table[step](state, context))
+        assert left(state, 0) == left(state, 1)
+        seen.append(left(state)[2:])
+    ramps = [[np.ceil(n - n * share * i / 4 - 1e-9) for i in (1, 2, 3, 4)] for n, share in ((16, 0.3), (32, 0.9))]
+    assert [a for a, _ in seen[::2]] == ramps[0] and [b for _, b in seen[1::2]] == ramps[1]
+    assert left(state)[:2] == [4, 8] and seen[-1] == [12, 4]
+    gone = ~living(single(state.masks, 0), LAYERS[3])
+    for name in LAYERS[3].vectors:
+        assert torch.equal(~state.masks[name][0], gone)
+
+
+@pytest.mark.parametrize("target", ["smallest", "largest"])
+def test_which_filters_go_is_up_to_their_scores(target: str) -> None:
+    state, context = network(1)
+    after = next(iter(events(Length(100, 10, 4), target=target, period="9ep", share="0.25").values()))(state, context)
+    (name,) = LAYERS[3].outputs
+    means = state.learned[name][0].abs().flatten(1).mean(1)
+    gone = set((~living(single(after.masks, 0), LAYERS[3])).nonzero().flatten().tolist())
+    assert gone == set(means.argsort(descending=target == "largest")[:8].tolist())
+
+
+def test_a_share_that_is_not_given_is_that_of_each_models_level() -> None:
+    state, context = network(2)
+    context = context._replace(targets=[{"": 50}, {"": 25}])
+    table = events(Length(100, 10, 4), period="2ep", layers=4)
+    for step in sorted(table):
+        state = cut_off(table[step](state, context))
+    assert left(state, 0) == [2, 4, 8, 16] and left(state, 1) == [1, 2, 4, 8]
+
+
+def test_filters_that_come_back_are_what_they_were_though_others_trained_on() -> None:
+    """Weights, biases, BatchNorm and its statistics; filters of two layers that were away at once, too."""
+    words = {"period": "3ep", "start": "0.1/0.15", "end": "0.1/0.15", "share": "0.5", "layers": 2, "batches": 9}
+    table, (state, context) = events(Length(100, 10, 4), **words), network(1)  # type: ignore[arg-type]
+    assert sorted(table) == [10, 15, 19, 24]
+    before, last = state, {step: State({}, {}, {}, {}) for step in table}
+    for step in sorted(table):
+        state = last[step] = cut_off(table[step](state, context))
+        there = {name: state.masks.get(name, torch.ones((), dtype=torch.bool)) for name in state.learned}
+        moved = {name: torch.where(there[name], w + 1, w) for name, w in state.learned.items()}
+        state = replace(state, learned=moved, fixed={name: w + 1 for name, w in state.fixed.items()})
+    assert left(last[10]) == [4, 8, 8, 32] and left(last[15]) == [4, 8, 8, 16] and left(last[19]) == [4, 8, 16, 16]
+    assert all(bool(mask.all()) for mask in last[24].masks.values()) and not last[24].aside and last[19].aside
+    third, fourth = (~living(single(last[15].masks, 0), each) for each in LAYERS[2:])
+    for gone, layer, there, away in ((third, LAYERS[2], 10, 19), (fourth, LAYERS[3], 15, 24)):
+        trained = {10: 0, 15: 1}[there]  # a step for all that is there, before the filters went
+        for name in (*layer.vectors, f"{layer.vectors[-1].removesuffix('bias')}running_var"):
+            old, new = (each.learned.get(name, each.fixed.get(name)) for each in (before, last[away]))
+            assert old is not None and new is not None
+            assert torch.equal(new[0][gone], old[0][gone] + trained), name
+            assert not torch.equal(new[0][~gone], old[0][~gone] + trained), "the others went on"
+    (name,) = LAYERS[2].outputs
+    assert torch.equal(last[19].learned[name][0][third], before.learned[name][0][third])
+    assert not last[15].learned[name][0][third].any()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"end": "10"}, "events from 0.1 to 10 do not end within the 100 steps of the training"),
+        ({"start": "0.6"}, "events from 0.6 to 0.5 do not end within"),
+        ({"share": "1"}, "events leave some of each layer: they take shares above 0 and below 1, got 1"),
+        ({"layers": 5}, "events in the last 5 layers: of this network 4 have whole units to remove"),
+        ({"layers": 4, "share": "0.1/0.2"}, "share of events takes one number, or 4 parted by /.* got '0.1/0.2'"),
+        ({"start": "soon"}, "start of events takes one number"),
+        ({"batches": 10}, "filters are away for 10 batches, and the next event is 10 steps later"),
+    ],
+)
+def test_events_that_cannot_be_are_refused_in_a_line(words: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        events(Length(100, 10, 4), **words)
+    with pytest.raises(UsageError, match="take unit filter, neuron or channel"):
+        events(Length(100, 10))
