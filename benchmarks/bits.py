@@ -33,6 +33,7 @@ KINDS = {
     "moving": "--retraining static,set:every=3it,rigl:every=3it --levels 2,4",
     "supermask": "--retraining supermask --levels 2,4",
     "masks-learned": "--retraining supermask:rescale=yes,edge-popup --start constant --levels 2,4",
+    "taught": "--loss distill:teacher=2 --levels 1,3",
     "masks-alone": "--retraining mask-only --levels 1-2",
     "bf16": "--precision bf16",
 }
