@@ -40,8 +40,7 @@ def decide(results: pd.DataFrame) -> Verdict:
     learned = settings[LEARNED["retraining"], "", "constant"]
     same, large, blind = (settings["mask-only", name, "original"] for name in ("same-sign", "magnitude", "random"))
     signed, popup = settings["mask-only", "same-sign", "constant"], settings["edge-popup", "", "constant"]
-    pruned = same.rows[same.rows["level"] > 0]
-    best = int(pruned.groupby("level")["test_accuracy"].mean().idxmax())
+    best = max(sorted({*same.rows["level"]} - {0}), key=lambda level: same.at(level, "test_accuracy").mean())
     chance, trained = same.at(0, "untrained_test_accuracy"), same.at(0, "test_accuracy")
 
     def alone(setting: Setting) -> "pd.Series[float]":
