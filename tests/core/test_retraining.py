@@ -176,3 +176,13 @@ def test_trainings_that_make_their_masks_need_no_other() -> None:
         assert moving.scope == "erk" and moving.unit == "weight" and moving.criterion == ""
     apart = {replace(RUN, retraining=word).batch for word in ("gradual", "gradual:events=9", "supermask", "lottery")}
     assert len(apart) == 4 and replace(RUN, retraining="gradual", level=9).batch in apart
+
+
+@pytest.mark.parametrize("word", ["ticket", "ticket:dataset=digits", "ticket:half=a", "ticket:noise=0.4:take=masks"])
+def test_no_ticket_is_circular(word: str) -> None:
+    """A ticket is one of a lottery chain, whatever else it differs in, so none comes from a ticket, or from itself."""
+    run = replace(RUN, retraining=word)
+    relatives = with_parents([run])
+    assert relatives[-1] == run and {each.retraining for each in relatives[:-1] if each.level} == {"lottery"}
+    with pytest.raises(UsageError, match="unknown parameter of retraining 'ticket': 'retraining'"):
+        masks_of(replace(RUN, retraining="ticket:retraining=ticket"))

@@ -17,16 +17,17 @@ import torch
 from sddcli import table
 from sddcli.core import evaluate, masks, seeds
 from sddcli.core.losses import LOSSES, distill
-from sddcli.core.retraining import RETRAININGS
+from sddcli.core.retraining import RETRAININGS, masks_of
 from sddcli.core.stacking import single, stacked
 from sddcli.core.types import Tensors
 from sddcli.core.words import UsageError
-from sddcli.data import load
+from sddcli.data import forget, load
 from sddcli.events import Advanced, Busy, Event, Failed, Noted, Saved
 from sddcli.recipes import measuring, prune_retrain, verifying
 from sddcli.spec import Run, with_parents
 from sddcli.stages import pruning, setting, training
 from sddcli.store import Store, StoreError
+from tests.datasets import small
 
 RUN = Run(
     "digits", "lenet-300-100", noise=0.4, criterion="magnitude", rate=0.5, level=2, retraining="lottery",
@@ -806,3 +807,27 @@ def test_pruned_weights_are_0_after_every_step_of_every_segment() -> None:
             assert not now.state.learned[name][~mask].any() and not now.state.memory["velocity"][name][~mask].any()
         left.append(sum(int(mask.sum()) for mask in now.state.masks.values()))
     assert steps == 20 and left == sorted(left, reverse=True) and len(set(left)) == 7 and left[-1] == 12_300
+
+
+@pytest.mark.parametrize("take", ["masks", "all"])
+def test_a_ticket_of_data_with_other_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take: str) -> None:
+    """Masks alone lie over this run's own dense network, whose output layer stays as it is, dense."""
+    monkeypatch.setenv("SDD_DATA", str(tmp_path / "data"))
+    forget()
+    for write in (small.cifar10, small.cifar100):
+        write(tmp_path / "data")
+    words = {"criterion": "magnitude", "rate": 0.5, "level": 1, "epochs": 1, "batch_size": 4, "seed": 1}
+    ticket_of = f"ticket:dataset=cifar100:take={take}"
+    run = Run("cifar10", "lenet-6-5:prunable=all", retraining=ticket_of, **words)  # type: ignore[arg-type]
+    source, store = masks_of(run).run, made(tmp_path / "runs", run)
+    prune_retrain.prune(store, run, {"seconds": 0}, "cpu")
+    start, kept = store.pruned(run) or ({}, {})
+    ticket, own = store.masks(source), [name for name in kept if name.startswith("hidden")]
+    assert kept["output.weight"].shape == (10, 5) and bool(kept["output.weight"].all())
+    assert ticket["output.weight"].shape == (100, 5) and not bool(ticket["output.weight"].all())
+    assert all(torch.equal(kept[name], ticket[name]) for name in own)
+    first = replace(run if take == "masks" else source, level=0)
+    dense = setting.fresh(first, setting.model_of(first, load(first.dataset)))
+    assert all(torch.equal(start[name], dense[name] * kept[name]) for name in own)
+    assert start["output.weight"].shape == (10, 5) and bool((start["output.weight"] != 0).all())
+    forget()
