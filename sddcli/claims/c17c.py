@@ -13,8 +13,8 @@ WORDS = {
 }
 SWEEPS = {
     # The masks are those of the dense network for all starts: pruned step by step, each start would make its own.
-    "laptop": (figures.digits(**WORDS, level="0,12,16,20,24", seed="0-9"),),
-    "standard": (figures.mnist(**WORDS, level="0,12,16,20,22"),),
+    "laptop": (figures.digits(**WORDS, level="0,12,14,16,18", seed="0-9"),),
+    "standard": (figures.mnist(**WORDS, level="0,12,14,16,18"),),
 }
 FIGURE = "double-descent"
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import Verdict, above, by, interval, verdict
+from sddcli.claims.deciding.terms import HIGH, Verdict, above, by, interval, verdict
 
 SOURCE = "Zhou et al. 2019, section 3"
 FREEZINGS = "start,zero-fallen,zero-random,zero-grown"
@@ -13,17 +13,31 @@ SWEEPS = {
     "standard": (figures.mnist(**WORDS, level="0,4,8,12,16,20"),),
 }
 FIGURE = "double-descent"
+LEAST = 0.1
+"""Less than the sparsity of the first pruned level."""
 
 
 def decide(results: pd.DataFrame) -> Verdict:
-    """Test accuracy, mean over all levels but the dense one, seed by seed; the last two are the paper's controls."""
-    settings = by(results, "retraining")
-    mean = {str(name).split("=")[-1]: each.beyond(0.1, "test_accuracy") for name, each in settings.items()}
-    some = mean["zero-fallen"]
+    """Test accuracy, mean over levels, seed by seed: those with less than 90 % of the weights gone, and the others.
+
+    The last two findings, over all pruned levels, are the paper's controls.
+    """
+    settings = {str(name).split("=")[-1]: each for name, each in by(results, "retraining").items()}
+    few = {name: each._replace(rows=each.rows[each.rows["sparsity"] < HIGH]) for name, each in settings.items()}
+    early, late, pruned = (
+        {name: each.beyond(least, "test_accuracy") for name, each in of.items()}
+        for of, least in ((few, LEAST), (settings, HIGH), (settings, LEAST))
+    )
+    parts = {"less than 90 % gone": early, "90 % gone or more": late}
     return verdict(
         settings.values(),
-        above("all at 0 minus frozen at their start", interval(mean["lottery"] - mean["start"])),
-        above("those that fell at 0 minus all at 0", interval(some - mean["lottery"])),
-        above("those that fell at 0 minus as many at random", interval(some - mean["zero-random"])),
-        above("those that fell at 0 minus those that grew", interval(some - mean["zero-grown"])),
+        *(above(f"{part}: all at 0 minus frozen", interval(a["lottery"] - a["start"])) for part, a in parts.items()),
+        *(
+            above(f"{part}: those that fell at 0 minus all at 0", interval(a["zero-fallen"] - a["lottery"]))
+            for part, a in parts.items()
+        ),
+        *(
+            above(f"those that fell at 0 minus {control}", interval(pruned["zero-fallen"] - pruned[word]))
+            for word, control in {"zero-random": "as many at random", "zero-grown": "those that grew"}.items()
+        ),
     )

@@ -7,11 +7,19 @@ from sddcli.claims.deciding.terms import CLOSE, Verdict, above, below, by, inter
 
 SOURCE = "Frankle et al. 2020"
 REWINDS = "0it,1ep,5ep,20ep"
-# Of each seed two networks grow from the ticket of its data order 0, by the data orders 11 and 12.
-WORDS = {"noise": "0", "retraining": "ticket:order_seed=0", "order_seed": "11,12", "rewind": REWINDS}
+# Pruned at once: each rewind point takes one ticket then, and not a chain of them. Of each seed two networks grow from
+# the ticket of its data order 0, by the data orders 11 and 12.
+WORDS = {
+    "noise": "0",
+    "pruning": "one-shot",
+    "level": "16",
+    "retraining": "ticket:order_seed=0",
+    "order_seed": "11,12",
+    "rewind": REWINDS,
+}
 SWEEPS = {
-    "laptop": (figures.digits(**WORDS, level="20"), figures.digits(noise="0", level="0")),
-    "standard": (figures.mnist(**WORDS, level="20"), figures.mnist(noise="0", level="0")),
+    "laptop": (figures.digits(**WORDS), figures.digits(noise="0", level="0")),
+    "standard": (figures.mnist(**WORDS), figures.mnist(noise="0", level="0")),
 }
 FIGURE = "double-descent"
 ANALYSES = ("interpolation",)

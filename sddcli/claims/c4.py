@@ -6,8 +6,11 @@ from sddcli import figures
 from sddcli.claims.deciding.terms import Verdict, above, by, difference, interval, shows, verdict
 
 SOURCE = "He et al. 2022, figure 2"
-SWEEPS = figures.FIGURES["figure-2"].sweeps
-FIGURE = "double-descent"
+OTHERS = "large-init,small-init,snip,synflow"
+"""Criteria that rank before any training. Not GraSP: level by level it keeps weights from which training dies."""
+PAPER = figures.FIGURES["figure-2"].sweeps
+SWEEPS = {**PAPER, "laptop": (*PAPER["laptop"], figures.digits(criterion=OTHERS, level="0-27", seed="0-2"))}
+FIGURE = "criteria"
 
 
 def decide(results: pd.DataFrame) -> Verdict:

@@ -52,7 +52,7 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
             for name, rows in behind.items():
                 _grey(ax, rows, varied, name)
             lines = [(label.removeprefix("criterion "), colour) for label, colour in _coloured(ax, part, varied)]
-            key(ax, [(family, "none", "-")] * bool(family) + [(label, colour, "-") for label, colour in lines])
+            key(ax, [(f"{family}:", "none", "-")] * bool(family) + [(label, colour, "-") for label, colour in lines])
             x_axis(ax, summary, x, most=7)
         for row in grid[:-1]:
             for ax in row[: len(grid[-1])]:

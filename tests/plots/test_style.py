@@ -152,7 +152,7 @@ def test_criteria_have_a_panel_for_each_family_with_magnitude_and_random_behind(
     rows = pd.concat([summary().assign(criterion=word) for word in words])
     axes = criteria.draw(rows, ["criterion"], "title").axes
     keys = [[text.get_text() for text in ax.get_legend().get_texts()] for ax in axes]
-    assert keys == [["size", "lamp"], ["before training", "snip", "synflow:rounds=1"], ["other", "mine"]]
+    assert keys == [["size:", "lamp"], ["before training:", "snip", "synflow:rounds=1"], ["other:", "mine"]]
     assert all(sum(line.get_color() == GREY for line in ax.lines) == 2 for ax in axes)
     alone = criteria.draw(rows[rows["criterion"] == "magnitude"], [], "title").axes
     assert len(alone) == 1 and len(alone[0].lines) == 1
