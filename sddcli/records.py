@@ -32,9 +32,9 @@ def read(folder: Path) -> Records:
     return Records(folder, files, _origins(folder))
 
 
-def rows(records: Records, asked: Sequence[Run]) -> tuple[pd.DataFrame, Origin]:
-    """The rows of these runs, all of which are recorded, and where they are from."""
-    names, _ = _used(records, asked)
+def rows(records: Records, asked: Sequence[Run], needs: Collection[str] = ()) -> tuple[pd.DataFrame, Origin]:
+    """The rows of these runs, all of which are recorded, and where they are from; first those that have `needs`."""
+    names, _ = _used(records, asked, needs)
     frame = table.of_runs(pd.concat([records.files[name] for name in names]), asked)
     origins = [{"file": name} | dict(records.origins.get(name, {})) for name in names]
     return frame.drop_duplicates(["chain", "level"]), joined(origins)
@@ -79,13 +79,19 @@ def joined(origins: Sequence[Origin]) -> dict[str, str]:
     return {name: ", ".join(dict.fromkeys(origin.get(name, "unknown") for origin in origins)) for name in names}
 
 
-def _used(records: Records, asked: Iterable[Run]) -> tuple[list[str], set[str]]:
+def _used(records: Records, asked: Iterable[Run], needs: Collection[str] = ()) -> tuple[list[str], set[str]]:
     """The files that rows of these runs are taken from, and the ids of the runs that none has."""
     ids = {run.id for run in asked}
     held = {name: len(ids.intersection(frame["run"])) for name, frame in records.files.items()}
     dates = {name: records.origins.get(name, {}).get("date", "") for name in records.files}
-    # The record that has most of the runs comes first; of the same runs, made twice, the later one counts.
-    order = sorted((name for name in held if held[name]), key=lambda name: (held[name], dates[name]), reverse=True)
+    measured = {
+        name: sum(column in frame and frame.loc[frame["run"].isin(ids), column].notna().any() for column in needs)
+        for name, frame in records.files.items()
+    }
+    # The record comes first that has more of what is needed, then that with most of the runs; of the same runs, made
+    # twice, the later one counts.
+    of_use = [name for name in held if held[name]]
+    order = sorted(of_use, key=lambda name: (measured[name], held[name], dates[name]), reverse=True)
     used, left = list[str](), ids
     for name in order:
         if left.intersection(records.files[name]["run"]):

@@ -193,7 +193,7 @@ def from_records(folder: Path, wanted: Sequence[Target], scale: str, leave_out: 
     for target in wanted:
         asked = target.asked(scale)
         why = records.missing(kept, asked)
-        rows = None if why else records.rows(kept, asked)
+        rows = None if why else records.rows(kept, asked, target.needs)
         if rows and (
             unmeasured := [name for name in target.needs if name not in rows[0] or rows[0][name].isna().all()]
         ):
