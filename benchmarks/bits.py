@@ -29,6 +29,7 @@ KINDS = {
     "at-initialization": "--criterion snip,grasp,synflow:rounds=5 --levels 1-2",
     "scopes": "--scope erk,uniform-plus,balanced --criterion lamp,random",
     "units": f"{CONVNET} --unit filter --levels 0-2",
+    "events": f"{CONVNET} --unit filter --levels 2,4 --retraining events:period=1ep:layers=3:batches=4",
     "gradual": "--retraining gradual --levels 2,4",
     "moving": "--retraining static,set:every=3it,rigl:every=3it --levels 2,4",
     "supermask": "--retraining supermask --levels 2,4",

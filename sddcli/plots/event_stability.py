@@ -47,11 +47,11 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
         dense = summary[summary["level"] == 0]["test_accuracy"].mean()
         ax.axhline(dense, color=GREY, linewidth=0.8, linestyle=":")
         ax.set_xlabel("mean stability: share of test accuracy left just after an event")
-        percent_axis(ax, "best test accuracy after the last event")
+        percent_axis(ax, "best test accuracy after events")
         colours = dict(zip(kinds, COLOURS, strict=False))
         entries = [Entry(kind, colour, "", MARKERS[colour]) for kind, colour in colours.items()]
         legend(figure, [*entries, Entry("dense, last epoch", GREY, ":", "")])
-        headlines(figure, title, f"{replicates(happened)}; bars: standard errors; {_correlation(happened)}")
+        headlines(figure, title, f"{_correlation(happened)}\n{replicates(happened)}; bars: standard errors")
     return figure
 
 
