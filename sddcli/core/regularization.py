@@ -66,7 +66,7 @@ def critical(learned: Tensors, fixed: Tensors, gradients: Tensors, *, share: Sha
     """Only the share of each model's weights with the largest |w * dL/dw| learns from a batch (CDR, Xia et al. 2021).
 
     Ranked among the weights that are not 0, all layers together; weight decay goes on for the others, and biases and
-    BatchNorm learn as ever. The paper takes as share that of correct labels, and stops early (`--take validation`).
+    BatchNorm learn as ever. The paper takes as share that of correct labels, and stops early.
     """
     import torch
 

@@ -135,8 +135,8 @@ def processor() -> str:
 
 
 ENGINE = (
-    *("core/engine", "core/inits", "core/losses", "core/masks", "core/noise", "core/optimizers", "core/seeds"),
-    *("stages/pruning", "stages/training"),
+    *("core/engine", "core/inits", "core/lessons", "core/losses", "core/masks", "core/noise", "core/optimizers"),
+    *("core/regularization", "core/seeds", "core/timetables", "stages/pruning", "stages/training"),
 )
 """The files that every training passes through."""
 
