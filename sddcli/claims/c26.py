@@ -12,7 +12,7 @@ SWEEPS = {
     "laptop": (figures.digits(**EVEN, **RANKED), figures.digits(**EVEN, **RANDOM)),
     "standard": (figures.mnist(**RANKED), figures.mnist(**RANDOM)),
 }
-FIGURE = "double-descent"
+FIGURE, PANELS = "double-descent", "noise"
 
 
 def decide(results: pd.DataFrame) -> Verdict:
