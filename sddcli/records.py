@@ -74,9 +74,13 @@ def _essential(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def joined(origins: Sequence[Origin]) -> dict[str, str]:
-    """One origin of results that come from several: each fact with its values, each once."""
+    """One origin of results of several, some of them joined before: each fact with its values, each once."""
     names = dict.fromkeys(name for origin in origins for name in origin)
-    return {name: ", ".join(dict.fromkeys(origin.get(name, "unknown") for origin in origins)) for name in names}
+    texts = {name: [origin.get(name, "unknown") for origin in origins] for name in names}
+    return {
+        name: ", ".join(dict.fromkeys(values if name == "command" else ", ".join(values).split(", ")))
+        for name, values in texts.items()
+    }
 
 
 def _used(records: Records, asked: Iterable[Run], needs: Collection[str] = ()) -> tuple[list[str], set[str]]:
