@@ -29,6 +29,7 @@ SWEEPS = {
 }
 FIGURE = "double-descent"
 ANALYSES = ("untrained",)
+NEEDS = ("untrained_test_accuracy",)
 FAR, NEARLY = 0.2, 0.02
 """Far better: by 20 points of accuracy, those that same-sign masks are asked to have before large-final ones. Nearly:
 within 2 points; Zhou et al. have 98.0 % by a learned mask, and about 98.5 % by training."""
