@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sddcli.core.words import UsageError, expanded, printable
+from sddcli.core.words import expanded, printable
 from sddcli.families import names_in
 from sddcli.launchers import machine
 from sddcli.resolve import PLURALS, PROTOCOLS, assignment, parse
@@ -101,7 +101,7 @@ def _with_options(command: Callable[..., None], options: dict[str, Any], lists: 
 
     def call(**given: Any) -> None:
         values = {name: texts for name in options if (texts := given.pop(name))}
-        command(fields={name: _given_once(name, texts, lists) for name, texts in values.items()}, **given)
+        command(fields={name: _last(name, texts, lists) for name, texts in values.items()}, **given)
 
     call.__signature__ = inspect.Signature(own + added)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in own + added}
@@ -109,16 +109,16 @@ def _with_options(command: Callable[..., None], options: dict[str, Any], lists: 
     return call
 
 
-def _given_once(name: str, texts: list[str], lists: bool) -> str:
-    """The value of an option; lists: whether it may be several values, with commas.
+def _last(name: str, texts: list[str], lists: bool) -> str:
+    """The value of an option that may stand there more than once: as everywhere the last one counts, and that is said.
 
-    Raises UsageError where the option stands there more than once: nobody but the user knows which is meant.
+    lists: whether several values could have been meant, which are written with commas.
     """
     if len(texts) > 1:
         option = f"--{name.replace('_', '-')}"
-        how = f", several values as a list: {option} {','.join(texts)}" if lists else f", not {' and '.join(texts)}"
-        raise UsageError(f"{option} is given {len(texts)} times: give it once{how}")
-    return texts[0]
+        several = f"; several values are written as a list: {option} {','.join(texts)}" if lists else ""
+        print(f"sdd: {option} is given {len(texts)} times: the last one counts, {texts[-1]}{several}", file=sys.stderr)
+    return texts[-1]
 
 
 MOST_NAMED = 20  # folders that cannot be read; sdd verify names all

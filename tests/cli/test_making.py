@@ -485,16 +485,25 @@ def test_a_sweeps_file_that_is_no_utf8(sdd: Sdd, tmp_path: Path, content: bytes,
     ("words", "line"),
     [
         (
-            ["sweep", "--noise", "0", "--noise", "0.4"],
-            "--noise is given 2 times: give it once, several values as a list: --noise 0,0.4",
+            ["--noise", "0", "--noise", "0.4"],
+            "--noise is given 2 times: the last one counts, 0.4; several values are written as a list: --noise 0,0.4",
         ),
         (
-            ["sweep", "--level", "1", "--levels", "2"],
-            "--level is given 2 times: give it once, several values as a list: --level 1,2",
+            ["--level", "1", "--levels", "2"],
+            "--level is given 2 times: the last one counts, 2; several values are written as a list: --level 1,2",
         ),
-        (["prune", "run", "--level", "1", "--level", "2"], "--level is given 2 times: give it once, not 1 and 2"),
     ],
 )
-def test_an_option_given_twice_is_refused(sdd: Sdd, tmp_path: Path, words: list[str], line: str) -> None:
-    said = sdd(*words, *(() if words[0] == "prune" else ("--runs", tmp_path / "runs")))
-    assert said.code == 2 and said.err.strip() == f"sdd: {line}" and not (tmp_path / "runs").exists()
+def test_of_an_option_given_twice_the_last_one_counts_and_that_is_said(
+    sdd: Sdd, tmp_path: Path, words: list[str], line: str
+) -> None:
+    twice = sdd("sweep", *words, "--dry-run", "--runs", tmp_path / "runs")
+    once = sdd("sweep", *words[2:], "--dry-run", "--runs", tmp_path / "runs")
+    assert twice.code == 0 and twice.err.strip() == f"sdd: {line}" and not once.err and twice.out == once.out
+
+
+def test_an_option_for_one_value_given_twice(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
+    dense = next(shutil.copytree(trained, tmp_path / "runs").glob("*dense-seed0*"))
+    said = sdd("prune", dense, "--level", "2", "--level", "1")
+    assert said.code == 0 and said.err.strip() == "sdd: --level is given 2 times: the last one counts, 1"
+    assert Path(said.out.strip()).name == "level-01"
