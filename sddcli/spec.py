@@ -225,7 +225,7 @@ FIELDS: dict[str, Field[Any]] = {f.name: f for f in fields(Run)}
 BRANCH = tuple(name for name, f in FIELDS.items() if f.metadata["of"] == "chain")
 """The fields that only pruned runs have: what a chain adds to the dense run it grows from."""
 CHAINED = (*BRANCH, "loss")
-"""These, and those in which it may differ from it: a dense run has no teacher."""
+"""The fields in which a pruned run may differ from its dense one: those, and the loss, as that has no teacher."""
 KINDS = {name: {"str": str, "int": int, "float": float}[str(f.type).split(" ")[0]] for name, f in FIELDS.items()}
 
 

@@ -148,18 +148,17 @@ def _from_runs(store: Store, target: Target, scale: str, how: How) -> Result:
     asked = target.asked(scale)
     ids = {run.id for run in asked}
     finished = looking.runs(store, ids)
-    for word in ("learning-distance", *target.analyses):
-        subjects = kind_of(word).subjects
-        chosen = subjects(finished, target.pairs) if subjects else ()
-        crew = how.workers or machine.crew(how.device)
-        for failure in looking.analyze(store, [word], chosen, crew, how.device, lambda *_: None, {}):
+    chosen = {
+        word: subjects(finished, target.pairs) if (subjects := kind_of(word).subjects) else ()
+        for word in ("learning-distance", *target.analyses)
+    }
+    crew = how.workers or machine.crew(how.device)
+    for word, runs_or_pairs in chosen.items():
+        for failure in looking.analyze(store, [word], runs_or_pairs, crew, how.device, lambda *_: None, {}):
             print(f"sdd: {failure.reason}", file=sys.stderr)
     frame = table.of_runs(table.export(store, ids), asked)
     for word in target.analyses:
-        subjects = kind_of(word).subjects
-        of = subjects(finished, target.pairs) if subjects else ()
-        values = kind_of(word).values(store, View(frame), word, of, None)
-        frame = _beside(frame, values)
+        frame = _beside(frame, kind_of(word).values(store, View(frame), word, chosen[word], None))
     when = max((store.folder(run) / "manifest.json").stat().st_mtime for run in finished)
     made_by = [manifest for run, manifest in store.manifests() if run.id in ids]
     commits = {str(manifest.get("commit") or "")[:12] for manifest in made_by}

@@ -4,24 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from math import log, prod, sqrt
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sddcli.core import masks
 from sddcli.core.losses import Loss
 from sddcli.core.regularization import INITIAL, without_initial
-from sddcli.core.types import STATISTICS, Forward, Lesson, Slopes, Tensors, Write
+from sddcli.core.types import STATISTICS, Counts, Draw, Forward, Lesson, Slopes, Tensors, Write
 from sddcli.core.words import UsageError
 
 GATES = 10
 """Networks drawn at each evaluation of a lesson that draws; their metrics are averaged (Zhou et al. 2019)."""
 
 
-Counts = Mapping[str, int]
-"""A layer, or "" for all together -> how many prunable weights are to be kept of it."""
-Draw = Callable[..., np.random.Generator]
-"""(*names) -> the random generator for what `names` names."""
 Split = Callable[[Tensors, Sequence[str], Counts, Draw], tuple[Tensors, Tensors]]
 """(weights (*shape), names of the prunable ones, counts, generators) -> (learned, fixed) of one model before its first
 step."""

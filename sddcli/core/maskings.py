@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from sddcli.core.types import Tensors
+    from sddcli.core.types import Draw, Tensors
 
 Prune = Callable[["Tensors"], "Tensors"]
 """Masks (*shape) -> those of the weights in them that the run's criterion keeps, (*shape)."""
-Draw = Callable[..., Any]
-"""(*names) -> the NumPy generator of this run for what `names` names."""
 
 
 class Masking(NamedTuple):

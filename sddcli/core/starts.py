@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sddcli.core.types import Tensors
+from sddcli.core.types import Draw, Tensors
 from sddcli.core.words import Positive, UsageError
 
-Draw = Callable[..., np.random.Generator]
 Start = Callable[..., Tensors]
 """(prunable weights (*shape), pruned ones too, masks (*shape), the generator of names) -> those that training starts
 from."""

@@ -6,7 +6,6 @@ from functools import partial
 from math import ceil, cos, floor, inf, pi
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,12 +13,9 @@ from sddcli.core import masks as ranking
 from sddcli.core.channels import completed, cut, living
 from sddcli.core.retraining import rewind_steps
 from sddcli.core.stacking import single, stacked
-from sddcli.core.types import STATISTICS, Channels, State, Tensors
+from sddcli.core.types import STATISTICS, Channels, Counts, Draw, State, Tensors
 from sddcli.core.units import row_means
 from sddcli.core.words import UsageError
-
-Counts = Mapping[str, int]
-"""Group of layers that are ranked together, "" for all -> a number of weights."""
 
 
 class Context(NamedTuple):
@@ -37,7 +33,7 @@ class Context(NamedTuple):
     targets: Sequence[Counts]
     prune: Callable[[State, Sequence[Counts]], Tensors]
     gradients: Callable[[State], Tensors]
-    draw: Callable[..., np.random.Generator]
+    draw: Draw
     scores: Callable[[State, int], Tensors] = lambda state, m: {}
     channels: Sequence[Channels] = ()
 

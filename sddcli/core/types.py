@@ -11,6 +11,11 @@ from torch import Tensor
 Tensors = dict[str, Tensor]
 """Name -> (M, *shape): M models, always there, also when M = 1. One stored or pruned model's are (*shape)."""
 
+Counts = Mapping[str, int]
+"""Group of layers that are ranked together, "" for all -> a number of weights."""
+Draw = Callable[..., np.random.Generator]
+"""(*names) -> the random generator for what `names` names."""
+
 Forward = Callable[[Tensors, Tensor, bool], Tensor]
 """(weights of M models, inputs (M, B, *features), in training?) -> logits (M, B, classes).
 

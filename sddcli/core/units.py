@@ -6,17 +6,13 @@ from functools import partial
 from math import inf, prod
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sddcli.core import channels as parts
 from sddcli.core import masks as ranking
-from sddcli.core.types import Channels, Tensors
+from sddcli.core.types import Channels, Counts, Draw, Tensors
 from sddcli.core.words import UsageError, pick
-
-Counts = Mapping[str, int]
-"""Group of layers that are ranked together, "" for all -> a number of weights."""
 
 
 class Layout(NamedTuple):
@@ -29,8 +25,6 @@ class Layout(NamedTuple):
     channels: Sequence[Channels] = ()
 
 
-Draw = Callable[..., np.random.Generator]
-"""(*names) -> the random generator for what `names` names."""
 Move = Callable[[Tensors, Draw], Tensors]
 """(masks (*shape), generators) -> masks of whole units at random places, (*shape)."""
 

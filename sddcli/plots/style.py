@@ -336,9 +336,13 @@ def headline(ax: Axes, title: str, summary: pd.DataFrame, pad: float | None = No
 
 def headlines(figure: Figure, title: str, replicates: str) -> None:
     """The headline of a whole figure that shows several `settings`, and what its lines are."""
-    figure.suptitle(
-        f"{plain(fill(title, 15 * round(figure.get_figwidth())))}\n{replicates}", fontsize=8, x=0.01, ha="left"
-    )
+    lines = plain(wrapped(title, figure.get_figwidth()))
+    figure.suptitle(f"{lines}\n{replicates}", fontsize=8, x=0.01, ha="left")
+
+
+def wrapped(title: str, width: float) -> str:
+    """A title in lines that fit a figure of so many inches."""
+    return fill(title, 15 * round(width))
 
 
 def named(axes: Sequence[Axes], columns: Sequence[tuple[Mapping[str, Any], Any]], pad: float | None = None) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import fill, shorten
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from sddcli.plots.style import COLOURS, GREY, Entry, headlines, legend, panels, placed, plain, settings, x_axis
+from sddcli.plots.style import COLOURS, GREY, Entry, headlines, legend, panels, placed, plain, settings, wrapped, x_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NEEDS = ("test_accuracy", "train_accuracy")
-PLACES = {"valley": (COLOURS[0], "o"), "peak": (COLOURS[1], "s")}
-"""Place -> its colour and mark."""
+POINTS = {"valley": (COLOURS[0], "o"), "peak": (COLOURS[1], "s")}
+"""Turning point -> its colour and mark."""
 LONGEST = 60
 """Characters of a row's label, which stands beside the panel: of a longer one the end is left out."""
 
@@ -33,16 +33,16 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
     labels = [label.removeprefix("criterion ") if list(varied) == ["criterion"] else label for label in labels]
     labels = [shorten(label, LONGEST, placeholder=" ...") for label in labels]
     width = 3.6 + 0.065 * max(map(len, labels))
-    above = 0.13 * len(fill(title, 15 * round(width)).splitlines())  # inches of the headline, which `headlines` fills
+    above = 0.13 * len(wrapped(title, width).splitlines())  # inches of the headline
     with panels(height=1.2 + above + 0.21 * len(rows), width=width) as (figure, (ax,)):
         for k, (_, curve) in enumerate(rows):
             fitted = curve["x"][curve["at_fitted"].eq(True)]
             ax.plot(fitted, [k] * len(fitted), color=GREY, marker="|", markersize=7, linestyle="")
-            _places(ax, k, curve)
+            _points(ax, k, curve)
         ax.set_yticks(range(len(rows)), [plain(label) for label in labels])
         ax.set_ylim(-0.6, len(rows) - 0.4)
         x_axis(ax, summary, x, most=9)
-        marks = [Entry(place, colour, "", mark) for place, (colour, mark) in PLACES.items()]
+        marks = [Entry(point, colour, "", mark) for point, (colour, mark) in POINTS.items()]
         legend(figure, [*marks, Entry("last level with train accuracy of 99 %", GREY, "", "|")])
         low, high = int(summary["n"].min()), int(summary["n"].max())
         seeds = f"{low} seed{'s' * (low != 1)}" if low == high else f"{low} to {high} seeds"
@@ -50,18 +50,18 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
     return figure
 
 
-def _at(curve: pd.DataFrame, place: str) -> float:
-    """Where a place of a curve stands on the axis."""
-    return float(curve["x"][curve[f"at_{place}"].eq(True)].max())
+def _at(curve: pd.DataFrame, point: str) -> float:
+    """Where a turning point of a curve stands on the axis."""
+    return float(curve["x"][curve[f"at_{point}"].eq(True)].max())
 
 
-def _places(ax: Axes, row: int, curve: pd.DataFrame) -> None:
+def _points(ax: Axes, row: int, curve: pd.DataFrame) -> None:
     """The valley and the peak of one curve, one a little above the other, so that bars that overlap are seen."""
     is_there = curve["smoothed"].notna().any()
-    for shift, (place, (colour, mark)) in zip((0.12, -0.12), PLACES.items(), strict=True):
-        within = curve["x"][curve[f"in_{place}"].eq(True)]
+    for shift, (point, (colour, mark)) in zip((0.12, -0.12), POINTS.items(), strict=True):
+        within = curve["x"][curve[f"in_{point}"].eq(True)]
         if not within.empty:
             ends = [within.min(), within.max()]
             ax.plot(ends, [row + shift] * 2, color=colour, linewidth=1.5 if is_there else 0.8, solid_capstyle="butt")
         face = colour if is_there else "white"
-        ax.plot(_at(curve, place), row + shift, color=colour, marker=mark, markersize=4.5, mfc=face, linestyle="")
+        ax.plot(_at(curve, point), row + shift, color=colour, marker=mark, markersize=4.5, mfc=face, linestyle="")

@@ -1,9 +1,8 @@
 """Pruning: which weights of a network a run keeps."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,13 +11,10 @@ from sddcli.core.evaluate import chunk
 from sddcli.core.losses import LOSSES
 from sddcli.core.models import Model
 from sddcli.core.retraining import ranking, rounds
-from sddcli.core.types import Data, Examples, Net, Tensors, Trained
+from sddcli.core.types import Data, Draw, Examples, Net, Tensors, Trained
 from sddcli.core.words import pick
 from sddcli.spec import Run
 from sddcli.stages import setting
-
-Stream = Callable[..., np.random.Generator]
-"""(*names) -> the random generator for what `names` names."""
 
 
 def full_masks(model: Model, weights: Tensors) -> Tensors:
@@ -35,18 +31,18 @@ def prune(run: Run, model: Model, net: Trained, data: Data) -> Tensors:
     return ranked(run, model, net, data, setting.counts(run, model), stream)
 
 
-def ranked(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str, int], stream: Stream) -> Tensors:
+def ranked(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str, int], stream: Draw) -> Tensors:
     """The masks (*shape) of so many weights of each group, ranked by the criterion of `run`."""
     seen = _seen(run, model, net, data, counts, stream)
     return seen.keep(ranking(run).score(seen), seen.masks, counts)
 
 
-def scored(run: Run, model: Model, net: Trained, data: Data, stream: Stream) -> Tensors:
+def scored(run: Run, model: Model, net: Trained, data: Data, stream: Draw) -> Tensors:
     """What the criterion of `run` says of each prunable weight, (*shape)."""
     return ranking(run).score(_seen(run, model, net, data, setting.counts(run, model), stream))
 
 
-def _seen(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str, int], stream: Stream) -> Net:
+def _seen(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str, int], stream: Draw) -> Net:
     rule, unit, loss = ranking(run), setting.unit_of(run, model), pick("loss", run.loss, LOSSES)
     ties = None
     if rule.ties == "random":
@@ -75,7 +71,7 @@ def _seen(run: Run, model: Model, net: Trained, data: Data, counts: Mapping[str,
     )
 
 
-def _batches(run: Run, data: Data, number: int | None, each: int | None, stream: Stream) -> Iterator[Examples]:
+def _batches(run: Run, data: Data, number: int | None, each: int | None, stream: Draw) -> Iterator[Examples]:
     """Random training batches, see Net; the first ones are those that a gradient on so many is of."""
     labels = setting.noisy_labels(run, data)
     order = torch.from_numpy(stream("batches").permutation(len(labels))).to(labels.device)
@@ -106,7 +102,7 @@ def gradients(
     weights: Tensors,
     data: Data,
     batches: int | None,
-    stream: Stream,
+    stream: Draw,
 ) -> Tensors:
     """The gradient of the mean training loss, (*shape), on random batches or, for None, on all examples."""
     labels, forward, loss = (

@@ -19,7 +19,7 @@ from sddcli.core.precisions import PRECISIONS
 from sddcli.core.regularization import INITIAL
 from sddcli.core.stacking import on_device, single, stacked
 from sddcli.core.timetables import Context, Event
-from sddcli.core.types import Begun, Data, State, Tensors, Trained
+from sddcli.core.types import Begun, Data, Draw, State, Tensors, Trained
 from sddcli.core.words import pick
 from sddcli.spec import Run
 from sddcli.stages import pruning, setting
@@ -104,7 +104,7 @@ def train(
 def _context(runs: Sequence[Run], model: Model, data: Data, initial: Sequence[Tensors]) -> Context:
     """What events look at; initial: the dense initialization of each run, (*shape)."""
 
-    def stream(m: int, step: int) -> pruning.Stream:
+    def stream(m: int, step: int) -> Draw:
         return partial(seeds.stream, runs[m].seed, "criterion", runs[m].level, "step", step)
 
     def pruned(state: State, counts: Sequence[Mapping[str, int]]) -> Tensors:
