@@ -66,7 +66,7 @@ class Run:
     level: int = _option("Pruning levels; 0 is the dense network", 0, "[0, 1000]")
     retraining: str = _option("Retraining after pruning", "", table="core.retraining.RETRAININGS", of="chain")
     start: str = _option(
-        "Values that remaining weights start from, given those of the retraining",
+        "How the starting values of the remaining weights are changed",
         "original",
         table="core.starts.STARTS",
         of="chain",
@@ -80,7 +80,9 @@ class Run:
     batch_size: int = _option("Batch size", 128, "[1, inf)")
     loss: str = _option("Loss function", "cross-entropy", table="core.losses.LOSSES")
     regularization: str = _option(
-        "What is done to gradients beside the loss", "none", table="core.regularization.REGULARIZATIONS"
+        "Regularization: how the gradients of the loss are changed",
+        "none",
+        table="core.regularization.REGULARIZATIONS",
     )
     optimizer: str = _option("Optimizer", "sgd", table="core.optimizers.OPTIMIZERS")
     lr: float = _option("Learning rate", 0.1, "(0, inf)")
