@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 SWEEP = ["--levels", "0-8", "--seeds", "0-3", "--epochs", "20", "--set", "eval_every=5", "--rewind", "3it"]
@@ -82,7 +83,8 @@ def main() -> int:
                 break
             inside += any(root.rglob("checkpoint.json"))
             if crew and draw.random() < 0.2:
-                os.kill(draw.choice(crew), signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it has just ended by itself
+                    os.kill(draw.choice(crew), signal.SIGKILL)
                 of_workers += 1
                 time.sleep(0.05)
             process.send_signal(signal.SIGKILL)
