@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sddcli.core import own
 from sddcli.core.seeds import stream
 from sddcli.core.types import Data, Examples
 from sddcli.core.words import UsageError, pick, unknown
 from sddcli.datasets.reading.files import Tell
+from sddcli.datasets.reading.tensors import given
 from sddcli.families import members
 from sddcli.folders import now_at
 
@@ -45,7 +47,7 @@ def load(name: str, train_size: int = 0, validation: float = 0.0, device: str = 
     elif half := _half(name):
         _loaded[key] = _halved(load(half[0], tell=tell), *half)
     else:
-        _loaded[key] = _function(name, "read")(tell)
+        _loaded[key] = _function(name, "read")(*([] if own.key_of(name) else [tell]))
     return _loaded[key]
 
 
@@ -78,6 +80,8 @@ def _function(word: str, what: str) -> Callable[..., Data]:
     The word is name:key=value or, of a data set whose functions have an argument `path`, name:PATH:key=value.
     """
     name, *pieces = word.split(":")
+    if own.key_of(word):
+        return functools.partial(own.calling, word, given, pick("data set", word, {}))
     if name not in (known := members("datasets")):
         raise unknown("data set", name, known)
     function: Callable[..., Data] = getattr(import_module(f"sddcli.datasets.{name.replace('-', '_')}"), what)

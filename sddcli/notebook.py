@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 from torch import Tensor, nn
 
+from sddcli import sources
 from sddcli.core.types import STATISTICS, Data, Forward, Tensors
 from sddcli.core.words import UsageError
 from sddcli.data import outline
@@ -111,12 +112,15 @@ def _shape(run: Run, manifest: Manifest, weights: Tensors) -> Data:
     raise StoreError(f"an older sdd did not record the size of the images of {run.dataset}, and {reason}")
 
 
-def load(path: str | Path) -> Loaded:
+def load(path: str | Path, trust: bool = False) -> Loaded:
     """The finished run of a folder, runs/RUN or runs/RUN/level-07.
 
-    Raises StoreError where it is none, is not finished, or is damaged.
+    trust: whether code that the runs of its folder were made with, runs/code, may run in this process. Raises
+    StoreError where it is none, is not finished, or is damaged.
     """
     store, run = Store.holding(Path(path))
+    if trust:
+        sources.trust(store)
     manifest = store.manifest(run)
     if manifest is None or manifest["stage"] != "trained":
         raise StoreError(f"{path} is not trained yet: sdd retrain {path}")

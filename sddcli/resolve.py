@@ -10,15 +10,18 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from sddcli.core.own import key_of
 from sddcli.core.retraining import RETRAININGS, masks_of, rewind_steps
 from sddcli.core.words import UsageError, expanded, pick, unknown
 from sddcli.families import members
+from sddcli.sources import identified, names_code
 from sddcli.spec import (
     AUTO,
     BRANCH,
     FIELDS,
     KINDS,
     MOST_RUNS,
+    OWN,
     SUBSEEDS,
     Run,
     Value,
@@ -71,12 +74,14 @@ def plan(
     protocol: str = "paper",
     count: CountExamples | None = None,
     hear: Hear = _unheard,
+    trust: bool = False,
 ) -> list[Table]:
     """The tables of values that the same words ask for, one for each data set and model. Raises as `runs`.
 
-    count: with it a protocol's rewinding point fits the data, see `tables`.
+    trust: whether code that the TOML file names may run; what flags name may. count: with it a protocol's rewinding
+    point fits the data, see `tables`.
     """
-    asked = from_toml(path) if path else {}
+    asked = from_toml(path, trust) if path else {}
     texts = assignments(sets) | dict(flags)
     words = {name: parse(name, text) for name, text in texts.items()}
     for name, text in texts.items():
@@ -180,7 +185,7 @@ def tables(
 def _must_be_known(datasets: Axis) -> None:
     """Raises UsageError for a word of no data set, which may be the end of a path with a comma, as in folder:a,b."""
     known, words = members("datasets"), [str(dataset) for dataset in datasets]
-    strange = [word for word in words if word.split(":")[0] not in known]
+    strange = [word for word in words if word.split(":")[0] not in known and not key_of(word)]
     if strange:
         error = unknown("data set", strange[0], known)
         with_path = next((word.split(":")[0] for word in words if re.match(r"[^:]+:[^:=]+(:|$)", word)), "")
@@ -236,8 +241,11 @@ def _chosen(table: Table, usual: Axis) -> Table:
     return table
 
 
-def from_toml(path: Path) -> Table:
-    """The axes of a sweep's TOML file. Raises UsageError naming the file, OSError where it cannot be read."""
+def from_toml(path: Path, trust: bool = False) -> Table:
+    """The axes of a sweep's TOML file. Raises UsageError naming the file, OSError where it cannot be read.
+
+    trust: whether code that it names may run: files are written by others too.
+    """
     try:
         written = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows put a byte order mark first
     except UnicodeDecodeError as error:
@@ -246,6 +254,9 @@ def from_toml(path: Path) -> Table:
         ) from None
     except ValueError as error:  # no TOML, or a number of thousands of digits
         raise UsageError(f"{path}: {error}") from None
+    values = [each for value in written.values() for each in (value if isinstance(value, list) else [value])]
+    if not trust and (code := [each for each in values if names_code(each)]):
+        raise UsageError(f"{path} names code, {code[0]}, and sdd runs it only if you say so: read it, then add --trust")
     try:
         return _axes(written)
     except UsageError as error:
@@ -315,6 +326,10 @@ def _checked(name: str, value: Any) -> Value:
     if name == "dataset" and isinstance(value, str) and ":~" in value:
         data, _, path = value.partition(":")
         value = f"{data}:{expanded(path)}"
+    if names_code(value):
+        if name not in OWN:
+            raise UsageError(f"{name} takes no code of your own, such as {value}; what does: {', '.join(OWN)}")
+        value = identified(value)
     return checked(FIELDS[name], value)
 
 

@@ -26,9 +26,12 @@ AUTO = "auto"
 SUBSEEDS = ("init_seed", "order_seed", "noise_seed")
 
 
-def _option(help: str, default: Any = MISSING, within: str = "", table: str = "", of: str = "run") -> Any:
-    """A field. within: its range; table: where its words are; of: "chain" where only pruned runs have it."""
-    return field(default=default, metadata={"help": help, "within": within, "table": table, "of": of})
+def _option(
+    help: str, default: Any = MISSING, within: str = "", table: str = "", of: str = "run", own: bool = False
+) -> Any:
+    """A field. within: its range; table: where its words are; of: "chain" where only pruned runs have it; own: whether
+    it can be code of the user's own, too."""
+    return field(default=default, metadata={"help": help, "within": within, "table": table, "of": of, "own": own})
 
 
 @dataclass(frozen=True)
@@ -40,15 +43,17 @@ class Run:
     Raises UsageError for a value outside its range or a pruned run without its criterion.
     """
 
-    dataset: str = _option("Data set; folder:PATH for your own images", table="datasets")
-    model: str = _option("Network; lenet takes other widths too, as in lenet-64-32", table="core.models.MODELS")
+    dataset: str = _option("Data set; folder:PATH for your own images", table="datasets", own=True)
+    model: str = _option(
+        "Network; lenet takes other widths too, as in lenet-64-32", table="core.models.MODELS", own=True
+    )
     noise: float = _option("Label noise: share of the training labels that are replaced", 0.0, "[0, 1]")
-    noise_kind: str = _option("Type of label noise", "symmetric", table="core.noise.NOISES")
+    noise_kind: str = _option("Type of label noise", "symmetric", table="core.noise.NOISES", own=True)
     train_size: int = _option("Training examples: a fixed subset, classes in proportion; 0: all", 0, "[0, inf)")
     validation: float = _option("Share of the training examples to hold out for validation", 0.0, "[0, 1)")
-    augment: str = _option("Data augmentation of training images", "none", table="core.images.AUGMENTATIONS")
-    init: str = _option("Weight initialization", "kaiming", table="core.inits.INITS")
-    criterion: str = _option("Pruning criterion", "", table="core.criteria.CRITERIA", of="chain")
+    augment: str = _option("Data augmentation of training images", "none", table="core.images.AUGMENTATIONS", own=True)
+    init: str = _option("Weight initialization", "kaiming", table="core.inits.INITS", own=True)
+    criterion: str = _option("Pruning criterion", "", table="core.criteria.CRITERIA", of="chain", own=True)
     scope: str = _option(
         "How the remaining weights are shared out among layers",
         "global",
@@ -70,6 +75,7 @@ class Run:
         "original",
         table="core.starts.STARTS",
         of="chain",
+        own=True,
     )
     rewind: str = _option("Rewinding point: 1000it (steps) or 5ep (epochs)", "0it", of="chain")
     epochs: int = _option("Epochs of each training, dense or pruned", 160, "[0, 1000000]")
@@ -78,11 +84,12 @@ class Run:
         "",
     )
     batch_size: int = _option("Batch size", 128, "[1, inf)")
-    loss: str = _option("Loss function", "cross-entropy", table="core.losses.LOSSES")
+    loss: str = _option("Loss function", "cross-entropy", table="core.losses.LOSSES", own=True)
     regularization: str = _option(
         "Regularization: how the gradients of the loss are changed",
         "none",
         table="core.regularization.REGULARIZATIONS",
+        own=True,
     )
     optimizer: str = _option("Optimizer", "sgd", table="core.optimizers.OPTIMIZERS")
     lr: float = _option("Learning rate", 0.1, "(0, inf)")
@@ -226,6 +233,8 @@ SLUG = ("model", "noise", "noise_kind", "criterion", "retraining", "seed")
 FIELDS: dict[str, Field[Any]] = {f.name: f for f in fields(Run)}
 BRANCH = tuple(name for name, f in FIELDS.items() if f.metadata["of"] == "chain")
 """The fields that only pruned runs have: what a chain adds to the dense run it grows from."""
+OWN = tuple(name for name, f in FIELDS.items() if f.metadata["own"])
+"""The fields that can name code of a user's own."""
 CHAINED = (*BRANCH, "loss")
 """The fields in which a pruned run may differ from its dense one: those, and the loss, as that has no teacher."""
 KINDS = {name: {"str": str, "int": int, "float": float}[str(f.type).split(" ")[0]] for name, f in FIELDS.items()}

@@ -12,6 +12,7 @@ runs/<chain slug>-<hash>/level-07/ one level of a chain
     history.csv          one row per evaluation
     fitted.safetensors   which training labels were fitted at each evaluation; of runs that an older sdd made, none
     measures/NAME.json   the numbers of an analysis; NAME.csv its details, where it has any
+runs/code/net@<hash>.py          a user's own code that runs were made with; never run unasked
 runs/pairs/<id>-<id>/            the analyses of two runs
     manifest.json        which runs these are
     measures/NAME.json   as of a run
@@ -34,6 +35,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sddcli.core import own
 from sddcli.core.words import UsageError
 from sddcli.folders import Known, split, tidied
 from sddcli.packing import pack, pack_fitted, pack_masks, unpack, unpack_fitted, unpack_masks
@@ -53,6 +55,8 @@ Manifest = dict[str, Any]
 
 CHAIN, LEVEL = re.compile(r"-[0-9a-f]{12}$"), re.compile(r"^level-\d+$")
 """How the folders of chains end, and how those of their levels are called: by this a damaged one is known as ours."""
+MOST_CODE = 10**6
+"""Bytes of a file of code; what is longer was not written by hand."""
 TORN = (".*.new", ".*.[0-9]*", ".probe-*")  # what a killed write leaves; an older sdd's ended in a process number
 LIVE_SECONDS = 600  # no write takes longer: what is older belongs to a killed process
 
@@ -254,6 +258,35 @@ class Store:
                     raise StoreError(what) from None
                 damaged.append(StoreError(what))
         return plans
+
+    def save_code(self, key: str, source: bytes) -> None:
+        """Keeps a user's own code, net.py@HASH, that runs are made with."""
+        path = self._code(key)
+        if not path.exists():
+            write(path, source)
+
+    def code_names(self) -> list[str]:
+        """The files of code that are kept here, as runs call them, sorted."""
+        stems = [path.stem.rpartition("@") for path in sorted((self.root / "code").glob("*@*.py"))]
+        return [f"{name}.py@{digest}" for name, _, digest in stems]
+
+    def code(self) -> dict[str, bytes]:
+        """All code that is kept here, net.py@HASH -> its bytes. Raises StoreError where a file is not what it was."""
+        sources = {}
+        for key in self.code_names():
+            path = self._code(key)
+            try:
+                source = _bytes_within(path, MOST_CODE)
+            except OSError as error:
+                raise StoreError(f"cannot read {path}: {error.strerror}") from None
+            if own.key(key.rpartition("@")[0], source) != key:
+                raise StoreError(f"{path} is not the code that its name says: remove it")
+            sources[key] = source
+        return sources
+
+    def _code(self, key: str) -> Path:
+        name, _, digest = key.rpartition("@")
+        return self.root / "code" / f"{Path(name).stem}@{digest}.py"
 
     def image_folders(self) -> dict[str, Known]:
         """The folders of images of the runs here and of recorded sweeps: data set -> its hashes and paths."""
@@ -824,6 +857,15 @@ def _clear_torn(folder: Path) -> None:
             with suppress(OSError):
                 if time.time() - path.stat().st_mtime > LIVE_SECONDS:
                     path.unlink()
+
+
+def _bytes_within(path: Path, most: int) -> bytes:
+    """The bytes of a plain file of at most so many. Raises OSError for a larger one, a link, or a pipe."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > most:
+            raise OSError(errno.EFBIG, f"it is no plain file of at most {most} bytes")
+        return file.read(most)
 
 
 def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:

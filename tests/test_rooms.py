@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "sddcli"
-CORE_WORDS = {"core.words", "core.retraining", "core.schedules", "core.criteria", "core.allocation"}
+CORE_WORDS = {"core.words", "core.retraining", "core.schedules", "core.criteria", "core.allocation", "core.own"}
 
 # room -> rooms it may import. `core` is split: its words load no torch, and spec and the rooms above read them.
 MAY = {
@@ -18,7 +18,8 @@ MAY = {
     "pairs": {"spec", "core.retraining"},
     "packing": {"core.types"},
     "folders": set(),
-    "store": {"folders", "packing", "pairs", "spec", "core.types", "core.words"},
+    "store": {"folders", "packing", "pairs", "spec", "core.types", "core.words", "core.own"},
+    "sources": {"store", "spec", "core.words", "core.own"},
     "families": set(),
     "metrics": {"families"},
     "axes": {"core.words"},
@@ -45,8 +46,10 @@ MAY = {
     },
     "launchers": {
         "folders",
+        "sources",
         "recipes",
         "core.words",
+        "core.own",
         "index",
         "store",
         "pairs",
@@ -60,9 +63,10 @@ MAY = {
     "figures": set(),  # names and the words of sweeps
     "claims": {"claims", "figures", "table", "verdicts", "core.words"},
     "plots": {"plots.style", "plots.drawing", "axes", "core.criteria"},
-    "resolve": {"families", "spec", "core.words", "core.retraining"},
+    "resolve": {"families", "sources", "spec", "core.words", "core.own", "core.retraining"},
     "cli": {
         "resolve",
+        "sources",
         "families",
         "metrics",
         "axes",
@@ -83,7 +87,7 @@ MAY = {
         "core.words",
         "cli",
     },
-    "notebook": {"recipes", "stages", "data", "datasets.reading", "store", "spec", "core"},
+    "notebook": {"sources", "recipes", "stages", "data", "datasets.reading", "store", "spec", "core"},
     "__main__": {"cli"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

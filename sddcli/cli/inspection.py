@@ -10,8 +10,21 @@ from typing import Annotated, Any
 
 import typer
 
+from sddcli import sources
 from sddcli.cli import screen
-from sddcli.cli.options import DEFAULT_RUNS, DataDir, Debug, Folder, Json, Reads, Where, data_in, leaving_out, where_of
+from sddcli.cli.options import (
+    DEFAULT_RUNS,
+    DataDir,
+    Debug,
+    Folder,
+    Json,
+    Reads,
+    Trust,
+    Where,
+    data_in,
+    leaving_out,
+    where_of,
+)
 from sddcli.cli.progress import spoken_time
 from sddcli.core.words import unknown
 from sddcli.spec import FIELDS, Run, Value, setting
@@ -187,6 +200,7 @@ def verify(
         bool, typer.Option("--repair", help="Move damaged runs to RUNS/.damaged; the next sweep trains them again.")
     ] = False,
     data_dir: DataDir = None,
+    trust: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Check the files of every run for damage.
@@ -204,6 +218,8 @@ def verify(
     from sddcli.recipes import verifying
 
     machine.one_thread()
+    if trust:
+        sources.trust(store)
     counted: Counter[str] = Counter()
     if evaluate:
         looking.find_images(store)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from sddcli import resolve
+from sddcli import resolve, sources
 from sddcli.cli import screen
 from sddcli.cli.options import (
     DEFAULT_RUNS,
@@ -27,6 +27,7 @@ from sddcli.cli.options import (
     Sets,
     SkipBusy,
     Threads,
+    Trust,
     Workers,
     Writes,
     data_in,
@@ -64,6 +65,7 @@ def sweep(
     fail_fast: FailFast = False,
     skip_busy: SkipBusy = False,
     keep: Keep = "all",
+    trust: Trust = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be trained, and what it costs; train nothing.")
     ] = False,
@@ -88,8 +90,11 @@ def sweep(
     if keep not in KEEPS:
         raise unknown("way to keep", keep, KEEPS)
     store = Store(runs)
+    if trust:
+        sources.trust(store)
     looking.find_images(store)
-    plan = _spelled(store, resolve.plan(fields, sets, file, protocol, _training_examples, _hint))
+    plan = _spelled(store, resolve.plan(fields, sets, file, protocol, _training_examples, _hint, trust))
+    _say_changed(store, (run for table in plan for run in auto.runs_at_most(store, table)))
     how = How(device, workers, threads, checkpoint_every, retry_failed, fail_fast, skip_busy, keep)
     if dry_run:
         with leaving_out() as damaged:
@@ -172,6 +177,12 @@ def _spelled(store: Store, plan: Sequence[resolve.Table]) -> list[resolve.Table]
     return [table for number, table in enumerate(tables) if table not in tables[:number]]
 
 
+def _say_changed(store: Store, runs: Iterable[Run]) -> None:
+    """Says which files of the user's own code are others than those that runs of the folder were made with."""
+    for line in sources.changed(store, runs):
+        _hint(line)
+
+
 def _look_over(store: Store, finished: Iterable[Run], display: Display) -> None:
     """Says which of these runs are damaged, and tidies the others."""
     for run in finished:
@@ -211,6 +222,7 @@ def train_dense(
     looking.find_images(store)
     plan = resolve.plan({"seed": "0"} | fields | {"level": "0"}, sets, None, protocol)
     asked = tuple(dict.fromkeys(run for table in _spelled(store, plan) for run in unfold(table)))
+    _say_changed(store, asked)
     todo = [run for run in asked if not store.finished(run)]
     display = Display(todo, screen.errors(), family=asked)
     policy = local.Policy(checkpoint_every, retry_failed)
@@ -229,6 +241,7 @@ def prune(
     sets: Sets = [],
     device: Device = "auto",
     data_dir: DataDir = None,
+    trust: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Prune a trained network: the second stage of a sweep.
@@ -243,6 +256,8 @@ def prune(
 
     data_in(data_dir)
     store, run = Store.holding(parent)
+    if trust:
+        sources.trust(store)
     looking.find_images(store)
     child = resolve.child(run, fields, sets, _training_examples, _hint)
     if store.manifest(child) is None:
@@ -260,6 +275,7 @@ def retrain(
     data_dir: DataDir = None,
     checkpoint_every: Checkpoints = 60.0,
     retry_failed: RetryFailed = False,
+    trust: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Retrain a pruned network: the third stage of a sweep.
@@ -272,6 +288,8 @@ def retrain(
 
     data_in(data_dir)
     store, run = Store.holding(child)
+    if trust:
+        sources.trust(store)
     looking.find_images(store)
     display = Display([run], screen.errors())
     if not store.finished(run):

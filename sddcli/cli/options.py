@@ -51,6 +51,12 @@ Checkpoints = Annotated[
     float,
     typer.Option("--checkpoint-every", metavar="SECONDS", min=0, help="How often unfinished training is saved."),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Run code that others may have written: what a TOML file names, or RUNS/code. Read it first."
+    ),
+]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Retry runs that failed before.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")]
 SkipBusy = Annotated[

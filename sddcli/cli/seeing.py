@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sddcli import sources
 from sddcli.axes import AXES, axis_of
 from sddcli.cli import screen
 from sddcli.cli.kinds import (
@@ -34,6 +35,7 @@ from sddcli.cli.options import (
     Folder,
     Json,
     Reads,
+    Trust,
     Where,
     Workers,
     data_in,
@@ -91,6 +93,7 @@ def analyze(
     device: Device = "auto",
     workers: Workers = None,
     data_dir: DataDir = None,
+    trust: Trust = False,
     full: Annotated[bool, typer.Option("--full", help="With all: whole tables, not a line for each analysis.")] = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -112,6 +115,8 @@ def analyze(
 
     asked = where_of(where)
     store, compared = _between(between) if between else (Store(runs), [])
+    if trust:
+        sources.trust(store)
     looks = {kind: kind.subjects for kind in kinds.values() if kind.subjects}
     failures, subjects = list[Failed](), dict[Kind, Subjects]()
     unsaved: dict[tuple[Run | Pair, str], Mapping[str, float | None]] = {}

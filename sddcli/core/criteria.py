@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from sddcli.core.words import Positive, UsageError, Whole, pick
+from sddcli.core import own
+from sddcli.core.words import Positive, UsageError, Whole, pick, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -355,6 +356,25 @@ CRITERIA: dict[str, Criterion] = {
 }
 
 
+OWN = {"moment": ("final", "initial"), "ties": ("index", "random")}
+"""What a word of a user's own criterion says of it, so that no code need run to know what a run grows from."""
+
+
 def criterion(word: str) -> Criterion:
-    """The criterion that a word means, its parameters bound. Raises UsageError for an unknown one."""
-    return pick("criterion", word, CRITERIA)
+    """The criterion that a word means, its parameters bound. Raises UsageError for an unknown one.
+
+    Of one of the user's own (core/own), ideas.py@HASH:mine:moment=initial:ties=random, the code runs when weights are
+    scored, and not before.
+    """
+    if not own.key_of(word):
+        return pick("criterion", word, CRITERIA)
+    said = {key: value for key, _, value in (piece.partition("=") for piece in word.split(":")) if key in OWN}
+    for key, value in said.items():
+        if value not in OWN[key]:
+            raise unknown(f"{key} of criterion {word!r}:", value, OWN[key])
+    plain = ":".join(piece for piece in word.split(":") if piece.partition("=")[0] not in OWN)
+
+    def score(net: Net) -> Tensors:
+        return pick("criterion", plain, CRITERIA).score(net)
+
+    return Criterion(score, **said, family="your own")  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sddcli.core import channels, dense
+from sddcli.core import channels, dense, own
 from sddcli.core.types import STATISTICS, Channels, Forward, Slopes, Tensors
 from sddcli.core.words import UsageError, pick, unknown
 
@@ -29,7 +29,8 @@ class Model:
     is not faster to hold the inner values of all of them at once. slopes: the gradient of the mean cross-entropy,
     written out, for a network that is faster without autograd. takes_one: whether it can be trained on a batch of one
     example; BatchNorm cannot where that leaves one value of a channel. channels(): its neurons and filters that can be
-    removed, not those of the output.
+    removed, not those of the output. given(seed): the values (*shape) that a network of the user's own
+    starts with where no initialization of ours says how: all but weights with a fan-in, and their biases.
     """
 
     shapes: dict[str, Shape]
@@ -40,6 +41,7 @@ class Model:
     slopes: Slopes | None = None
     takes_one: bool = True
     channels: Callable[[], tuple[Channels, ...]] = lambda: ()
+    given: Callable[[int], Tensors] = lambda seed: {}
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -111,8 +113,21 @@ def of_module(build: Callable[[], nn.Module], features: Shape, spared: Sequence[
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.num_batches_tracked = None  # counts steps for an average over all of them, which nobody asks for
-    shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
-    statistics = {name: tuple(b.shape) for name, b in module.named_buffers() if name.endswith(STATISTICS)}
+    shapes, statistics = _shapes(module)
+    prunable = tuple(name for name, shape in shapes.items() if len(shape) > 1 and name not in spared)
+    layout = cache(lambda: channels.of_module(module, prunable))
+    forward = _one_after_the_other(module)
+    return Model(shapes, prunable, forward, statistics, one_by_one=True, takes_one=takes_one, channels=layout)
+
+
+def _shapes(module: nn.Module) -> tuple[dict[str, Shape], dict[str, Shape]]:
+    """The shapes of a module's parameters, and of its BatchNorm statistics."""
+    parameters = {name: tuple(p.shape) for name, p in module.named_parameters()}
+    return parameters, {name: tuple(b.shape) for name, b in module.named_buffers() if name.endswith(STATISTICS)}
+
+
+def _one_after_the_other(module: nn.Module) -> Forward:
+    """The forward pass of M networks, whose weights take the places of the module's own."""
 
     def forward(weights: Tensors, x: Tensor, training: bool) -> Tensor:
         module.train(training)
@@ -122,14 +137,69 @@ def of_module(build: Callable[[], nn.Module], features: Shape, spared: Sequence[
         each = [{name: w[m] for name, w in weights.items()} for m in range(len(x))]
         return torch.stack([functional_call(module, own, (x[m],)) for m, own in enumerate(each)])
 
-    prunable = tuple(name for name, shape in shapes.items() if len(shape) > 1 and name not in spared)
+    return forward
+
+
+def of_own(build: Callable[[Shape, int], nn.Module], features: Shape, classes: int) -> Model:
+    """The network that code of the user's own builds of an example's shape and the number of classes.
+
+    Prunable are the parameters that its `prunable` names or, where it has none, those with a fan-in: of two dimensions
+    or more, with more than one row and more than one weight in a row. Raises UsageError where it is no network for such
+    inputs and classes, or has nothing to prune.
+    """
+    with torch.random.fork_rng(devices=[]):
+        module = build(features, classes)
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"a network is a torch.nn.Module, and this is {type(module).__name__}")
+    _must_answer(module, features, classes)
+    takes_one = _takes_one(module, features, "cpu")
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            part.num_batches_tracked = None
+    shapes, statistics = _shapes(module)
+    with_fan_in = [name for name, shape in shapes.items() if len(shape) > 1 and shape[0] > 1 and prod(shape[1:]) > 1]
+    prunable = tuple(getattr(module, "prunable", with_fan_in))
+    if not prunable or not set(prunable) <= set(shapes):
+        strange = [name for name in prunable if name not in shapes]
+        raise (
+            unknown("prunable parameter", strange[0], shapes) if strange else UsageError("nothing in it can be pruned")
+        )
+    ours = {*with_fan_in, *(name.removesuffix("weight") + "bias" for name in with_fan_in if name.endswith("weight"))}
+
+    def given(seed: int) -> Tensors:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = build(features, classes)
+        return {name: p.detach().clone() for name, p in fresh.named_parameters() if name not in ours}
+
+    pure, moved = _one_after_the_other(module), list[torch.device]()
+
+    def forward(weights: Tensors, x: Tensor, training: bool) -> Tensor:
+        if moved[-1:] != [x.device]:  # what it keeps beside its parameters lies where it was built
+            module.to(x.device)
+            moved.append(x.device)
+        return pure(weights, x, training)
+
     layout = cache(lambda: channels.of_module(module, prunable))
-    return Model(shapes, prunable, forward, statistics, one_by_one=True, takes_one=takes_one, channels=layout)
+    return Model(
+        shapes, prunable, forward, statistics, one_by_one=True, takes_one=takes_one, channels=layout, given=given
+    )
 
 
-def _takes_one(module: nn.Module, features: Shape) -> bool:
+def _must_answer(module: nn.Module, features: Shape, classes: int) -> None:
+    """Raises UsageError unless a module takes two examples of this shape and answers with a number for each class."""
+    with torch.no_grad():
+        answer = module.eval()(torch.zeros(2, *features))
+    if not isinstance(answer, Tensor) or tuple(answer.shape) != (2, classes):
+        shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+        raise UsageError(
+            f"of 2 examples of shape {features} it gives {shape}, and not {(2, classes)}, a number a class"
+        )
+
+
+def _takes_one(module: nn.Module, features: Shape, device: str = "meta") -> bool:
     try:
-        module.train()(torch.empty(1, *features, device="meta"))
+        module.train()(torch.zeros(1, *features, device=device))
     except ValueError:  # torch refuses to normalize over a single value
         return False
     return True
@@ -259,10 +329,13 @@ MODELS: dict[str, Architecture] = {
 
 @cache
 def architecture(word: str, features: Shape, classes: int) -> Model:
-    """The network that a word of MODELS means, or lenet-H-H, fully connected layers of any widths.
+    """The network that a word of MODELS means; lenet-H-H, fully connected layers of any widths; or the user's own code.
 
     Raises UsageError for an unknown word, or inputs that it cannot take.
     """
+    if own.key_of(word):
+        model: Model = own.calling(word, of_own, pick("model", word, {}), features, classes)
+        return model
     if lenet := re.fullmatch(r"(lenet(?:-[1-9]\d{0,5})+)(?::.*)?", word):
         widths = tuple(int(width) for width in lenet[1].split("-")[1:])
         return pick("model", word, {lenet[1]: partial(mlp, widths)})(features, classes)

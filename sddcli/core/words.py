@@ -77,37 +77,61 @@ def pick(kind: str, word: str, table: Mapping[str, Member]) -> Member:
     """The member of `table` that `word` means, parameters bound: `name` or `name:key=value:key=value`.
 
     A member is a function or, where more than that is known of it, a NamedTuple whose first field is one. Its
-    parameters are the function's keyword-only arguments; their defaults give their types.
+    parameters are the function's keyword-only arguments; their defaults give their types. A word of code of the user's
+    own is net.py@HASH:NAME:key=value, see core/own.
     Raises UsageError for an unknown name, an unknown parameter or a value of the wrong type.
     """
     name, *settings = word.split(":")
+    if "@" in name:
+        return _own(kind, word, table)
     if name not in table:
         raise unknown(kind, name, table)
     member = table[name]
     if not settings:  # most words; looking at a signature takes longer than all the rest of making a Run
         return member
     function: Callable[..., Any] = member[0] if isinstance(member, tuple) else cast(Callable[..., Any], member)
+    with_settings = bound(f"{kind} {name!r}", function, settings)
+    if isinstance(member, tuple):
+        return cast(Any, type(member))(with_settings, *member[1:])  # type: ignore[no-any-return]
+    return cast(Member, with_settings)
+
+
+def _own(kind: str, word: str, table: Mapping[str, Member]) -> Member:
+    """The same of code of the user's own."""
+    from sddcli.core import own
+
+    if not own.key_of(word):
+        raise unknown(kind, word.split(":")[0], table)
+    function, settings = own.member(kind, word)
+    mine = bound(f"{kind} {word!r}", function, settings, every=True) if settings else function
+    return cast(Member, own.adapted(kind, mine, table))
+
+
+def bound(what: str, function: Callable[..., Any], settings: Iterable[str], every: bool = False) -> Callable[..., Any]:
+    """`function` with the parameters key=value bound, of the types of their defaults.
+
+    every: all that have a default are parameters, not only those that are given by name alone. Raises UsageError, in
+    which it is called `what`, for an unknown parameter or a value of the wrong type.
+    """
     parameters = {
         key: parameter
         for key, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        or (every and parameter.default is not inspect.Parameter.empty)
     }
-    bound = {}
+    values = {}
     for setting in settings:
         key, _, text = setting.partition("=")
         if not parameters:
-            raise UsageError(f"{kind} {name!r} takes no parameters, got {setting!r}")
+            raise UsageError(f"{what} takes no parameters, got {setting!r}")
         if key not in parameters:
-            raise unknown(f"parameter of {kind} {name!r}:", key, parameters)
+            raise unknown(f"parameter of {what}:", key, parameters)
         try:
-            bound[key] = type(parameters[key].default)(text)
+            values[key] = type(parameters[key].default)(text)
         except ValueError as error:
             why = f": {error}" if isinstance(error, UsageError) else ""
-            raise UsageError(f"{kind} {name!r} cannot read {setting!r}{why}") from None
-    with_settings = functools.partial(function, **bound)
-    if isinstance(member, tuple):
-        return cast(Any, type(member))(with_settings, *member[1:])  # type: ignore[no-any-return]
-    return cast(Member, with_settings)
+            raise UsageError(f"{what} cannot read {setting!r}{why}") from None
+    return functools.partial(function, **values)
 
 
 def parameters(member: Callable[..., Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any
 
+from sddcli import sources
+from sddcli.core import own
 from sddcli.events import Busy, Event, Failed, Noted, Reading, Report, Saved, Stopping
 from sddcli.launchers import libraries, machine
 from sddcli.launchers.agenda import Agenda, width
@@ -71,12 +73,13 @@ def sweep(
             _settle(Failed(run, reason, trace=failure["trace"]), agenda, report)
     if not agenda.left:
         return
+    code = {key: own.SOURCES[key] for key in sources.of_runs(agenda.runs) if key in own.SOURCES}
 
     def hire() -> _Worker:
         ours, theirs = context.Pipe()
         process = context.Process(
             target=_serve,
-            args=(theirs, store.root, dict(facts), threads, device, policy.checkpoint_seconds),
+            args=(theirs, store.root, dict(facts), threads, device, policy.checkpoint_seconds, code),
             daemon=True,
         )
         # A child is not interrupted while it loads its libraries: Ctrl-C reaches the whole group, the caller decides.
@@ -94,6 +97,7 @@ def sweep(
     try:
         _check(crew[0], agenda, report)
         store.prepare()
+        sources.keep(store, agenda.runs)
         if policy.plan:
             store.save_plan(*policy.plan)
         try:
@@ -236,9 +240,19 @@ def _relative(run: Run, above: Run) -> str:
 
 
 def _serve(
-    pipe: "Connection[Any, Any]", root: str, facts: dict[str, Any], threads: int, device: str, pause: float
+    pipe: "Connection[Any, Any]",
+    root: str,
+    facts: dict[str, Any],
+    threads: int,
+    device: str,
+    pause: float,
+    code: Mapping[str, bytes],
 ) -> None:
-    """What a worker process does: it checks or makes the runs that it is sent, until its caller ends."""
+    """What a worker process does: it checks or makes the runs that it is sent, until its caller ends.
+
+    code: the user's own code that its caller may run, which it may then, too.
+    """
+    own.SOURCES.update(code)
     ending: list[int] = []
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the caller decides
     signal.signal(signal.SIGTERM, lambda number, _: ending.append(number))

@@ -8,7 +8,8 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from sddcli import folders
+from sddcli import folders, sources
+from sddcli.core import own
 from sddcli.events import Failed
 from sddcli.index import Index
 from sddcli.launchers import libraries, machine
@@ -83,6 +84,7 @@ def analyze(
     from sddcli.recipes import measuring, prune_retrain
 
     find_images(store)
+    sources.must_run(run for each, _ in todo for run in (each if isinstance(each, Pair) else (each,)))
     for word in words:
         measuring.check(word, of_pairs=isinstance(todo[0][0], Pair))
     failures: list[Failed] = []
@@ -120,7 +122,7 @@ def _looked(
             break
     machine.use_safe_path()
     with ProcessPoolExecutor(
-        workers, get_context("spawn"), _begin_beside
+        workers, get_context("spawn"), _begin_beside, (dict(own.SOURCES),)
     ) as pool:  # starts no process before the first task
         try:
             for future in as_completed([pool.submit(look, subject, words) for subject, words in todo[done:]]):
@@ -130,7 +132,8 @@ def _looked(
             raise
 
 
-def _begin_beside() -> None:
+def _begin_beside(code: Mapping[str, bytes]) -> None:
+    own.SOURCES.update(code)
     libraries.say_warnings()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the caller decides
     machine.one_thread()

@@ -5,10 +5,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from sddcli.core import images, inits, lessons, masks, models, seeds, units
+from sddcli.core import images, inits, lessons, masks, models, own, seeds, units
 from sddcli.core.allocation import ALLOCATIONS, Kept
 from sddcli.core.criteria import criterion
 from sddcli.core.images import AUGMENTATIONS, Augmentation
@@ -28,7 +30,7 @@ from sddcli.core.timetables import TIMETABLES, Event, Length
 from sddcli.core.types import Data, Examples, Forward, Lesson, Tensors, Write
 from sddcli.core.units import Layout, Unit
 from sddcli.core.words import UsageError, pick
-from sddcli.spec import Run
+from sddcli.spec import OWN, Run
 
 TABLES: dict[str, Mapping[str, Any]] = {
     "noise_kind": NOISES,
@@ -48,6 +50,8 @@ def model_of(run: Run, data: Data) -> Model:
 
 def check(run: Run, data: Data) -> None:
     """Raises UsageError where a word of `run` is in no table, or what it asks for leaves nothing to train."""
+    for name in OWN:
+        own.must_run(str(getattr(run, name)))
     for field, table in TABLES.items():
         pick(field, getattr(run, field), table)
     if data.classes < 2:
@@ -128,7 +132,17 @@ def _noisy(run: Run, data: Data, examples: Examples, *names: str) -> Tensor:
         return examples.y
     noise, classes = pick("noise_kind", run.noise_kind, NOISES), Classes(data.classes, data.similar)
     labels = noise(examples.y.cpu().numpy(), run.noise, classes, seeds.stream(run.seed_of("noise"), *names))
+    if own.key_of(run.noise_kind):
+        labels = _labels(run.noise_kind, labels, len(examples.y), data.classes)
     return torch.from_numpy(labels).to(examples.y.device)
+
+
+def _labels(word: str, labels: Any, n: int, classes: int) -> NDArray[np.int64]:
+    """(n,) the labels that code of the user's own gives. Raises UsageError unless they are a class of each example."""
+    whole = np.asarray(labels)
+    if whole.shape != (n,) or whole.dtype.kind not in "iu" or not ((whole >= 0) & (whole < classes)).all():
+        raise UsageError(f"noise_kind {word} gives {n} labels, whole numbers from 0 to {classes - 1}, or so it should")
+    return whole.astype(np.int64)
 
 
 def augmentation(run: Run, data: Data) -> Augmentation | None:
@@ -203,7 +217,9 @@ def _of_loss(run: Run, model: Model, data: Data) -> Lesson:
 
 def fresh(run: Run, model: Model) -> Tensors:
     """New weights, (*shape): a dense run's initialization, or another one for each level."""
-    return inits.fresh(model, run.init, run.seed_of("init"), *(("level", run.level) if run.level else ()))
+    level = ("level", run.level) if run.level else ()
+    number = int(seeds.stream(run.seed_of("init"), "init", *level, "given").integers(2**63))
+    return inits.fresh(model, run.init, run.seed_of("init"), *level) | model.given(number)
 
 
 def adapted(run: Run, model: Model, weights: Tensors) -> Tensors:

@@ -1,6 +1,7 @@
 """Tensors: the bytes of a data set as Data, and the outline of one that has not been read."""
 
 import hashlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from sddcli.core.types import Data, Examples
+from sddcli.core.words import UsageError
 from sddcli.datasets.reading.files import Arrays, digest
 
 MEAN = (255 * 0.485, 255 * 0.456, 255 * 0.406)
@@ -46,6 +48,38 @@ def normalized(
         x = torch.from_numpy(((images.astype(np.float32) - mean) / deviation).astype(np.float32))
         splits.append(Examples(x, torch.from_numpy(labels.astype(np.int64))))
     return Data(splits[0], splits[1], classes, content.hexdigest(), similar)
+
+
+def given(load: Callable[[], Sequence[Any]]) -> Data:
+    """The Data of four arrays or tensors that code of the user's own gives: train_x, train_y, test_x, test_y.
+
+    x: (N, *features) numbers, taken as they are; images of bytes, (N, channels, H, W) uint8, stay bytes and are
+    normalized by mean and deviation of each channel of the training images. y: (N,) whole numbers from 0 on; the
+    largest says how many classes there are. Raises UsageError for anything else.
+    """
+    parts = load()
+    if not isinstance(parts, (tuple, list)) or len(parts) != 4:
+        raise UsageError("a data set is four arrays: train_x, train_y, test_x, test_y")
+    arrays = [np.ascontiguousarray(part) for part in parts]
+    classes = 1 + max(int(y.max(initial=0)) for y in arrays[1::2])
+    for x, y in zip(arrays[::2], arrays[1::2], strict=True):
+        if y.shape != x.shape[:1] or not len(y) or y.dtype.kind not in "iu" or y.min() < 0:
+            raise UsageError(f"labels are (N,) whole numbers from 0 on, one for each example, not {y.dtype}{y.shape}")
+        if x.shape[1:] != arrays[0].shape[1:] or x.ndim < 2 or x.dtype.kind not in "fiub":
+            raise UsageError(f"examples are (N, *features) numbers of one shape, not {x.dtype}{x.shape}")
+    content = hashlib.sha256()
+    for each in arrays:
+        content.update(f"{each.dtype}{each.shape}".encode() + each.tobytes())
+    bytes_ = arrays[0].dtype == arrays[2].dtype == np.uint8 and arrays[0].ndim == 4
+    xs = [torch.from_numpy(x if bytes_ else x.astype(np.float32)) for x in arrays[::2]]
+    if not all(x.isfinite().all() for x in xs):
+        raise UsageError("some number of its examples is not finite")
+    splits = [Examples(x, torch.from_numpy(y.astype(np.int64))) for x, y in zip(xs, arrays[1::2], strict=True)]
+    data = Data(splits[0], splits[1], classes, content.hexdigest())
+    if not bytes_:
+        return data
+    of_channels = arrays[0].mean((0, 2, 3)), arrays[0].std((0, 2, 3)).clip(1)  # NumPy adds them up in float64
+    return data._replace(mean=tuple(of_channels[0].tolist()), deviation=tuple(of_channels[1].tolist()))
 
 
 def outlined(

@@ -1,0 +1,261 @@
+"""Sources: own code makes runs as sdd's own does; its source is identity; it runs only where its user says so."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sddcli.core import own
+from sddcli.core.words import UsageError
+from sddcli.data import load
+from sddcli.events import Event, Failed
+from sddcli.recipes import prune_retrain, verifying
+from sddcli.resolve import parse, runs
+from sddcli.sources import changed, identified, keep, trust
+from sddcli.spec import Run, with_parents
+from sddcli.stages import setting
+from sddcli.store import Store, StoreError
+from tests.conftest import Sdd
+
+NET = """
+from math import prod
+import torch
+from torch import nn
+
+class Scaled(nn.Module):
+    def __init__(self, n_in, n_out):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(n_out, n_in))
+        self.scale = nn.Parameter(torch.full((n_out,), 0.5))
+    def forward(self, x):
+        return x @ self.weight.T * self.scale
+
+def Net(inputs, classes, width=16):
+    layers = Scaled(prod(inputs), width), nn.BatchNorm1d(width), nn.ReLU(), nn.LayerNorm(width)
+    return nn.Sequential(nn.Flatten(), *layers, nn.Linear(width, classes))
+"""
+
+IDEAS = '''
+import numpy as np
+import torch
+
+def size(net, *, power=1.0):
+    """The magnitude, by another name."""
+    return {name: w.abs() ** power for name, w in net.final.items()}
+
+def next_class(labels, rate, classes, generator):
+    chosen = generator.random(len(labels)) < rate
+    return np.where(chosen, (labels + 1) % classes.number, labels)
+
+def squared(logits, labels):
+    return (logits - torch.nn.functional.one_hot(labels, logits.shape[1])).square().sum(1).mean()
+
+def half(shapes, draw):
+    return {name: torch.from_numpy(draw(name).standard_normal(shape)).float() / 20 for name, shape in shapes.items()}
+
+def mirrored(images, numbers):
+    return torch.where(numbers[:, 0, None, None, None] < 0.5, images.flip(3), images)
+
+def signs(weights, masks, draw):
+    return {name: w.sign() * w.abs().mean() for name, w in weights.items()}
+
+def flowers():
+    generator = np.random.default_rng(0)
+    y = np.arange(120) % 3
+    x = generator.integers(0, 255, (120, 3, 8, 8), dtype=np.uint8)
+    x[np.arange(120), y] //= 4
+    return x[:90], y[:90], x[90:], y[90:]
+'''
+
+QUICK = ("--levels", "0-1", "--seeds", "0", "--epochs", "1", "--workers", "1", "--train-size", "200")
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a user's code, in which nothing may run yet."""
+    (tmp_path / "net.py").write_text(NET)
+    (tmp_path / "ideas.py").write_text(IDEAS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(own, "SOURCES", {})
+    return tmp_path
+
+
+def finished() -> list[Run]:
+    return [run for run, _ in Store("runs").manifests()]
+
+
+def test_a_network_of_ones_own_goes_from_sweep_to_report(sdd: Sdd, files: Path) -> None:
+    """With a layer of its own, BatchNorm and LayerNorm; what it keeps is read again without the file."""
+    assert sdd("sweep", "--model", "net.py:Net:width=12", *QUICK).code == 0
+    dense, pruned = finished()
+    assert dense.model == pruned.model == identified("net.py:Net:width=12")
+    assert Path("runs/code", f"net@{dense.model[7:19]}.py").read_text() == NET
+    (files / "net.py").unlink()
+    own.SOURCES.clear()
+    assert sdd("analyze", "signs,double-descent,untrained", "runs", "--trust").code == 0
+    assert sdd("verify", "runs", "--evaluate", "--trust").code == 0
+    assert sdd("report", "runs").code == 0 and "net.py@" in Path("report.html").read_text()
+
+
+def test_ones_own_network_starts_as_its_code_says_where_no_initialization_does() -> None:
+    run = Run("digits", identified("net.py:Net"))
+    model = setting.model_of(run, load("digits"))
+    assert model.prunable == ("1.weight", "5.weight") and model.statistics == {
+        "2.running_mean": (16,),
+        "2.running_var": (16,),
+    }
+    start = setting.fresh(run, model)
+    assert (start["1.scale"] == 0.5).all() and (start["5.bias"] == 0).all() and start["1.weight"].std() > 0.1
+
+
+def made(**words: str) -> Run:
+    """Trains what these words ask for in this process; the last run."""
+    asked = with_parents(runs({"level": "1", "seed": "0", "epochs": "2", "noise": "0.3", **words}))
+    events = list[Event]()
+    prune_retrain.check(asked)
+    for run in asked:
+        prune_retrain.work(Store("runs"), [run], {}, "cpu", events.append)
+    assert not [event.reason for event in events if isinstance(event, Failed)]
+    return asked[-1]
+
+
+def test_ideas_of_ones_own_make_runs() -> None:
+    words = {
+        "noise_kind": "next_class",
+        "loss": "squared",
+        "init": "half",
+        "start": "signs",
+        "criterion": "size:power=2",
+    }
+    ideas = {name: f"ideas.py:{word}" for name, word in words.items()}
+    run = made(model="lenet-16", train_size="300", **ideas)
+    assert {name: getattr(run, name) for name in ideas} == {name: identified(word) for name, word in ideas.items()}
+    assert [wrong for _, wrong in verifying.verified(Store("runs"), evaluate=True) if wrong] == []
+
+
+def test_images_of_ones_own_are_augmented_by_ones_own() -> None:
+    """Bytes stay bytes, and are normalized by the mean and deviation of their channels."""
+    run = made(dataset="ideas.py:flowers", augment="ideas.py:mirrored", model="net.py:Net")
+    data = load(run.dataset)
+    x = np.asarray(data.train.x, dtype=float)
+    assert data.classes == 3 and data.train.x.dtype == torch.uint8 and len(data.test.y) == 30
+    assert np.allclose(data.mean, x.mean((0, 2, 3))) and np.allclose(data.deviation, x.std((0, 2, 3)))
+
+
+def test_a_criterion_of_ones_own_says_in_its_word_what_it_ranks() -> None:
+    """So that which runs it needs is known where its code may not run."""
+    word = identified("ideas.py:size:moment=initial")
+    own.SOURCES.clear()
+    run = Run("digits", "lenet-16", criterion=word, level=3, rate=0.2, retraining="lottery")
+    assert run.parents == ()
+    with pytest.raises(UsageError, match="unknown moment"):
+        Run("digits", "lenet-16", criterion=f"{word[:-7]}later", level=3, rate=0.2, retraining="lottery").parents  # noqa: B018
+
+
+def test_a_source_changed_by_one_character_is_another_run_and_that_is_said(files: Path) -> None:
+    before = runs({"model": "net.py:Net"})
+    keep(Store("runs"), before)
+    assert changed(Store("runs"), before) == []
+    (files / "net.py").write_text(NET + "\n")
+    after = runs({"model": "net.py:Net"})
+    assert not set(before) & set(after) and {run.slug for run in before} != {run.slug for run in after}
+    was = before[0].model[:-4]
+    assert changed(Store("runs"), after) == [f"net.py is another than before: these are other runs than those of {was}"]
+
+
+def test_where_a_file_lies_does_not_matter(files: Path) -> None:
+    (files / "deep").mkdir()
+    (files / "deep" / "net.py").write_text(NET)
+    assert identified("deep/net.py:Net") == identified("net.py:Net") == identified(f"{files}/net.py:Net")
+    assert parse("model", "net.py:Net, lenet-16") == [identified("net.py:Net"), "lenet-16"]
+
+
+def test_code_of_a_folder_runs_only_when_that_is_said(sdd: Sdd, files: Path) -> None:
+    """Its author's network wrote a file, and does so no more unless its reader says --trust."""
+    (files / "net.py").write_text(NET + "\nfrom pathlib import Path\nPath('ran').touch()\n")
+    sdd("sweep", "--model", "net.py:Net", *QUICK)
+    Path("ran").unlink()
+    own.SOURCES.clear()
+    own._module.cache_clear()
+    for words in (
+        ["analyze", "flatness", "runs"],
+        ["verify", "--evaluate", "runs"],
+        ["report", "runs"],
+        ["status", "runs"],
+        ["list", "runs"],
+        ["plot", "double-descent", "runs"],
+        ["logs", str(next(Path("runs").glob("*dense*")))],
+    ):
+        outcome = sdd(*words)
+        assert not Path("ran").exists(), words
+        if words[0] in ("analyze", "verify"):
+            assert outcome.code and "only if you say so: read it in the folder code/" in outcome.err
+    assert sdd("analyze", "flatness", "runs", "--trust").code == 0 and Path("ran").exists()
+
+
+def test_a_file_of_settings_may_not_name_code_unless_that_is_said(sdd: Sdd, files: Path) -> None:
+    (files / "sweep.toml").write_text('model = "net.py:Net"\nepochs = 1\nlevel = 0\nseed = 0\n')
+    outcome = sdd("sweep", "sweep.toml")
+    assert outcome.code == 2 and "names code, net.py:Net" in outcome.err and not own.SOURCES
+    assert sdd("sweep", "sweep.toml", "--trust").code == 0
+
+
+def test_kept_code_is_what_its_name_says(tmp_path: Path) -> None:
+    store = Store("runs")
+    keep(store, runs({"model": "net.py:Net"}))
+    assert list(store.code().values()) == [NET.encode()]
+    (copy,) = Path("runs/code").iterdir()
+    copy.write_text("print('other')")
+    with pytest.raises(StoreError, match="is not the code that its name says"):
+        trust(store)
+    copy.unlink()
+    copy.symlink_to(tmp_path / "net.py")
+    with pytest.raises(StoreError, match="cannot read"):
+        trust(store)
+
+
+@pytest.mark.parametrize(
+    "source, says",
+    [
+        ("def Net(inputs, classes):\n    return 1 / 0", "line 2: ZeroDivisionError"),
+        ("def Net(inputs, classes)", "line 1: SyntaxError"),
+        ("def Other(): pass", "unknown model of net.py@"),
+        ("def Net(inputs, classes): return 3", "a network is a torch.nn.Module, and this is int"),
+        ("import nothing_there", "ModuleNotFoundError: No module named 'nothing_there'"),
+        ("from torch.nn import Flatten\ndef Net(inputs, classes): return Flatten()", "(2, 64), and not (2, 10)"),
+    ],
+)
+def test_what_is_wrong_with_code_is_said_in_one_line(files: Path, source: str, says: str) -> None:
+    (files / "net.py").write_text(source)
+    with pytest.raises(UsageError) as error:
+        prune_retrain.check(runs({"model": "net.py:Net"})[:1])
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "word, says",
+    [
+        ("nowhere.py:Net", "cannot read nowhere.py: No such file or directory"),
+        ("net.py", "say which function or class of it, as in net.py:Net"),
+        ("net.py:Net:depth=3", "unknown parameter of model"),
+    ],
+)
+def test_a_wrong_name_of_code_is_wrong_usage(word: str, says: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(says)):
+        prune_retrain.check(runs({"model": word})[:1])
+
+
+def test_a_retraining_cannot_be_ones_own() -> None:
+    """What a run grows from must be known where its code may not run."""
+    with pytest.raises(
+        UsageError, match="retraining takes no code of your own, such as net.py:Net; what does: dataset"
+    ):
+        runs({"retraining": "net.py:Net"})
+
+
+def test_ids_of_runs_with_own_code_stay(files: Path) -> None:
+    (files / "net.py").write_text("pinned")
+    run = Run("digits", identified("net.py:Net"))
+    assert (run.model, run.id) == ("net.py@3fab5c181bd2:Net", "23c8f39e7750")
