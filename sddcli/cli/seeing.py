@@ -148,10 +148,11 @@ def analyze(
         else:
             for word, values in shown.items():
                 kinds[word].show(view, word, values)
-                see = shlex.join(["sdd", "plot", word, str(store.root), *view.words])
                 name = stem_of(word if kinds[word].subjects else view.file(word))
-                saved = f"{store.root / 'measures' / name}.csv; " if kept is None else ""
-                print(f"\n{saved}to plot it: {see}")
+                hints = [f"{store.root / 'measures' / name}.csv"] if kept is None else []
+                if word.split(":")[0] in members("plots"):
+                    hints.append(f"to plot it: {shlex.join(['sdd', 'plot', word, str(store.root), *view.words])}")
+                print(f"\n{'; '.join(hints)}")
     if failures:
         raise SystemExit(4 if any(failure.damaged for failure in failures) else 3)
 

@@ -422,3 +422,12 @@ def test_a_figure_goes_through_a_link(sdd: Sdd, trained: Path, tmp_path: Path) -
 def test_what_a_figure_lacks_is_made_by_an_analysis_that_there_is(figure: str) -> None:
     needs = {name for name in module_of("plots", figure).NEEDS if name not in (*METRICS, "generalization_gap")}
     assert not needs or MADE_BY.get(figure, figure) in MEASURES
+
+
+@pytest.mark.parametrize(("word", "drawn"), [("untrained", False), ("signs", False), ("movement", True)])
+def test_what_no_figure_shows_is_not_said_to_be_plotted(
+    sdd: Sdd, trained: Path, tmp_path: Path, word: str, drawn: bool
+) -> None:
+    root = shutil.copytree(trained, tmp_path / "runs")
+    said = sdd("analyze", word, root)
+    assert said.code == 0 and f"{word}.csv" in said.out and (f"to plot it: sdd plot {word}" in said.out) == drawn
