@@ -32,7 +32,8 @@ class Figure(NamedTuple):
     """What a figure of the paper shows, in our words; its sweeps; the plot that draws it.
 
     analyses: those that have to look at the runs before it can be drawn, "interpolation" at pairs of runs. panels: the
-    field whose values the paper shows in panels beside each other.
+    field whose values the paper shows in panels beside each other. beside: how its twin on a laptop differs from what
+    the paper shows, as seen by looking at both.
     """
 
     shows: str
@@ -40,6 +41,7 @@ class Figure(NamedTuple):
     plot: str = "double-descent"
     analyses: tuple[str, ...] = ()
     panels: str = ""
+    beside: str = ""
 
 
 def digits(**words: str) -> Sweep:

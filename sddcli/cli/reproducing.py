@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 What = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="A figure of the paper (figure-4), a claim (C3), several (C3,C4), or all. Without: a list."
+        metavar="NAME",
+        help="A figure of the paper (figure-4), a claim (C3), several (C3,C4), all claims (all) or figures. "
+        "Without: a list.",
     ),
 ]
 Scale = Annotated[
@@ -64,12 +66,18 @@ Record = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("-o", "--output", metavar="FILE", help="File of the figure; of all: of the page, which ends in .md."),
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="File of the figure; of all or figures: of the page, which ends in .md."
+    ),
 ]
 
 
+PAGES = {"all": "claims.md", "figures": "figures.md"}
+"""What is written to a page -> the file where none is named."""
+
+
 class Result(NamedTuple):
-    """What came of a target: the rows it stands on, where they are from, and of a claim the verdict."""
+    """What came of a target: the rows it stands on, where they are from, and the verdict of a claim, or on curves."""
 
     target: Target
     scale: str
@@ -96,7 +104,8 @@ def reproduce(
     """Make a figure of the paper, or test a claim, by name.
 
     Trains what is missing, as sdd sweep does, draws the figure, and says whether the claim holds: by a rule in its
-    file, from these runs. A second call trains nothing. all does so for each claim, and writes a page.
+    file, from these runs. A second call trains nothing. all does so for each claim and figures for each figure, and
+    writes a page.
 
     Example: sdd reproduce figure-4
     """
@@ -114,7 +123,7 @@ def reproduce(
             price(store, plan, how, as_json, damaged)
         return
     if recorded:
-        results = list(from_records(recorded, wanted, scale, leave_out=what == "all"))
+        results = list(from_records(recorded, wanted, scale, leave_out=what in PAGES))
         _finish(what, scale, results, recorded, output, as_json)
         return
     _, display = made(store, plan, how)
@@ -132,9 +141,9 @@ def reproduce(
 
 def _must_be_writable_as(what: str, output: Path | None, record: Path | None) -> None:
     """Raises UsageError for files whose names end in what is not written, before anything is trained for them."""
-    if what == "all" and output and output.suffix != ".md":
-        raise UsageError(f"cannot write {output}: the page of all claims ends in .md")
-    if what != "all" and output:
+    if what in PAGES and output and output.suffix != ".md":
+        raise UsageError(f"cannot write {output}: a page ends in .md")
+    if what not in PAGES and output:
         must_be_picture(output)
     if record and record.suffix != ".csv":
         raise UsageError(f"cannot record in {record}: a record ends in .csv")
@@ -177,7 +186,10 @@ def _beside(frame: "pd.DataFrame", values: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _result(target: Target, scale: str, frame: "pd.DataFrame", origin: Mapping[str, str]) -> Result:
-    return Result(target, scale, frame, origin, target.decide(frame) if target.decide else None)
+    from sddcli.claims.deciding import terms
+
+    verdict = target.decide(frame) if target.decide else terms.curves(_plainly(frame))
+    return Result(target, scale, frame, origin, verdict)
 
 
 def from_records(folder: Path, wanted: Sequence[Target], scale: str, leave_out: bool) -> Iterator[Result]:
@@ -210,12 +222,13 @@ def _measuring(target: Target) -> str:
 
 
 def _finish(what: str, scale: str, results: Sequence[Result], root: Path, output: Path | None, as_json: bool) -> None:
-    """Says the verdicts and draws the figures; of all, writes the page instead."""
-    if what == "all":
-        from sddcli.cli import claimpage
+    """Says the verdicts and draws the figures; of all claims or figures, writes the page instead."""
+    if what in PAGES:
+        from sddcli.cli import markdown
 
-        path = output or Path("claims.md")
-        claimpage.write_page(path, results, targets.figures(), scale, root)
+        path = output or Path(PAGES[what])
+        write_page = markdown.write_claims if what == "all" else markdown.write_figures
+        write_page(path, results, scale, root)
         print(path)
         return
     if as_json:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Target(NamedTuple):
     """What can be asked for by name: a figure of the paper or, with `decide`, a claim.
 
-    panels: as of figures.Figure. needs: the columns that analyses write and that `decide` reads. pairs: which pairs of
-    runs an analysis of pairs compares, a word of pairs.PAIRS; "": those that such runs have by themselves.
+    panels, beside: as of figures.Figure. needs: the columns that analyses write and that `decide` reads. pairs: which
+    pairs of runs an analysis of pairs compares, a word of pairs.PAIRS; "": those that such runs have by themselves.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Target(NamedTuple):
     panels: str = ""
     needs: tuple[str, ...] = ()
     pairs: str = ""
+    beside: str = ""
 
     def asked(self, scale: str) -> tuple[Run, ...]:
         """The runs of one scale."""
@@ -65,19 +66,28 @@ def figures() -> dict[str, Target]:
     """Each figure of the paper by its name."""
     source = "He et al. 2022"
     return {
-        name: Target(name, each.shows, source, each.sweeps, each.plot, each.analyses, panels=each.panels)
+        name: Target(
+            name, each.shows, source, each.sweeps, each.plot, each.analyses, panels=each.panels, beside=each.beside
+        )
         for name, each in FIGURES.items()
     }
 
 
+MANY = ("all", "figures")
+"""Words for all claims, and for all figures."""
+
+
 def named(what: str, scale: str) -> list[Target]:
-    """What names, with commas between them, ask for: figures and claims, or all claims; of "" figures too.
+    """What names, with commas between them, ask for: figures and claims; or one word of MANY; of "" everything.
 
     Raises UsageError for a name that nothing has, and for a scale that a target lacks.
     """
     known = claims() | figures()
-    if what in ("", "all"):
-        return [each for each in known.values() if not what or (each.decide and scale in each.sweeps)]
+    if not what:
+        return list(known.values())
+    if what in MANY:
+        wanted = figures() if what == "figures" else claims()
+        return [each for each in wanted.values() if scale in each.sweeps]
     targets = list(dict.fromkeys(name for word in what.split(",") for name in _meant(word.strip(), known)))
     for name in targets:
         if scale not in known[name].sweeps:
@@ -90,7 +100,7 @@ def _meant(word: str, known: Collection[str]) -> list[str]:
     exact = [name for name in known if name.lower() == word.lower()]
     parts = [name for name in known if re.fullmatch(rf"{re.escape(word)}[a-z]", name, re.IGNORECASE)]
     if not exact and not parts:
-        names = {name.lower(): name for name in (*known, "all")}
+        names = {name.lower(): name for name in (*known, *MANY)}
         nearest = [names[each] for each in get_close_matches(word.lower(), names, 1, 0.0)]
         raise UsageError(f"unknown figure or claim {word!r}; did you mean {nearest[0]!r}? sdd reproduce lists them all")
     return exact or parts

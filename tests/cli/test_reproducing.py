@@ -50,12 +50,32 @@ def test_a_figure_from_nothing_to_its_picture_and_again_in_no_time(
     monkeypatch.setitem(FIGURES, "figure-4", FIGURES["figure-4"]._replace(sweeps={"laptop": (TINY,)}))
     first = sdd("reproduce", "figure-4", "--workers", 1)
     assert first.code == 0 and first.out.splitlines()[-1] == "figure-4.png"
+    assert "noise 0.2: double descent" not in first.out  # five levels make no curve
     assert (tmp_path / "figure-4.png").stat().st_size > 10_000
     manifests = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("manifest.json")}
     assert len(manifests) == 20
     again = sdd("reproduce", "Figure-4", "-o", "again.svg")
     assert (again.code, again.err) == (0, "") and (tmp_path / "again.svg").exists()
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("manifest.json")} == manifests
+
+
+def test_a_figure_says_of_each_curve_whether_it_descends_twice_and_figures_are_a_page(
+    sdd: Sdd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sweeps = {"laptop": (TINY._replace(words={**TINY.words, "level": "0-10"}),)}
+    both = {
+        name: figure._replace(sweeps=sweeps) for name, figure in figures().items() if name in ("figure-4", "figure-5")
+    }
+    monkeypatch.setattr(targets, "claims", dict)
+    monkeypatch.setattr(targets, "figures", lambda: {k: v._replace(panels="noise", beside="") for k, v in both.items()})
+    out = sdd("reproduce", "figure-4", "--workers", 1).out
+    for noise in (0.2, 0.8):
+        assert f"noise {noise}: double descent, by its dip (p = " in out
+    page = sdd("reproduce", "figures")
+    text = (tmp_path / "figures.md").read_text()
+    assert page.code == 0 and page.out == "figures.md\n" and "## Figures 4, 5\n" in text
+    assert text.count("| noise 0.2: double descent") == 1 and text.count("![") == 1
+    assert (tmp_path / "figures" / "figure-4-laptop.png").stat().st_size > 10_000
 
 
 def test_a_claim_says_its_verdict_and_is_recorded_with_where_it_is_from(
@@ -211,6 +231,7 @@ def test_several_claims_are_one_document_of_json(sdd: Sdd) -> None:
         (["C3", "--recorded", "nowhere"], 4, "no recorded results in nowhere"),
         (["C3", "--recorded", RECORDS, "--scale", "paper"], 4, "to make those of C3: sdd reproduce C3 --scale paper"),
         (["all", "--recorded", RECORDS, "-o", "page.html"], 2, "ends in .md"),
+        (["figures", "-o", "page.html"], 2, "ends in .md"),
     ],
 )
 def test_what_cannot_be_is_one_line(sdd: Sdd, words: list[object], code: int, said: str) -> None:

@@ -141,6 +141,23 @@ def one(frame: pd.DataFrame) -> Setting:
     return Setting(frame, {str(name): value for name, value in row.items()})
 
 
+LEVELS = 10
+"""As many levels make a curve that can fall, rise and fall; figures of single networks have fewer."""
+
+
+def curves(results: pd.DataFrame) -> Verdict | None:
+    """The test for double descent on each curve of these runs, by what they differ in; None where there is no curve."""
+    results = table.grown(results)
+    names = table.varied(results)
+    groups = [(key, rows) for key, rows in results.groupby(names)] if names else [((), results)]
+    settings = {
+        ", ".join(f"{name} {value}" for name, value in zip(names, key, strict=True)) or "one curve": one(rows)
+        for key, rows in groups
+        if rows["level"].nunique() >= LEVELS
+    }
+    return verdict(settings.values(), *(shows(*each) for each in settings.items())) if settings else None
+
+
 def redense(results: pd.DataFrame) -> tuple[Setting, dict[str, Setting]]:
     """The sparse networks, and those that they became when they were trained on, by what their rate is called."""
     settings = by(results, "retraining")

@@ -1,4 +1,4 @@
-"""The page of all claims, in Markdown: each with its numbers, verdict, picture, command, and where they are from."""
+"""The pages of all claims and of all figures, in Markdown: pictures, numbers, verdicts, and their commands."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,23 +17,43 @@ if TYPE_CHECKING:
 NUMBER = {"points": (100, ".1f"), "levels": (1, ".1f"), "": (1, ".3f")}
 
 
-def write_page(path: Path, results: Sequence[Result], figures: Mapping[str, Target], scale: str, root: Path) -> None:
-    """Writes the page, and its pictures into a folder beside it that has its name."""
-    folder, parts = path.with_suffix(""), []
-    pictures = dict[tuple[str, ...], str]()  # what several claims stand on is drawn once
-    for result in results:
-        what = (result.target.plot, *sorted(set(result.rows["run"])))
-        if what not in pictures:
-            picture = folder / f"{result.target.name.lower()}-{scale}.png"
-            pictures[what] = f"{folder.name}/{picture.name}"
-            try:
-                draw(result, root, picture)
-            except StoreError:  # it takes more than the results, which recorded ones do not have
-                pictures[what] = ""
-        parts.append("\n".join(_section(result, pictures[what])))
+def write_claims(path: Path, results: Sequence[Result], scale: str, root: Path) -> None:
+    """Writes the page of the claims that `results` decide, and their pictures into a folder beside it of its name."""
+    pictures = _pictures(path, results, scale, root)
+    parts = ["\n".join(_section(result, pictures[_drawn_from(result)])) for result in results]
     undecided = [each for each in claims().values() if each.name not in {result.target.name for result in results}]
-    text = "\n".join([*_head(results, scale), *parts, *_missing(undecided, scale), *_figures(figures)])
-    write(path, text.encode())
+    write(path, "\n".join([*_head(results, scale), *parts, *_missing(undecided, scale)]).encode())
+
+
+def write_figures(path: Path, results: Sequence[Result], scale: str, root: Path) -> None:
+    """Writes the page of the paper's figures, those that are one picture at this scale together."""
+    pictures = _pictures(path, results, scale, root)
+    shared = dict[str, list[Result]]()
+    for result in results:
+        shared.setdefault(pictures[_drawn_from(result)], []).append(result)
+    parts = ["\n".join(_picture(picture, group)) for picture, group in shared.items()]
+    write(path, "\n".join([*_head_of_figures(scale), *parts]).encode())
+
+
+def _drawn_from(result: Result) -> tuple[str, ...]:
+    """What a picture shows: targets of the same share one."""
+    target = result.target
+    return (target.plot, target.panels, *sorted(set(result.rows["run"])))
+
+
+def _pictures(path: Path, results: Sequence[Result], scale: str, root: Path) -> dict[tuple[str, ...], str]:
+    """Draws what these targets show, each picture once: what it shows -> its path from the page, or ""."""
+    folder, pictures = path.with_suffix(""), dict[tuple[str, ...], str]()
+    for result in results:
+        if (what := _drawn_from(result)) in pictures:
+            continue
+        picture = folder / f"{result.target.name.lower()}-{scale}.png"
+        pictures[what] = f"{folder.name}/{picture.name}"
+        try:
+            draw(result, root, picture)
+        except StoreError:  # it takes more than the results, which recorded ones do not have
+            pictures[what] = ""
+    return pictures
 
 
 def _head(results: Sequence[Result], scale: str) -> Iterator[str]:
@@ -109,12 +129,32 @@ def _missing(targets: Sequence[Target], scale: str) -> Iterator[str]:
         yield ""
 
 
-def _figures(figures: Mapping[str, Target]) -> Iterator[str]:
-    """The figures of the paper, and the command that draws each from its runs."""
-    yield "## Figures of the paper\n"
-    yield "`sdd reproduce figure-4` makes one, each at the scales `laptop`, `standard` and `paper`.\n"
-    yield "| figure | shows | drawn by |\n|---|---|---|"
-    for target in figures.values():
-        panels = f" --panels {target.panels}" if target.panels else ""
-        yield f"| {target.name} | {target.about} | `sdd plot {target.plot}{panels}` |"
-    yield ""
+def _head_of_figures(scale: str) -> Iterator[str]:
+    yield "# The figures of the paper\n"
+    yield f"Written by `sdd reproduce figures --scale {scale}`; no line of it by hand. Each figure of He et al. 2022"
+    yield "is made by one command at three scales, `laptop`, `standard` and `paper`, as in"
+    yield "`sdd reproduce figure-4 --scale paper`. At the scale of this page data and networks are small, and several"
+    yield "figures of the paper are one picture. Below each picture: how it differs from what the paper shows, and the"
+    yield "test for double descent of each curve.\n"
+
+
+def _picture(picture: str, results: Sequence[Result]) -> Iterator[str]:
+    """The figures that are one picture at this scale: what each shows, the picture, verdicts, and the command."""
+    first = results[0]
+    numbers = [result.target.name.removeprefix("figure-") for result in results]
+    yield f"## Figure{'s' * (len(numbers) > 1)} {', '.join(numbers)}\n"
+    for about in dict.fromkeys(result.target.about for result in results if not result.target.about.startswith("as ")):
+        yield f"- {about}"
+    if picture:
+        yield f"\n![{first.target.about}]({picture})\n"
+    for beside in dict.fromkeys(result.target.beside for result in results if result.target.beside):
+        yield f"**Beside the paper's:** {beside}\n"
+    if first.verdict:
+        yield "| curve | | dip | 95 % interval |\n|---|---|---|---|"
+        yield from map(_row, first.verdict.findings)
+        yield ""
+    yield f"`sdd reproduce {first.target.name} --scale {first.scale}`, drawn by {_drawing(first.target)}.\n"
+
+
+def _drawing(target: Target) -> str:
+    return f"`sdd plot {target.plot}{f' --panels {target.panels}' if target.panels else ''}`"
