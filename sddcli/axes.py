@@ -66,6 +66,11 @@ AXES: dict[str, Axis] = {
     ),
     "width": Axis("width (units or channels of the first layer)", lambda summary: summary["width"], ("width",)),
     "parameters": Axis("parameters of the dense network", lambda summary: summary["parameters"], ("parameters",)),
+    "ratio": Axis(
+        "parameters per training example",
+        lambda summary: summary["parameters"] / summary["examples"],
+        ("parameters", "examples"),
+    ),
     "train-size": Axis("training examples", lambda summary: summary["examples"], ("examples",)),
     "batch-size": Axis("batch size", lambda summary: summary["batch_size"], ("batch_size",)),
     "lr": Axis("learning rate", lambda summary: summary["lr"], ("lr",)),

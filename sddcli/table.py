@@ -204,10 +204,7 @@ def along(frame: pd.DataFrame, axis: str) -> tuple[pd.DataFrame, str]:
     column = column_of(axis, [name for name in FIELDS if frame[name].nunique() > 1])
     if column == "level":
         return grown(frame), column
-    dense = not frame["level"].any()
-    plain: dict[str, Any] = {name: FIELDS[name].default for name in BRANCH}
-    frame = frame.assign(**plain) if dense else grown(frame)
-    frame = frame.drop_duplicates("run") if dense else frame
+    frame = _dense_once(frame)
     if frame[column].isna().any():
         raise StoreError(f"the {COLUMNS[column].called} of some of these runs are not known: an older sdd wrote them")
     if COLUMNS[column].field == "model":
@@ -225,6 +222,21 @@ def along(frame: pd.DataFrame, axis: str) -> tuple[pd.DataFrame, str]:
             f"curve along {axis}; choose some with --where, or another axis"
         )
     return frame.reset_index(drop=True), column
+
+
+def _dense_once(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with each dense run once, under no chain: the values of chains are its own where all chains have one.
+
+    Dense runs that no chain has grown from are left out where there are chains.
+    """
+    frame = grown(frame)
+    dense, pruned = frame[frame["level"] == 0].drop_duplicates("run"), frame[frame["level"] > 0]
+    kept = pruned if len(pruned) else dense
+    shared = {name: kept[name].unique() for name in BRANCH if name != "level"}
+    values: dict[str, Any] = {
+        name: own[0] if len(own) == 1 and len(pruned) else FIELDS[name].default for name, own in shared.items()
+    }
+    return pd.concat([dense.assign(**values), pruned])
 
 
 def _seeds(frame: pd.DataFrame) -> list[str]:
@@ -294,7 +306,9 @@ def title(frame: pd.DataFrame, column: str = "level") -> str:
     """What all rows have in common, in words; column: that along which curves run."""
     first, differing = frame.iloc[0], {*varied(frame, column), *({COLUMNS[column].field} - {"model"})}
     shared = [str(first[name]) for name in ("dataset", "model") if name not in differing]
-    if "noise" in differing:
+    if frame["test_accuracy"].isna().all():
+        pass  # of a study there are no labels
+    elif "noise" in differing:
         shared += [] if "noise_kind" in differing else [f"{first['noise_kind']} noise"] * (column == "noise")
     elif "noise_kind" not in differing:
         shared.append(f"{first['noise']:.0%} {first['noise_kind']} noise" if first["noise"] else "no label noise")
@@ -423,7 +437,7 @@ class Curves(NamedTuple):
 
 
 def curves(frame: pd.DataFrame, column: str = "level") -> Iterator[Curves]:
-    """Each setting's chains, at the levels, or other values of `column`, that all of its chains have."""
+    """Each setting's chains, at the levels, or other values of `column`, that all of its chains have, if any."""
     harder = COLUMNS[column].harder
     for fields, rows in by_setting(frame, varied(frame, column)):
         test, train = (
@@ -431,6 +445,8 @@ def curves(frame: pd.DataFrame, column: str = "level") -> Iterator[Curves]:
             for n in ("test", "train")
         )
         every, test = list(test.columns), test.dropna(axis="columns")
+        if test.empty:  # of a study, which has no accuracies, or of chains that have no level in common
+            continue
         sparsity = rows.groupby(column)["sparsity"].mean()[test.columns]
         yield Curves(
             fields,

@@ -33,6 +33,7 @@ SWEEPS: dict[str, tuple[dict[str, list[Any]], list[float]]] = {
     "per-example": ({"train_size": [50, 100, 150, 200]}, [25.6, 12.8, 1280 / 150, 6.4]),
     "width": (WIDTHS, [4, 8, 16, 32]),
     "parameters": (WIDTHS, [330, 682, 1482, 3466]),
+    "ratio": (WIDTHS, [1.65, 3.41, 7.41, 17.33]),
     "train-size": ({"train_size": [50, 100, 150, 200]}, [50, 100, 150, 200]),
     "batch-size": ({"batch_size": [10, 20, 40, 80]}, [10, 20, 40, 80]),
     "lr": ({"lr": [0.01, 0.03, 0.1, 0.3]}, [0.01, 0.03, 0.1, 0.3]),

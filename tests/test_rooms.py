@@ -27,6 +27,7 @@ MAY = {
     "data": {"families", "folders", "datasets.reading", "core"},
     "stages": {"core", "spec", "stages"},
     "analyses": {"core"},  # analyses/pairs look at two networks
+    "studies": {"core"},  # no network
     "verdicts": set(),  # numbers in, words out; verdicts/sizes look at training sets of several sizes
     "auto": {"verdicts", "store", "spec"},
     "sweeps": {"auto", "store", "spec"},
@@ -79,6 +80,7 @@ MAY = {
         "plots",
         "claims",
         "figures",
+        "studies",
         "verdicts",
         "store",
         "pairs",

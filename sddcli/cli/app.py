@@ -19,6 +19,7 @@ from sddcli.cli.making import prune, retrain, sweep, train_dense
 from sddcli.cli.reporting import report
 from sddcli.cli.reproducing import reproduce
 from sddcli.cli.seeing import analyze, plot
+from sddcli.cli.theory import theory
 from sddcli.core.words import UsageError, expanded
 from sddcli.launchers import libraries, machine
 from sddcli.store import StoreError
@@ -60,6 +61,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "analyze": analyze,
     "report": report,
     "reproduce": reproduce,
+    "theory": theory,
     "list": list_runs,
     "status": status,
     "logs": logs,

@@ -65,7 +65,7 @@ class View(NamedTuple):
         """The rows without dense runs that belong to no curve."""
         from sddcli import table
 
-        return table.grown(self.frame)
+        return table.grown(self.frame) if self.column == "level" else self.frame
 
     @property
     def varied(self) -> list[str]:

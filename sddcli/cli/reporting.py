@@ -11,7 +11,7 @@ from urllib.parse import quote
 import typer
 
 from sddcli.cli import page, screen
-from sddcli.cli.kinds import module_of, summarized, verdicts
+from sddcli.cli.kinds import View, module_of, summarized, verdicts, viewed
 from sddcli.cli.options import DEFAULT_RUNS, Debug, Folder, Where, leaving_out, where_of
 from sddcli.cli.page import Html, Section, tag
 from sddcli.cli.progress import spoken_time
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="File of the page: .html.")]
 RESULTS = sorted((name for name in METRICS if METRICS[name].order), key=lambda name: METRICS[name].order)
 VERDICTS = FOLDERS["curve"]
+RISKS = ("risk", "theory_risk")
 COUNTED = ("run", "chain", "seed")
 WIDTH = 6  # numbers with their spreads fit beside each other on paper
 
@@ -82,6 +83,7 @@ def _page(
         ),
         Section("figures", "Figures", list(_figures(store.root, frame, summary))),
         Section("results", "Results by level", list(_tables(frame, summary))),
+        *([Section("theory", "Theory of regression", studies)] if (studies := list(_studies(store.root))) else []),
         *([Section("correlations", "Correlation with test accuracy", related)] if related else []),
         Section("plan", "Sweeps", list(_plan(store, plans, manifests))),
         Section("origin", "Machines and versions", list(_origin([m for run, m in manifests.items() if run.id in ids]))),
@@ -109,7 +111,7 @@ def _verdicts(frame: "pd.DataFrame", name: str) -> Iterator[Html]:
 
 
 def _label(row: "Mapping[str, Any] | pd.Series[Any]", varied: Sequence[str]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {row[name]}" for name in varied)
+    return ", ".join(f"{name.replace('_', ' ')} {row[name]}" for name in varied if row[name] != "")
 
 
 def _figures(root: Path, frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iterator[Html]:
@@ -160,14 +162,33 @@ def _tables(frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iterator[Html]:
             )
 
 
-def _rows(curve: "pd.DataFrame", names: Sequence[str]) -> tuple[list[str], list[list[str]]]:
-    """The columns and cells of a curve's table."""
+def _rows(curve: "pd.DataFrame", names: Sequence[str], column: str = "level") -> tuple[list[str], list[list[str]]]:
+    """The columns and cells of a curve's table; column: that along which it runs."""
     heads = [metric_of(name).label for name in names]
     rows = []
-    for _, row in curve.sort_values("level").iterrows():
+    for _, row in curve.sort_values(column).iterrows():
         cells = [screen.cell(row[name], row[f"{name}_std"], metric_of(name).unit) for name in names]
-        rows.append([f"{row['level']:.0f}", f"{row['sparsity']:.2%}", *cells, f"{row['n']:.0f}"])
-    return ["level", "sparsity", *heads, "n"], rows
+        rows.append([*screen.at_cells(row, column), *cells, f"{row['n']:.0f}"])
+    return [*screen.at_heads(column), *heads, "n"], rows
+
+
+def _studies(root: Path) -> Iterator[Html]:
+    """Of each study that `sdd theory` left in this folder its figure, and its table of each setting."""
+    from sddcli import table
+    from sddcli.plots import style
+
+    for path in sorted(root.glob("theory*.csv")):
+        frame = table.read(path)
+        view = viewed(frame, "ratio") if frame["parameters"].nunique() > 1 else View(frame)
+        curves, varied = view.curves, view.varied
+        panels = "dataset" if "dataset" in varied else ""
+        summary = table.summary(curves, column=view.column)
+        picture = drawn(path, curves, summary, "risk", view.axis, view.column, panels)
+        about = f"{path.name}: {view.title}; {style.replicates(summary)}."
+        yield page.figure(style.rendered(picture, ".svg", {"runs": list(curves["run"].unique())}), about, about)
+        for number, (fields, curve) in enumerate(table.by_setting(summary, varied)):
+            shown = page.table(f"{path.stem}-{number}", _label(fields, varied), *_rows(curve, RISKS, view.column))
+            yield shown
 
 
 def _correlations(frame: "pd.DataFrame") -> Iterator[Html]:

@@ -40,7 +40,7 @@ with _no_settings():
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 # Okabe & Ito's palette: apart for colour-blind readers too.
 GREY = "#555555"
@@ -131,7 +131,7 @@ def placed(summary: pd.DataFrame, x: str) -> pd.DataFrame:
 
 def x_axis(ax: Axes, summary: pd.DataFrame, x: str, most: float = 11.5) -> None:
     """Round ticks, or those of few values, at most `most`, and the label of the axis `x`; summary: `placed` on it."""
-    ax.set_xlabel(AXES[x].label)
+    ax.set_xlabel(AXES[x].label if most > 7 else fill(AXES[x].label, 30))
     first, last = summary["x"].min(), summary["x"].max()
     shown: dict[float, str] = {}
     for at, name in _ticks(x, summary["x"]):
@@ -169,6 +169,14 @@ def percent_axis(ax: Axes, label: str) -> None:
     """Fractions on the vertical axis, written as percentages."""
     ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}%"))
     ax.set_ylabel(label)
+
+
+def log_axis(ax: Axes) -> None:
+    """Equal ratios are equal steps on the vertical axis, whose numbers are written as such."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda number, _: _short(number)))
 
 
 def points_axis(ax: Axes, label: str) -> None:

@@ -17,6 +17,7 @@ from sddcli.plots.style import (
     headline,
     headlines,
     legend,
+    log_axis,
     mosaic,
     named,
     percent_axis,
@@ -41,13 +42,15 @@ class Row(NamedTuple):
     """What a row of panels shows.
 
     label: of its vertical axis. lines: (column of the summary, what it is, line style) each; the first has marks.
-    unit: "share", written in percent, or "number". from_zero: whether the axis begins there.
+    unit: "share", written in percent, or "number". from_zero: whether the axis begins there. log: whether it
+    is logarithmic.
     """
 
     label: str
     lines: Sequence[tuple[str, str, Any]]
     unit: str = "share"
     from_zero: bool = False
+    log: bool = False
 
 
 def drawn(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str, panels: str, rows: Sequence[Row]) -> Figure:
@@ -107,6 +110,8 @@ def _curves(across: Sequence[Axes], row: Row, columns: Columns, fields: Sequence
     if row.unit == "share":
         percent_axis(across[0], row.label)
     across[0].set_ylabel(row.label)
+    if row.log:
+        log_axis(across[0])
     if row.from_zero:
         across[0].set_ylim(bottom=0)
 
