@@ -132,7 +132,17 @@ def logs(
     if record:
         store, run, manifest = record
         print(f"{manifest['stage']}: {run.slug} level {run.level}, run {run.id}")
-        for name in ("command", "machine", "processor", "mkl_cbwr", "device", "commit", "seconds", "side_by_side"):
+        for name in (
+            "command",
+            "host",
+            "machine",
+            "processor",
+            "mkl_cbwr",
+            "device",
+            "commit",
+            "seconds",
+            "side_by_side",
+        ):
             if manifest.get(name) is not None:
                 print(f"{name}: {manifest[name]}")
         print(_settings(store, run))

@@ -19,6 +19,7 @@ from sddcli.cli.options import (
     DataDir,
     Debug,
     Device,
+    Devices,
     FailFast,
     Json,
     Keep,
@@ -43,7 +44,7 @@ from sddcli.store import KEEPS, Store, StoreError, Unwritable
 
 if TYPE_CHECKING:
     from sddcli.auto import Landmarks
-    from sddcli.launchers.local import Policy
+    from sddcli.launchers.sweep import Policy
     from sddcli.sweeps import Progress
 
 
@@ -56,7 +57,7 @@ def sweep(
     sets: Sets = [],
     runs: Writes = DEFAULT_RUNS,
     protocol: Protocol = "paper",
-    device: Device = "auto",
+    device: Devices = "auto",
     workers: Workers = None,
     threads: Threads = 1,
     data_dir: DataDir = None,
@@ -137,7 +138,7 @@ class How(NamedTuple):
 def made(store: Store, plan: Sequence[resolve.Table], how: How) -> "tuple[Progress, Display]":
     """Makes what is missing of the runs of these tables; how far they are then, and the display, with its failures."""
     from sddcli import sweeps
-    from sddcli.launchers import local
+    from sddcli.launchers.sweep import Policy
 
     failed = set[Run]()
     chosen = any(last_level(table) for table in plan)  # then a later round may grow from any run of an earlier one
@@ -147,7 +148,7 @@ def made(store: Store, plan: Sequence[resolve.Table], how: How) -> "tuple[Progre
     _look_over(store, set(now.runs).difference(todo), display)
     meanwhile = "all" if chosen else how.keep
     record = (_command(), list(plan))
-    policy = local.Policy(how.checkpoint_every, how.retry_failed, how.fail_fast, how.skip_busy, record, meanwhile)
+    policy = Policy(how.checkpoint_every, how.retry_failed, how.fail_fast, how.skip_busy, record, meanwhile)
     while todo:
         stopped = _make(store, todo, display, how.crew(todo), how.threads, how.device, policy)
         failed.update(failure.run for failure in display.failures)
@@ -200,7 +201,7 @@ def train_dense(
     sets: Sets = [],
     runs: Writes = DEFAULT_RUNS,
     protocol: Protocol = "paper",
-    device: Device = "auto",
+    device: Devices = "auto",
     workers: Workers = None,
     threads: Threads = 1,
     data_dir: DataDir = None,
@@ -215,7 +216,8 @@ def train_dense(
 
     Example: sdd train-dense --dataset digits --noise 0.4 --seed 1
     """
-    from sddcli.launchers import agenda, local, looking, machine
+    from sddcli.launchers import agenda, looking, machine
+    from sddcli.launchers.sweep import Policy
 
     data_in(data_dir)
     store = Store(runs)
@@ -225,7 +227,7 @@ def train_dense(
     _say_changed(store, asked)
     todo = [run for run in asked if not store.finished(run)]
     display = Display(todo, screen.errors(), family=asked)
-    policy = local.Policy(checkpoint_every, retry_failed)
+    policy = Policy(checkpoint_every, retry_failed)
     _make(store, todo, display, min(workers or machine.crew(device), agenda.width(todo)), threads, device, policy)
     complain(display, debug)
     for run in asked:
@@ -284,7 +286,8 @@ def retrain(
 
     Example: sdd retrain runs/RUN/level-01
     """
-    from sddcli.launchers import local, looking
+    from sddcli.launchers import looking
+    from sddcli.launchers.sweep import Policy
 
     data_in(data_dir)
     store, run = Store.holding(child)
@@ -293,7 +296,7 @@ def retrain(
     looking.find_images(store)
     display = Display([run], screen.errors())
     if not store.finished(run):
-        _make(store, [run], display, 1, threads, device, local.Policy(checkpoint_every, retry_failed))
+        _make(store, [run], display, 1, threads, device, Policy(checkpoint_every, retry_failed))
     complain(display, debug)
     if store.finished(run):
         print(store.folder(run))
@@ -325,12 +328,12 @@ def _make(
     policy: "Policy",
 ) -> bool:
     """Has workers make the runs, on show; where it is stopped, says how to go on. Tells whether a failure ended it."""
-    from sddcli.launchers import local, machine
+    from sddcli.launchers import local
 
     signal.signal(signal.SIGTERM, _terminated)
     try:
         with display:
-            local.sweep(store, todo, machine.describe(_command()), workers, threads, device, display, policy)
+            local.sweep(store, todo, {"command": printable(_command())}, workers, threads, device, display, policy)
     except (KeyboardInterrupt, typer.Abort, SystemExit) as stop:
         code = stop.code if isinstance(stop, SystemExit) else 130
         if code == 3:  # --fail-fast

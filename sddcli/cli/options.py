@@ -29,7 +29,8 @@ Sets = Annotated[
     list[str], typer.Option("--set", metavar="KEY=LIST", help="Any setting by its name: --set lr=0.1 is --lr 0.1.")
 ]
 Workers = Annotated[
-    int | None, typer.Option(min=1, max=256, metavar="N", help="Worker processes; by default one per core.")
+    int | None,
+    typer.Option(min=1, max=256, metavar="N", help="Worker processes; by default one per core, or one per GPU."),
 ]
 Threads = Annotated[int, typer.Option(min=1, max=256, metavar="N", help="Threads of each worker.")]
 DataDir = Annotated[
@@ -38,6 +39,14 @@ DataDir = Annotated[
 ]
 Device = Annotated[
     str, typer.Option("--device", metavar="auto|cpu|cuda", help="Device; auto is a GPU if there is one.")
+]
+Devices = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda",
+        help="Devices: cuda is all GPUs, cuda:0,2 these two; auto is all GPUs if there are any, else cpu.",
+    ),
 ]
 Protocol = Annotated[
     str,

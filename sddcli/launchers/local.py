@@ -1,51 +1,28 @@
-"""Local: a sweep's runs on worker processes of this machine, batch by batch as their parents are finished.
+"""Local: worker processes of this machine make a sweep's runs.
 
 The calling process loads no torch: it plans and reports while the workers compute. A worker whose caller
-dies ends too, and what is finished is in the store, so a sweep can be killed at any moment.
+dies ends too.
 """
 
 import multiprocessing
 import os
 import signal
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any
 
-from sddcli import sources
-from sddcli.core import own
-from sddcli.events import Busy, Event, Failed, Noted, Reading, Report, Saved, Stopping
-from sddcli.launchers import libraries, machine
-from sddcli.launchers.agenda import Agenda, width
+from sddcli.events import Busy, Event, Failed, Report, Saved
+from sddcli.launchers import machine
+from sddcli.launchers import sweep as sweeping
+from sddcli.launchers.agenda import width
+from sddcli.launchers.sweep import USUAL, Policy
+from sddcli.launchers.worker import Orders, Worker, orders
 from sddcli.spec import Run
-from sddcli.store import Store, StoreError, reason_of
-
-LOOK_SECONDS = 0.5
-"""Between two looks at runs that another process works on."""
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How often a sweep saves runs in training, and what it does about failed, busy and unneeded runs.
-
-    skip_busy: runs that another process has are left to it, and not waited for. plan: the command and the tables
-    that were asked for, to be recorded once they are known to be sound. keep: one of store.KEEPS, what is kept of
-    levels that nothing in this sweep needs any more.
-    """
-
-    checkpoint_seconds: float = 60.0
-    retry_failed: bool = False
-    fail_fast: bool = False
-    skip_busy: bool = False
-    plan: tuple[str, Sequence[Mapping[str, Any]]] | None = None
-    keep: str = "all"
-
-
-USUAL = Policy()
+from sddcli.store import Store
 
 
 def sweep(
@@ -58,30 +35,116 @@ def sweep(
     report: Report,
     policy: Policy = USUAL,
 ) -> None:
-    """Finishes `runs`, unfinished and parents first; parents that are not among them are in the store.
+    """Finishes `runs` by worker processes, spread over the devices that `device` means: see sweep.sweep.
 
-    facts: what each manifest shall record beside its numbers. Each event is reported as it comes. A failed
-    run is reported with all that grows from it, and the rest goes on. Raises UsageError for words that no
-    table knows, before anything is written, and StoreError where the folder cannot be written to.
+    facts: what each manifest shall record beside its numbers and where it was made. Raises as sweep.sweep does.
     """
-    agenda = Agenda(runs, machine.most_side_by_side(device))
-    for run in agenda.runs:
-        if policy.retry_failed:
-            store.forget_failure(run)
-        elif failure := store.failure(run):
-            reason = f"{failure['reason']} (it failed before: --retry-failed tries it again)"
-            _settle(Failed(run, reason, trace=failure["trace"]), agenda, report)
-    if not agenda.left:
-        return
-    code = {key: own.SOURCES[key] for key in sources.of_runs(agenda.runs) if key in own.SOURCES}
 
-    def hire() -> _Worker:
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_serve,
-            args=(theirs, store.root, dict(facts), threads, device, policy.checkpoint_seconds, code),
-            daemon=True,
-        )
+    @contextmanager
+    def hire(runs: Sequence[Run]) -> Iterator[Workers]:
+        told = orders(store, runs, facts, threads, policy.checkpoint_seconds)
+        crew = Workers(min(workers, width(runs)), machine.devices(device), told)
+        try:
+            yield crew
+        finally:
+            crew.end()
+
+    machine.use_safe_path()
+    sweeping.sweep(store, runs, hire, machine.most_side_by_side(device), report, policy)
+
+
+@dataclass
+class _Worker:
+    """task: what it was told to do, "" while it is idle; left: the runs of its batch of which no end was heard."""
+
+    process: BaseProcess
+    pipe: "Connection[Any, Any]"
+    task: str = ""
+    left: list[Run] = field(default_factory=list)
+
+
+class Workers:
+    """A crew (see sweep.Crew) of processes, each at the end of a pipe and at a device of its own as far as they go."""
+
+    def __init__(self, size: int, devices: Sequence[str], told: Orders) -> None:
+        """size: how many. told: what each process is told when it starts."""
+        self._devices, self._told, self._stopping = tuple(devices), told, False
+        self._context = multiprocessing.get_context("spawn")
+        self._workers = [self._hired(number) for number in range(size)]
+
+    @property
+    def idle(self) -> int:
+        """How many of them have nothing to do."""
+        return len(self._workers) - self.busy
+
+    @property
+    def busy(self) -> int:
+        """How many of them have a task."""
+        return sum(bool(worker.task) for worker in self._workers)
+
+    def give(self, task: str, runs: Sequence[Run]) -> None:
+        """Sends a task to the first who is idle, or to a new one in the place of who died meanwhile."""
+        number = next(k for k, worker in enumerate(self._workers) if not worker.task)
+        if not self._workers[number].process.is_alive():
+            self._workers[number] = self._hired(number)
+        worker = self._workers[number]
+        worker.task, worker.left = task, list(runs)
+        with suppress(OSError):  # it has died since, which is seen at its pipe when it is heard
+            worker.pipe.send((task, runs))
+
+    def hear(self, seconds: float | None) -> Iterator[Event]:
+        """What each that has something to say says next. Raises the error of a check, RuntimeError where it died."""
+        # An idle worker sends nothing: if its pipe is ready, it has died.
+        pipes = [worker.pipe for worker in self._workers if worker.task or not self._stopping]
+        for pipe in wait(pipes, seconds):
+            number = next(k for k, worker in enumerate(self._workers) if worker.pipe is pipe)
+            worker = self._workers[number]
+            try:
+                event = worker.pipe.recv()
+            except (EOFError, OSError):
+                yield from self._replaced(number)
+                continue
+            if isinstance(event, Exception):
+                raise event
+            if event is None:
+                worker.task, worker.left = "", []
+                continue
+            if isinstance(event, (Saved, Failed, Busy)) and event.run in worker.left:
+                worker.left.remove(event.run)
+            yield event
+
+    def stop(self) -> None:
+        """Has those at work save where they are."""
+        self._stopping = True
+        for worker in self._workers:
+            if worker.task:
+                worker.process.terminate()
+
+    def end(self) -> None:
+        """Kills them all."""
+        for worker in self._workers:
+            worker.process.kill()
+            worker.process.join()
+
+    def _replaced(self, number: int) -> Iterator[Failed]:
+        """Hires another worker for one that died, whose runs failed; who dies while it is stopped only ends."""
+        lost = self._workers[number]
+        if self._stopping:
+            lost.task = ""
+            return
+        if lost.task == "check":
+            raise RuntimeError("the worker process died while it started")
+        self._workers[number] = self._hired(number)
+        lost.process.join()
+        reason = f"its process died with exit code {lost.process.exitcode}"
+        for run in lost.left:
+            yield Failed(run, reason)
+
+    def _hired(self, number: int) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        own = number % len(self._devices)  # first, as its own: a check looks at the others too
+        devices = (*self._devices[own:], *self._devices[:own])
+        process = self._context.Process(target=_serve, args=(theirs, devices, self._told), daemon=True)
         # A child is not interrupted while it loads its libraries: Ctrl-C reaches the whole group, the caller decides.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -91,199 +154,19 @@ def sweep(
         theirs.close()
         return _Worker(process, ours)
 
-    machine.use_safe_path()
-    context = multiprocessing.get_context("spawn")
-    crew = [hire() for _ in range(min(workers, width(agenda.runs)))]
-    try:
-        _check(crew[0], agenda, report)
-        store.prepare()
-        sources.keep(store, agenda.runs)
-        if policy.plan:
-            store.save_plan(*policy.plan)
-        try:
-            _work_off(store, crew, agenda, hire, report, policy)
-        except (KeyboardInterrupt, SystemExit):
-            _let_save(crew, agenda, report)
-            raise
-    finally:
-        for worker in crew:
-            worker.process.kill()
-            worker.process.join()
 
-
-@dataclass
-class _Worker:
-    """batch: the runs it was sent, until it has done them all; elsewhere: those of them that another process makes."""
-
-    process: BaseProcess
-    pipe: "Connection[Any, Any]"
-    batch: list[Run] = field(default_factory=list)
-    elsewhere: set[Run] = field(default_factory=set)
-
-
-def _check(worker: _Worker, agenda: Agenda, report: Report) -> None:
-    """Has a worker, which loads torch anyway, read the data and look up the names of all runs.
-
-    Raises the error that it sends, RuntimeError where it dies.
-    """
-    worker.pipe.send(("check", agenda.runs))
-    try:
-        while isinstance(error := worker.pipe.recv(), (Reading, Noted)):
-            report(error)
-    except (EOFError, ConnectionError):
-        raise RuntimeError("the worker process died while it started") from None
-    if error:
-        raise error
-
-
-def _work_off(
-    store: Store,
-    crew: list[_Worker],
-    agenda: Agenda,
-    hire: Callable[[], _Worker],
-    report: Report,
-    policy: Policy,
-) -> None:
-    while agenda.left:
-        for run in sorted(agenda.elsewhere, key=lambda run: run.level):
-            if store.finished(run):
-                _settle(Saved(run), agenda, report)
-            elif (claim := store.claim(run)) is not None:  # who had it is gone
-                claim.release(finished=False)
-                agenda.resume(run)
-        if not agenda.left:  # the last ones were finished by another
-            return
-        for number, worker in enumerate(crew):
-            if not worker.batch and (batch := agenda.take(len(crew))):
-                crew[number] = worker = worker if worker.process.is_alive() else hire()
-                worker.batch, worker.elsewhere = batch, set()
-                with suppress(OSError):  # it has died since, which is seen at its pipe below
-                    worker.pipe.send(("work", batch))
-        if not any(worker.batch for worker in crew) and not agenda.elsewhere:
-            raise RuntimeError("runs are left that neither wait for a worker nor are in work")
-        # An idle worker sends nothing: if its pipe is ready, the worker has died.
-        for pipe in wait([worker.pipe for worker in crew], LOOK_SECONDS if agenda.elsewhere else None):
-            number = next(i for i, each in enumerate(crew) if each.pipe is pipe)
-            try:
-                event = crew[number].pipe.recv()
-            except (EOFError, OSError):
-                lost, crew[number] = crew[number], hire()
-                lost.process.join()
-                reason = f"its process died with exit code {lost.process.exitcode}"
-                for run in lost.batch:
-                    if run not in lost.elsewhere:
-                        _settle(Failed(run, reason), agenda, report)
-                continue
-            if event is None:
-                crew[number].batch = []
-            elif isinstance(event, Busy) and policy.skip_busy:
-                _settle(Failed(event.run, "skipped: another process works on it"), agenda, report)
-            elif isinstance(event, Busy):
-                agenda.postpone(event.run)
-                crew[number].elsewhere.add(event.run)
-                report(event)
-            else:
-                _settle(event, agenda, report)
-                if isinstance(event, Saved) and policy.keep != "all":
-                    for parent in event.run.parents:
-                        unneeded = parent.level and not agenda.needed(parent)
-                        if unneeded and store.finished(replace(parent, level=parent.level + 1)):
-                            store.drop(parent, policy.keep)
-                if isinstance(event, Failed) and policy.fail_fast:
-                    raise SystemExit(3)
-
-
-def _let_save(crew: list[_Worker], agenda: Agenda, report: Report) -> None:
-    """Has workers save the runs in training, and takes their last events. Interrupted once more, it ends at once."""
-    busy = [worker for worker in crew if worker.batch]
-    again = list[int]()
-
-    def once_more(number: int, _: object) -> None:
-        again.append(number)  # an exception may be lost where it strikes: in a destructor, for one
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, once_more)
-    if busy:
-        report(Stopping())
-    for worker in busy:
-        worker.process.terminate()
-    while busy:
-        if again:
-            raise KeyboardInterrupt
-        for pipe in wait([worker.pipe for worker in busy], LOOK_SECONDS):
-            worker = next(each for each in busy if each.pipe is pipe)
-            try:
-                event = worker.pipe.recv()
-            except (EOFError, OSError):
-                event = None
-            if event is None:
-                busy.remove(worker)
-            elif not isinstance(event, Busy):
-                _settle(event, agenda, report)
-
-
-def _settle(event: Event, agenda: Agenda, report: Report) -> None:
-    if isinstance(event, Saved):
-        agenda.finish(event.run)
-    if not isinstance(event, Failed):
-        report(event)
-        return
-    for run in agenda.drop(event.run):
-        report(event if run == event.run else Failed(run, f"needs {_relative(run, event.run)}, which failed"))
-
-
-def _relative(run: Run, above: Run) -> str:
-    """The run `above`, which `run` grows from, by what tells it from `run`: most of its settings are the same."""
-    if not above.level:
-        return "the dense network"
-    return f"level {above.level}" + (f" of {above.retraining}" if above.retraining != run.retraining else "")
-
-
-def _serve(
-    pipe: "Connection[Any, Any]",
-    root: str,
-    facts: dict[str, Any],
-    threads: int,
-    device: str,
-    pause: float,
-    code: Mapping[str, bytes],
-) -> None:
-    """What a worker process does: it checks or makes the runs that it is sent, until its caller ends.
-
-    code: the user's own code that its caller may run, which it may then, too.
-    """
-    own.SOURCES.update(code)
+def _serve(pipe: "Connection[Any, Any]", devices: Sequence[str], told: Orders) -> None:
+    """What a worker process does: it checks or makes the runs that it is sent, until its caller ends."""
     ending: list[int] = []
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the caller decides
     signal.signal(signal.SIGTERM, lambda number, _: ending.append(number))
     parent = multiprocessing.parent_process()
     Thread(target=lambda: (parent and wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-    libraries.say_warnings()
-    import torch
-
-    from sddcli.recipes import prune_retrain
-
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # the momentum of dead units decays into numbers a hundred times slower
-    torch.backends.cudnn.benchmark = True  # shapes stay the same for hours
-    store = Store(root)
+    worker = Worker(told, devices, lambda: bool(ending))
     while True:
         task, runs = pipe.recv()
         try:
-            device_here = prune_retrain.device_of(device)
-            if task == "check":
-                for note in prune_retrain.check(runs, lambda *progress: pipe.send(Reading(*progress))):
-                    pipe.send(Noted(note))
-            else:
-                pace = prune_retrain.Pace(pause, lambda: bool(ending))
-                prune_retrain.work(store, runs, facts, device_here, pipe.send, pace)
+            worker.do(task, runs, pipe.send)
             pipe.send(None)
-        except Exception as error:
-            if task == "check":
-                error.add_note(traceback.format_exc())  # a pipe takes no traceback, and --debug shows notes
-                pipe.send(error)
-                continue
-            for run in runs:
-                damaged = isinstance(error, StoreError)
-                pipe.send(Failed(run, reason_of(error), damaged, traceback.format_exc()))
-            pipe.send(None)
+        except Exception as error:  # of a check
+            pipe.send(error)

@@ -5,6 +5,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
@@ -37,8 +38,17 @@ MOST_SIDE_BY_SIDE = {"cpu": 6, "cuda": 64}
 
 
 def crew(device: str) -> int:
-    """How many workers a sweep gets by default: one a core, or one for a GPU, which more would only share."""
-    return 1 if _kind(device) == "cuda" else cores()
+    """How many workers a sweep gets by default: one a core, or one for each GPU, which more would only share."""
+    return len(devices(device)) if _kind(device) == "cuda" else cores()
+
+
+def devices(word: str) -> tuple[str, ...]:
+    """The devices that a word means: cuda is every GPU that this process may use, and cuda:0,2 these two."""
+    if re.fullmatch(r"cuda:\d+(,\d+)+", word):
+        return tuple(dict.fromkeys(f"cuda:{number}" for number in word.removeprefix("cuda:").split(",")))
+    if word in ("auto", "cuda") and gpus() > 1:
+        return tuple(f"cuda:{number}" for number in range(gpus()))
+    return (word,)
 
 
 @cache
@@ -88,16 +98,16 @@ def one_thread() -> None:
 
 
 def _kind(device: str) -> str:
-    return "cuda" if device.startswith("cuda") or (device == "auto" and _cuda()) else "cpu"
+    return "cuda" if device.startswith("cuda") or (device == "auto" and gpus()) else "cpu"
 
 
-def _cuda() -> bool:
-    """Whether the driver of a CUDA GPU is here, asked without torch."""
+def gpus() -> int:
+    """How many CUDA GPUs this process may use, asked of the driver, without torch."""
     try:
         driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
-        return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+        return count.value if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 else 0
     except OSError:
-        return False
+        return 0
 
 
 PROCESSOR = {"cpu family": "family", "model": "model", "CPU implementer": "implementer", "CPU part": "part"}
@@ -105,9 +115,13 @@ PROCESSOR = {"cpu family": "family", "model": "model", "CPU implementer": "imple
 
 
 def describe(command: str) -> dict[str, Any]:
-    """What a manifest records beside the numbers: it is evidence, not identity."""
+    """What a manifest records beside the numbers: it is evidence, not identity. Of this process and its machine."""
+    return {"command": printable(command), **here()}
+
+
+def here() -> dict[str, Any]:
+    """Where numbers are made, and by which code: what each worker records of itself."""
     return {
-        "command": printable(command),
         "commit": _commit(),
         "engine": engine(),
         "versions": {
@@ -116,6 +130,7 @@ def describe(command: str) -> dict[str, Any]:
             "torch": version("torch"),
             "numpy": version("numpy"),
         },
+        "host": platform.node(),
         "machine": f"{platform.system()} {platform.machine()}, {cores()} cores",
         "processor": processor(),
         "mkl_cbwr": os.environ.get("MKL_CBWR"),

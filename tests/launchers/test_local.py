@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from threading import Timer
 
 import pytest
 
+from sddcli.core.words import UsageError
 from sddcli.events import Advanced, Busy, Event, Failed, Saved
 from sddcli.launchers.local import Policy, sweep
 from sddcli.resolve import runs
@@ -124,6 +126,57 @@ def test_a_run_that_another_sweep_finished_meanwhile_is_left_alone(trained: Path
     assert before == {path: path.stat().st_mtime_ns for path in root.rglob("manifest.json")}
 
 
+PRETENDED = """
+import os, torch
+from sddcli.recipes import prune_retrain
+
+real = prune_retrain.load
+
+def load(name, train_size=0, validation=0.0, device="cpu", tell=None):
+    if device != "cpu":
+        with open(os.environ["DEVICES_LOG"], "a") as log:
+            log.write(f"{os.getpid()} {device}\\n")
+    return real(name, train_size, validation)
+
+prune_retrain.load = load
+torch.cuda.device_count = lambda: 2
+torch.cuda.set_device = lambda device: None
+torch.cuda.get_device_name = lambda device: f"pretended {device}"
+"""
+"""Two GPUs that are the CPU: which process puts data where is logged."""
+
+
+@pytest.mark.slow
+def test_each_worker_keeps_to_its_own_device(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two pretended GPUs each gets a worker; all runs are trained once, as on the CPU, each where it says."""
+    (tmp_path / "sitecustomize.py").write_text(PRETENDED)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("DEVICES_LOG", str(tmp_path / "devices"))
+    heard, store = list[Event](), Store(tmp_path / "runs")
+    asked = with_parents(runs({"seed": "0-2", "level": "0-3", "epochs": "3", "eval_every": "2"}))
+    sweep(store, asked, {}, 2, 1, "cuda:0,1", heard.append)
+    epochs = [run for event in heard if isinstance(event, Advanced) for run in event.runs]
+    assert {epochs.count(run) for run in asked} == {3}, "not every run for its three epochs, once"
+    logged = {tuple(line.split()) for line in (tmp_path / "devices").read_text().splitlines()}
+    assert len(logged) == 2 and {device for _, device in logged} == {"cuda:0", "cuda:1"}
+    assert {manifest["device"] for _, manifest in store.manifests()} == {"pretended cuda:0", "pretended cuda:1"}
+    assert all(manifest["host"] == platform.node() for _, manifest in store.manifests())
+    reference, made = everything(trained), everything(tmp_path / "runs")
+    assert made == {name: reference[name] for name in made}
+
+
+@pytest.mark.slow
+def test_a_device_that_is_not_there_is_said_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is not that of the worker that looks."""
+    (tmp_path / "sitecustomize.py").write_text(PRETENDED)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(UsageError, match=r"no device cuda:5 here: torch \S+ sees 2 GPUs"):
+        sweep(Store(tmp_path / "runs"), runs({"level": "0", "seed": "0,1"}), {}, 2, 1, "cuda:0,5", lambda event: None)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_events_are_plain() -> None:
     (run,) = runs({"level": "0", "seed": "0"})
     assert Failed(run, "why") == Failed(run, "why", False, "")
@@ -188,6 +241,7 @@ def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
 COUNTING = """
 import json, sys
 from pathlib import Path
+from sddcli.core.words import UsageError
 from sddcli.events import Advanced
 from sddcli.launchers.local import sweep
 from sddcli.resolve import runs

@@ -10,14 +10,33 @@ import pytest
 from sddcli.launchers import machine
 
 
-@pytest.mark.parametrize("gpu", [True, False])
-def test_workers_and_models_at_once(gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_cuda", lambda: gpu)
+@pytest.mark.parametrize("gpus", [0, 1, 4])
+def test_workers_and_models_at_once(gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "gpus", lambda: gpus)
     monkeypatch.setattr(machine, "cores", lambda: 7)
-    assert machine.crew("cpu") == 7 and machine.crew("cuda:1") == 1
-    assert machine.crew("auto") == (1 if gpu else 7)
-    found = [machine.most_side_by_side(device) for device in ("cpu", "auto", "cuda")]
-    assert found == sorted(found) and found[0] < found[2] and found[1] == found[2 if gpu else 0]
+    assert machine.crew("cpu") == 7 and machine.crew("cuda:1") == 1 and machine.crew("cuda:0,2") == 2
+    assert machine.crew("auto") == (gpus or 7) and machine.crew("cuda") == max(gpus, 1)
+    most = [machine.most_side_by_side(device) for device in ("cpu", "auto", "cuda")]
+    assert most == sorted(most) and most[0] < most[2] and most[1] == most[2 if gpus else 0]
+
+
+DEVICES = {
+    ("cuda", 3): ("cuda:0", "cuda:1", "cuda:2"),
+    ("auto", 2): ("cuda:0", "cuda:1"),
+    ("auto", 0): ("auto",),
+    ("cuda", 1): ("cuda",),
+    ("cpu", 4): ("cpu",),
+    ("cuda:1", 4): ("cuda:1",),
+    ("cuda:0,2", 4): ("cuda:0", "cuda:2"),
+    ("cuda:2,2,11", 0): ("cuda:2", "cuda:11"),
+    ("cuda:", 4): ("cuda:",),
+}
+
+
+@pytest.mark.parametrize(("word", "gpus"), DEVICES)
+def test_cuda_is_every_gpu_and_numbers_name_some(word: str, gpus: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "gpus", lambda: gpus)
+    assert machine.devices(word) == DEVICES[word, gpus]
 
 
 CPUINFO = {
