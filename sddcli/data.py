@@ -77,7 +77,7 @@ def forget() -> None:
 def _function(word: str, what: str) -> Callable[..., Data]:
     """The "read" or "outline" of the data set that a word means, with the parameters of the word bound.
 
-    The word is name:key=value or, of a data set whose functions have an argument `path`, name:PATH:key=value.
+    The word is name:key=value or, of data sets whose functions have an argument `path` or `name`, name:PATH:key=value.
     """
     name, *pieces = word.split(":")
     if own.key_of(word):
@@ -85,16 +85,18 @@ def _function(word: str, what: str) -> Callable[..., Data]:
     if name not in (known := members("datasets")):
         raise unknown("data set", name, known)
     function: Callable[..., Data] = getattr(import_module(f"sddcli.datasets.{name.replace('-', '_')}"), what)
-    if "path" not in inspect.signature(function).parameters:
+    takes = {"path", "name"} & set(inspect.signature(function).parameters)
+    if not takes:
         return pick("data set", word, {name: function})
     settings: list[str] = []
     while len(pieces) > 1 and "=" in pieces[-1]:  # a path may have colons, and one of "a=b" is a path
         settings.insert(0, pieces.pop())
     if not pieces or not pieces[0]:
-        raise UsageError(f"say which folder: {name}:PATH")
-    return functools.partial(
-        pick("data set", ":".join([name, *settings]), {name: function}), path=now_at(":".join(pieces))
-    )
+        what = "folder: {}:PATH" if "path" in takes else "of its data sets: {}:NAME"
+        raise UsageError(f"say which {what.format(name)}")
+    whole = ":".join(pieces)
+    argument = {"path": now_at(whole)} if "path" in takes else {"name": whole}
+    return functools.partial(pick("data set", ":".join([name, *settings]), {name: function}), **argument)
 
 
 def _moved(data: Data, device: str) -> Data:

@@ -57,9 +57,9 @@ def trust(store: Store) -> None:
     own.SOURCES.update(store.code())
 
 
-def keep(store: Store, runs: Iterable[Run]) -> None:
-    """Saves a copy of all code that runs were named with. Raises StoreError where it cannot be written."""
-    for key in of_runs(runs):
+def keep(store: Store, runs: Iterable[Run] = (), words: Iterable[str] = ()) -> None:
+    """Saves a copy of the code that runs, or words beside them, name. Raises StoreError where it cannot be written."""
+    for key in [*of_runs(runs), *map(own.key_of, words)]:
         if key in own.SOURCES:
             store.save_code(key, own.SOURCES[key])
 

@@ -43,9 +43,13 @@ class Run:
     Raises UsageError for a value outside its range or a pruned run without its criterion.
     """
 
-    dataset: str = _option("Data set; folder:PATH for your own images", table="datasets", own=True)
+    dataset: str = _option(
+        "Data set; folder:PATH for your own images, torchvision:NAME, data.py:load", table="datasets", own=True
+    )
     model: str = _option(
-        "Network; lenet takes other widths too, as in lenet-64-32", table="core.models.MODELS", own=True
+        "Network; lenet takes other widths too, as in lenet-64-32; others: torchvision:NAME, timm:NAME, net.py:Net",
+        table="core.models.MODELS",
+        own=True,
     )
     noise: float = _option("Label noise: share of the training labels that are replaced", 0.0, "[0, 1]")
     noise_kind: str = _option("Type of label noise", "symmetric", table="core.noise.NOISES", own=True)

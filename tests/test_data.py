@@ -104,7 +104,8 @@ def test_a_data_set_that_is_not_here_says_so_in_one_line(root: Path, offline: No
     try:
         data = load(name)
     except (OSError, UsageError) as error:
-        assert "\n" not in str(error) and (f"put the file into {root}" in str(error) or f"{name}:PATH" in str(error))
+        named = f"{name}:PATH" in str(error) or f"{name}:NAME" in str(error)
+        assert "\n" not in str(error) and (named or f"put the file into {root}" in str(error))
     else:
         assert len(data.sha256) == 64 and not root.exists()  # it needs no files of the user's
 

@@ -87,6 +87,7 @@ MAY = {
         "events",
         "spec",
         "core.words",
+        "core.own",
         "cli",
     },
     "notebook": {"sources", "recipes", "stages", "data", "datasets.reading", "store", "spec", "core"},

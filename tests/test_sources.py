@@ -144,6 +144,65 @@ def test_images_of_ones_own_are_augmented_by_ones_own() -> None:
     assert np.allclose(data.mean, x.mean((0, 2, 3))) and np.allclose(data.deviation, x.std((0, 2, 3)))
 
 
+SEEING = """
+from matplotlib.figure import Figure
+from sddcli.core.types import Found
+
+def largest(subject, times=1.0):
+    return {"largest": times * max(float(w.abs().max()) for w in subject.net.final.values())}
+
+def layers(subject):
+    rows = [{"layer": name, "kept": int(mask.sum())} for name, mask in subject.net.masks.items()]
+    return Found({"layers": len(rows)}, rows)
+
+def draw(summary, varied, title, x="sparsity"):
+    figure = Figure()
+    figure.subplots().plot(summary[x], summary["test_loss"])
+    return figure
+draw.NEEDS = ("test_loss",)
+"""
+
+
+def test_measures_and_figures_of_ones_own(sdd: Sdd, files: Path) -> None:
+    made(model="lenet-16", train_size="200")
+    (files / "see.py").write_text(SEEING)
+    (rows, more) = sdd("analyze", "see.py:largest:times=2,see.py:layers", "runs", "--json").json.values()
+    assert {row["largest"] > 0.1 for row in rows} == {True} and more[0]["layers"] == 1
+    outcome = sdd("analyze", "see.py:largest", "runs")
+    assert "largest" in outcome.out and outcome.code == 0
+    assert sdd("plot", "see.py:draw", "runs").out == "see-draw.png\n" and Path("see-draw.png").stat().st_size > 5000
+
+
+SMALL_VIT = """
+from torchvision.models import VisionTransformer
+def Net(inputs, classes):
+    net = VisionTransformer(inputs[1], 4, 1, 2, 16, 32, num_classes=classes)
+    return net
+"""
+
+
+def test_a_small_vision_transformer_is_pruned(files: Path) -> None:
+    """Attention's weights are prunable, its class token and positions are not, and start as its code has them."""
+    (files / "vit.py").write_text(SMALL_VIT)
+    run = made(dataset="ideas.py:flowers", model="vit.py:Net")
+    model = setting.model_of(run, load(run.dataset))
+    assert "encoder.layers.encoder_layer_0.self_attention.in_proj_weight" in model.prunable
+    assert not {"class_token", "encoder.pos_embedding"} & set(model.prunable)
+    weights, masks = Store("runs").weights(run)
+    assert weights["class_token"].shape == (1, 1, 16) and sum(int(mask.sum()) for mask in masks.values()) < model.size
+
+
+def test_networks_of_torchvision_have_the_classes_and_inputs_of_the_data() -> None:
+    run = made(dataset="ideas.py:flowers", model="torchvision:shufflenet_v2_x0_5", augment="none", epochs="1")
+    assert setting.model_of(run, load(run.dataset)).output == "fc.weight"
+    for word, says in (
+        ("torchvision:nothing", "Unknown model nothing"),
+        ("torchvision:resnet18:depth=3", "unexpected keyword argument 'depth'"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            prune_retrain.check(runs({"dataset": "ideas.py:flowers", "model": word})[:1])
+
+
 def test_a_criterion_of_ones_own_says_in_its_word_what_it_ranks() -> None:
     """So that which runs it needs is known where its code may not run."""
     word = identified("ideas.py:size:moment=initial")

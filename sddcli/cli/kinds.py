@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sddcli.cli import screen
+from sddcli.core.own import key_of
 from sddcli.core.words import UsageError, pick, unknown
 from sddcli.families import members, names_in
 from sddcli.metrics import FOLDERS, metric_of
@@ -251,6 +252,8 @@ MEASURES = {name: kind for kind, each in KINDS.items() for name in members(each.
 def kind_of(word: str) -> Kind:
     """The kind of a measure, by its word. Raises UsageError for a name that no measure has."""
     name = word.split(":")[0]
+    if key_of(word):
+        return KINDS["run"]
     if name not in MEASURES:
         raise unknown("measure", word, MEASURES)
     return KINDS[MEASURES[name]]
@@ -263,7 +266,15 @@ def nothing_for(word: str, pairs: str = "") -> UsageError | None:
 
 
 def module_of(folder: str, word: str) -> ModuleType:
-    """The file of a folder of the package that a word, with parameters or without, names."""
+    """The file of a folder of the package that a word, with parameters or without, names.
+
+    Of a figure that is the user's own code, what such a file would have: its `draw`, and the columns it needs.
+    """
+    if key_of(word):
+        drawing = ModuleType(word)
+        draw: Callable[..., Any] = pick("figure", word, {})
+        vars(drawing).update(draw=draw, NEEDS=tuple(getattr(draw, "NEEDS", ())))
+        return drawing
     return import_module(f"sddcli.{folder.replace('/', '.')}.{word.split(':')[0].replace('-', '_')}")
 
 

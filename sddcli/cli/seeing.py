@@ -42,6 +42,7 @@ from sddcli.cli.options import (
     leaving_out,
     where_of,
 )
+from sddcli.core.own import key_of
 from sddcli.core.words import UsageError, unknown
 from sddcli.events import Failed
 from sddcli.families import members
@@ -106,7 +107,7 @@ def analyze(
     Example: sdd analyze learning-distance runs/
     """
     data_in(data_dir)
-    words = list(MEASURES) if measure == "all" else measure.split(",")
+    words = list(MEASURES) if measure == "all" else [sources.identified(word) for word in measure.split(",")]
     kinds, _ = {word: kind_of(word) for word in words}, axis_of(along)
     if (pairs or between) and KINDS["pair"] not in kinds.values():
         raise UsageError(f"--pairs and --between are for {', '.join(members(KINDS['pair'].folder))}")
@@ -117,6 +118,8 @@ def analyze(
     store, compared = _between(between) if between else (Store(runs), [])
     if trust:
         sources.trust(store)
+    if store.root.is_dir():
+        sources.keep(store, words=words)
     looks = {kind: kind.subjects for kind in kinds.values() if kind.subjects}
     failures, subjects = list[Failed](), dict[Kind, Subjects]()
     unsaved: dict[tuple[Run | Pair, str], Mapping[str, float | None]] = {}
@@ -232,11 +235,11 @@ def plot(
 
     Example: sdd plot double-descent runs/ --where noise=0.4 -o figure.pdf
     """
-    name = figure.split(":")[0]
-    if name not in members("plots"):
+    path = output or Path(f"{stem_of(figure)}.png".replace(".py,", "-"))
+    figure = sources.identified(figure)
+    if figure.split(":")[0] not in members("plots") and not key_of(figure):
         raise unknown("figure", figure, members("plots"))
     axis_of(along or "sparsity")
-    path = output or Path(f"{stem_of(figure)}.png")
     must_be_picture(path)
     from sddcli import table
     from sddcli.launchers import machine

@@ -186,6 +186,35 @@ def of_own(build: Callable[[Shape, int], nn.Module], features: Shape, classes: i
     )
 
 
+def _of_library(library: str, name: str, settings: str, features: Shape, classes: int) -> nn.Module:
+    """A network of torchvision or timm, untrained, of the settings that its function takes, ":key=value:key=value".
+
+    Raises UsageError where the library is not there, or has no such network.
+    """
+    given = {key: _number(text) for key, _, text in (each.partition("=") for each in settings.split(":")[1:])}
+    try:
+        if library == "timm":
+            import timm
+
+            made: nn.Module = timm.create_model(name, num_classes=classes, in_chans=_image(features), **given)
+        else:
+            from torchvision.models import get_model
+
+            made = get_model(name, weights=None, num_classes=classes, **given)
+    except ImportError:
+        raise UsageError(f"{library} is not installed: pip install 'sddcli[{library}]'") from None
+    return made
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 def _must_answer(module: nn.Module, features: Shape, classes: int) -> None:
     """Raises UsageError unless a module takes two examples of this shape and answers with a number for each class."""
     with torch.no_grad():
@@ -329,10 +358,15 @@ MODELS: dict[str, Architecture] = {
 
 @cache
 def architecture(word: str, features: Shape, classes: int) -> Model:
-    """The network that a word of MODELS means; lenet-H-H, fully connected layers of any widths; or the user's own code.
+    """The network that a word of MODELS means; lenet-H-H, fully connected layers of any widths; torchvision:NAME and
+    timm:NAME, networks of theirs; or the user's own code.
 
     Raises UsageError for an unknown word, or inputs that it cannot take.
     """
+    if library := re.fullmatch(r"(torchvision|timm):([^:]+)(:.*)?", word):
+        name, settings = library[2], library[3] or ""
+        made: Model = own.calling(word, of_own, partial(_of_library, library[1], name, settings), features, classes)
+        return made
     if own.key_of(word):
         model: Model = own.calling(word, of_own, pick("model", word, {}), features, classes)
         return model

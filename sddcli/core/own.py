@@ -87,11 +87,11 @@ def _saying_where(what: str, function: Callable[..., Any]) -> Callable[..., Any]
 
 def calling(word: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """What `function` makes of these arguments, one of which is the code of `word`. Raises UsageError that names it."""
-    key, name, *_ = word.split(":")
+    what = ":".join(word.split(":")[:2])
     try:
-        return _saying_where(f"{key}:{name}", function)(*arguments)
+        return _saying_where(what, function)(*arguments)
     except UsageError as error:
-        raise error if str(error).startswith(key) else UsageError(f"{key}:{name}: {error}") from error.__cause__
+        raise error if str(error).startswith(what) else UsageError(f"{what}: {error}") from error.__cause__
 
 
 def _line(file: str, error: Exception) -> str:
@@ -137,7 +137,9 @@ def _augment(mine: Callable[..., Any]) -> Callable[..., Any]:
 
 
 ADAPTED: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
-    **dict.fromkeys(("model", "data set", "criterion", "noise_kind", "init", "start", "measure"), lambda mine: mine),
+    **dict.fromkeys(
+        ("model", "data set", "criterion", "noise_kind", "init", "start", "measure", "figure"), lambda mine: mine
+    ),
     **{"regularization": lambda mine: mine, "loss": _loss, "augment": _augment},
 }
 """What of the tables can be a user's own, and how a function as docs/own.md describes it becomes one of sdd's."""

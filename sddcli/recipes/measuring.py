@@ -1,12 +1,12 @@
 """Measuring: analyses of one finished run, or of a pair of them, from the store and back to it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from math import inf, nan
 
 from sddcli import folders
-from sddcli.core import seeds
+from sddcli.core import own, seeds
 from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of
 from sddcli.core.stacking import on_device
@@ -23,9 +23,22 @@ from sddcli.store import Store, StoreError
 
 def check(word: str, of_pairs: bool = False) -> Callable[..., Found]:
     """The analysis that `word` means, with its parameters. Raises UsageError for unknown parameters."""
+    if own.key_of(word):
+        return _own(word)
     name, folder = word.split(":")[0], FOLDERS["pair" if of_pairs else "run"].replace("/", ".")
     measure: Callable[..., Found] = import_module(f"sddcli.{folder}.{name.replace('-', '_')}").measure
     return pick("measure", word, {name: measure})
+
+
+def _own(word: str) -> Callable[..., Found]:
+    """An analysis of the user's own, measure(subject) -> a Found, or its numbers by their names."""
+    measure: Callable[..., Found | Mapping[str, float]] = pick("measure", word, {})
+
+    def found(subject: Subject) -> Found:
+        result = own.calling(word, measure, subject)
+        return result if isinstance(result, Found) else Found({name: float(n) for name, n in dict(result).items()})
+
+    return found
 
 
 def analysed(word: str, *subjects: Subject) -> Found:

@@ -35,6 +35,15 @@ def mnist(root: Path) -> str:
     return "mnist"
 
 
+def torchvision(root: Path) -> str:
+    """Fashion-MNIST in the files of torchvision, with as many images as MNIST here."""
+    folder = root / "torchvision" / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name, content in mnist_files().items():
+        (folder / name).write_bytes(content)
+    return "torchvision:FashionMNIST"
+
+
 def batch(n: int, classes: int, key: bytes) -> bytes:
     """A file of CIFAR as its authors pickled them: rows of 3072, words as Python 2 wrote them."""
     x, y = DRAW.integers(256, size=(n, 3072), dtype=np.uint8), [k % classes for k in range(n)]
@@ -108,4 +117,5 @@ SMALL: dict[str, Callable[[Path], str]] = {
     "cifar100": cifar100,
     "tiny-imagenet": tiny_imagenet,
     "folder": image_folder,
+    "torchvision": torchvision,
 }
