@@ -10,14 +10,15 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 TYPE_CHECKING = False  # as type checkers read it; typing itself would be loaded for nothing
 if TYPE_CHECKING:
     from sddcli.notebook import load as load
+    from sddcli.notebook import ticket as ticket
 else:
 
     def __getattr__(name: str) -> object:
         # Only when asked for: every room waits for what is imported here.
         from importlib import import_module
 
-        if name == "load":
-            return import_module("sddcli.notebook").load
+        if name in ("load", "ticket"):
+            return getattr(import_module("sddcli.notebook"), name)
         if name == "table":
             return import_module("sddcli.table")
         raise AttributeError(f"module 'sddcli' has no attribute {name!r}")

@@ -1,50 +1,22 @@
 """Notebook: one finished run as objects: its network, weights, masks, history. `sddcli.load`."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
-from torch import Tensor, nn
+from torch import Tensor
 
 from sddcli import sources
-from sddcli.core.types import STATISTICS, Data, Forward, Tensors
-from sddcli.core.words import UsageError
+from sddcli.core import masks
+from sddcli.core.types import Data, Tensors
 from sddcli.data import outline
-from sddcli.datasets.reading.tensors import outlined
 from sddcli.recipes import measuring, starting
+from sddcli.recipes.exporting import Network, shape_of, ticket_of
 from sddcli.spec import Run
 from sddcli.stages import setting
 from sddcli.store import Manifest, Store, StoreError
-
-
-class Network(nn.Module):
-    """One network: x, (B, *features) as its data set holds them, to logits (B, classes).
-
-    Its parameters are called as in the run's files. They can be trained on; masks are then the caller's business.
-    """
-
-    def __init__(self, forward: Forward, weights: Tensors) -> None:
-        super().__init__()
-        self._of_many = forward
-        for name, weight in weights.items():
-            *parts, last = name.split(".")
-            module: nn.Module = self
-            for part in parts:
-                if part not in dict(module.named_children()):
-                    module.add_module(part, nn.Module())
-                module = module.get_submodule(part)
-            if name.endswith(STATISTICS):
-                module.register_buffer(last, weight.clone())
-            else:
-                module.register_parameter(last, nn.Parameter(weight.clone()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (B, *features). Returns (B, classes)."""
-        weights = {name: w.unsqueeze(0) for name, w in (*self.named_parameters(), *self.named_buffers())}
-        return self._of_many(weights, x.unsqueeze(0), self.training).squeeze(0)
 
 
 @dataclass(frozen=True)
@@ -61,7 +33,7 @@ class Loaded:
     @cached_property
     def network(self) -> Network:
         """The trained network, in evaluation mode."""
-        shape = _shape(self.run, self.manifest, self.weights)
+        shape = shape_of(self.run, self.manifest, self.weights)
         model = setting.model_of(self.run, shape)
         ordered = {name: self.weights[name] for name in model.weights}
         return Network(setting.forward_of(model, shape), ordered).eval()
@@ -81,35 +53,15 @@ class Loaded:
         return setting.noisy_labels(self.run, self.data)
 
 
-SIDES = (32, *range(8, 257))
-"""Of square images, that of CIFAR first: networks with a pool over the whole image have the same weights for all."""
+def ticket(path: str | Path) -> tuple[Run, Tensors, Tensors]:
+    """The run of a file of sdd export --to seed+mask, its initial weights drawn again, pruned ones 0, and its masks.
 
-
-def _shape(run: Run, manifest: Manifest, weights: Tensors) -> Data:
-    """The shape of the data of a run: as its manifest has it, so that no images are needed.
-
-    Where an older sdd wrote none, the first that has these weights: of the images as they are now, of square ones, or
-    of as many pixels as a fully connected network has inputs. Raises StoreError where there is none.
+    Raises UsageError where the file is none, OSError where it cannot be read.
     """
-    facts = manifest["data"]
-    if "shape" in facts:
-        return outlined(1, tuple(facts["shape"]), facts["classes"])
-    reason, sizes = "they have changed", {name: w.shape for name, w in weights.items() if not name.endswith(STATISTICS)}
-    shapes = [(3, side, side) for side in SIDES]
-    if all(len(size) <= 2 for size in sizes.values()):  # fully connected: only the number of inputs matters
-        shapes += [(3, 1, size[1] // 3) for size in sizes.values() if len(size) == 2 and size[1] % 3 == 0]
-    candidates = [outlined(1, shape, 2) for shape in shapes]
-    try:
-        candidates.insert(0, outline(run.dataset))
-    except OSError as error:
-        reason = str(error)
-    for data in candidates:
-        with suppress(UsageError):  # too small for this network
-            output = sizes[setting.model_of(run, data).output]
-            data = data._replace(classes=output[0])
-            if setting.model_of(run, data).shapes == sizes:
-                return data
-    raise StoreError(f"an older sdd did not record the size of the images of {run.dataset}, and {reason}")
+    content = Path(path).read_bytes()
+    run, kept = ticket_of(content, str(path))
+    weights = setting.fresh(run.root, setting.model_of(run, outline(run.dataset)))
+    return run, masks.apply(kept, weights), kept
 
 
 def load(path: str | Path, trust: bool = False) -> Loaded:

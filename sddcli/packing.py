@@ -5,6 +5,8 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from sddcli.core.types import Tensors
@@ -28,13 +30,14 @@ def pack(weights: "Tensors", masks: "Tensors") -> bytes:
     return save(arrays, metadata={"shapes": json.dumps(shapes)})
 
 
-def pack_masks(masks: "Tensors") -> bytes:
-    """The masks of one model, (*shape) bool, as safetensors: a bit for each weight."""
+def pack_masks(masks: "Tensors", words: "Mapping[str, str] | None" = None) -> bytes:
+    """The masks of one model, (*shape) bool, as safetensors: a bit for each weight; words: what else the file says."""
     import numpy as np
     from safetensors.numpy import save
 
     arrays: dict[str, Any] = {f"{name}.mask": np.packbits(mask.cpu().numpy()) for name, mask in masks.items()}
-    return save(arrays, metadata={"shapes": json.dumps({name: list(masks[name].shape) for name in sorted(masks)})})
+    shapes = json.dumps({name: list(masks[name].shape) for name in sorted(masks)})
+    return save(arrays, metadata={"shapes": shapes, **(words or {})})
 
 
 def unpack(content: bytes) -> tuple["Tensors", "Tensors"]:

@@ -36,6 +36,7 @@ MAY = {
         "analyses",
         "metrics",
         "store",
+        "packing",
         "folders",
         "pairs",
         "data",

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from sddcli.cli.exporting import export
 from sddcli.cli.help import Command
 from sddcli.cli.inspection import gc, list_runs, logs, status, verify
 from sddcli.cli.making import prune, retrain, sweep, train_dense
@@ -68,6 +69,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train-dense": train_dense,
     "prune": prune,
     "retrain": retrain,
+    "export": export,
     "verify": verify,
     "gc": gc,
 }

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from sddcli.core.types import Channels, Tensors
+from sddcli.core.types import STATISTICS, Channels, Tensors
 
 
 def living(masks: Tensors, channels: Channels) -> torch.Tensor:
@@ -112,6 +112,50 @@ def _joined(first: _Stream, second: _Stream, streams: dict[fx.Node, _Stream]) ->
         first.fixed |= second.fixed or first.size != second.size
         streams.update({node: first for node, stream in streams.items() if stream is second})
     return first
+
+
+def narrow(weights: Tensors, layout: Sequence[Channels]) -> Tensors:
+    """The weights (*shape) of the smaller network that answers the same: without channels that change nothing.
+
+    Those are the ones that are 0 whatever comes in, and those that nothing reads; removing some may leave more such
+    behind. Of each part of the layout one channel stays, for a layer of none is no layer.
+    """
+    small, sizes = dict(weights), {id(part): part.size for part in layout}
+    while True:
+        before = sum(sizes.values())
+        for part in layout:
+            left = _useful(small, part, sizes[id(part)])
+            small |= _taken(small, part, left)
+            sizes[id(part)] = int(left.sum())
+        if sum(sizes.values()) == before:
+            return small
+
+
+def _useful(weights: Tensors, part: Channels, size: int) -> torch.Tensor:
+    """(size,) bool: which channels are neither always 0 nor read by nobody; the first one where none is."""
+    rows = [weights[name].view(size, -1).any(1) for name in (*part.outputs, *part.vectors)]
+    columns = [_columns(weights[name], size).flatten(2).any(2).any(0) for name in part.inputs]
+    useful = torch.stack(rows).any(0)
+    useful &= torch.stack(columns).any(0) if columns else True
+    return useful if useful.any() else torch.arange(size) == 0
+
+
+def _columns(weight: torch.Tensor, size: int) -> torch.Tensor:
+    """(outputs, size, ...) of a weight whose columns of each channel lie side by side."""
+    return weight.reshape(weight.shape[0], size, -1)
+
+
+def _taken(weights: Tensors, part: Channels, left: torch.Tensor) -> Tensors:
+    """The weights of the layers of a part, of the channels that are left."""
+    statistics = [
+        name[: -len("weight")] + end for name in part.vectors if name.endswith("weight") for end in STATISTICS
+    ]
+    taken = {name: weights[name][left] for name in (*part.outputs, *part.vectors, *statistics) if name in weights}
+    for name in part.inputs:
+        weight = taken.get(name, weights[name])
+        columns = _columns(weight, len(left))[:, left]
+        taken[name] = columns.reshape(weight.shape[0], -1, *weight.shape[2:])
+    return taken
 
 
 def narrowed(

@@ -1,0 +1,47 @@
+"""The command that hands a run to others: export."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sddcli import sources
+from sddcli.cli.options import Debug, Trust
+from sddcli.core.words import unknown
+from sddcli.store import Store, write
+
+ENDINGS = {"torch": ".pt2", "safetensors": ".safetensors", "onnx": ".onnx", "seed+mask": ".ticket.safetensors"}
+"""What a run can be exported to, and how such files end."""
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run: runs/CHAIN or runs/CHAIN/level-07.")],
+    to: Annotated[str, typer.Option("--to", metavar="|".join(ENDINGS), help="Kind of file.")] = "torch",
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Name of the file.")] = None,
+    trust: Trust = False,
+    debug: Debug = False,
+) -> None:
+    """Export a trained network to a file that needs no sdd.
+
+    torch: a program that torch.export.load(FILE).module() runs, without neurons and filters that do nothing. onnx:
+    the same for other programs. safetensors: its weights by name, pruned ones 0. seed+mask: its settings and masks
+    alone, from which sddcli.ticket(FILE) draws the initial weights again.
+
+    Example: sdd export runs/RUN/level-07 --to torch -o network.pt2
+    """
+    if to not in ENDINGS:
+        raise unknown("kind of file", to, ENDINGS)
+    from sddcli.launchers import machine
+    from sddcli.recipes import exporting
+
+    store, which = Store.holding(run)
+    if trust:
+        sources.trust(store)
+    sources.must_run([which])
+    machine.one_thread()
+    content, about = exporting.exported(store, which, to)
+    path = output or Path(f"{which.id}{ENDINGS[to]}")
+    write(path, content)
+    print(path)
+    print(f"{about}; {len(content) / 1e6:.2f} MB", file=sys.stderr)
