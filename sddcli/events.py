@@ -50,9 +50,15 @@ class Busy(NamedTuple):
     run: Run
 
 
+class Lost(NamedTuple):
+    """Who made a run is gone, and not by the run's fault: it waits to be begun again. Heard by the sweep alone."""
+
+    run: Run
+
+
 class Stopping(NamedTuple):
     """Somebody wants an end: runs in work are saved where they are."""
 
 
-Event = Reading | Noted | Advanced | Saved | Failed | Busy | Stopping
+Event = Reading | Noted | Advanced | Saved | Failed | Busy | Lost | Stopping
 Report = Callable[[Event], None]

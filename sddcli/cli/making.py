@@ -4,7 +4,7 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -15,14 +15,17 @@ from sddcli import resolve, sources
 from sddcli.cli import screen
 from sddcli.cli.options import (
     DEFAULT_RUNS,
+    Address,
     Checkpoints,
     DataDir,
     Debug,
     Device,
     Devices,
     FailFast,
+    GpusPerTask,
     Json,
     Keep,
+    On,
     Protocol,
     RetryFailed,
     Sets,
@@ -67,6 +70,9 @@ def sweep(
     skip_busy: SkipBusy = False,
     keep: Keep = "all",
     trust: Trust = False,
+    on: On = "",
+    address: Address = "",
+    gpus_per_task: GpusPerTask = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be trained, and what it costs; train nothing.")
     ] = False,
@@ -90,13 +96,16 @@ def sweep(
     data_in(data_dir)
     if keep not in KEEPS:
         raise unknown("way to keep", keep, KEEPS)
+    if on not in LAUNCHERS:
+        raise unknown("launcher", on, [name for name in LAUNCHERS if name])
     store = Store(runs)
     if trust:
         sources.trust(store)
     looking.find_images(store)
     plan = _spelled(store, resolve.plan(fields, sets, file, protocol, _training_examples, _hint, trust))
     _say_changed(store, (run for table in plan for run in auto.runs_at_most(store, table)))
-    how = How(device, workers, threads, checkpoint_every, retry_failed, fail_fast, skip_busy, keep)
+    cluster = Cluster(on, address, gpus_per_task)
+    how = How(device, workers, threads, checkpoint_every, retry_failed, fail_fast, skip_busy, keep, cluster)
     if dry_run:
         with leaving_out() as damaged:
             price(store, plan, how, as_json, damaged)
@@ -116,6 +125,14 @@ def sweep(
                 end(display)
 
 
+class Cluster(NamedTuple):
+    """Where runs are made but on this machine: the options of `sdd sweep` of these names."""
+
+    on: str = ""
+    address: str = ""
+    gpus_per_task: float | None = None
+
+
 class How(NamedTuple):
     """How runs are made, none of which changes a number: the options of `sdd sweep` of these names."""
 
@@ -127,6 +144,7 @@ class How(NamedTuple):
     fail_fast: bool = False
     skip_busy: bool = False
     keep: str = "all"
+    cluster: Cluster = Cluster()
 
     def crew(self, todo: Sequence[Run]) -> int:
         """How many workers make these runs."""
@@ -150,7 +168,7 @@ def made(store: Store, plan: Sequence[resolve.Table], how: How) -> "tuple[Progre
     record = (_command(), list(plan))
     policy = Policy(how.checkpoint_every, how.retry_failed, how.fail_fast, how.skip_busy, record, meanwhile)
     while todo:
-        stopped = _make(store, todo, display, how.crew(todo), how.threads, how.device, policy)
+        stopped = _make(store, todo, display, how, policy)
         failed.update(failure.run for failure in display.failures)
         now = sweeps.progress(store, plan, failed.__contains__)
         todo = () if stopped else now.to_make
@@ -216,7 +234,7 @@ def train_dense(
 
     Example: sdd train-dense --dataset digits --noise 0.4 --seed 1
     """
-    from sddcli.launchers import agenda, looking, machine
+    from sddcli.launchers import looking
     from sddcli.launchers.sweep import Policy
 
     data_in(data_dir)
@@ -227,8 +245,8 @@ def train_dense(
     _say_changed(store, asked)
     todo = [run for run in asked if not store.finished(run)]
     display = Display(todo, screen.errors(), family=asked)
-    policy = Policy(checkpoint_every, retry_failed)
-    _make(store, todo, display, min(workers or machine.crew(device), agenda.width(todo)), threads, device, policy)
+    how = How(device, workers, threads)
+    _make(store, todo, display, how, Policy(checkpoint_every, retry_failed))
     complain(display, debug)
     for run in asked:
         if store.finished(run):
@@ -296,7 +314,7 @@ def retrain(
     looking.find_images(store)
     display = Display([run], screen.errors())
     if not store.finished(run):
-        _make(store, [run], display, 1, threads, device, Policy(checkpoint_every, retry_failed))
+        _make(store, [run], display, How(device, 1, threads), Policy(checkpoint_every, retry_failed))
     complain(display, debug)
     if store.finished(run):
         print(store.folder(run))
@@ -318,22 +336,12 @@ def _command() -> str:
     return shlex.join(["sdd", *sys.argv[1:]])
 
 
-def _make(
-    store: Store,
-    todo: Sequence[Run],
-    display: Display,
-    workers: int,
-    threads: int,
-    device: str,
-    policy: "Policy",
-) -> bool:
+def _make(store: Store, todo: Sequence[Run], display: Display, how: How, policy: "Policy") -> bool:
     """Has workers make the runs, on show; where it is stopped, says how to go on. Tells whether a failure ended it."""
-    from sddcli.launchers import local
-
     signal.signal(signal.SIGTERM, _terminated)
     try:
         with display:
-            local.sweep(store, todo, {"command": printable(_command())}, workers, threads, device, display, policy)
+            LAUNCHERS[how.cluster.on](store, todo, how, display, policy)
     except (KeyboardInterrupt, typer.Abort, SystemExit) as stop:
         code = stop.code if isinstance(stop, SystemExit) else 130
         if code == 3:  # --fail-fast
@@ -341,6 +349,27 @@ def _make(
         print(f"sdd: stopped; what is done is saved, go on with: {_command()}", file=sys.stderr)
         raise SystemExit(code) from None
     return False
+
+
+def _here(store: Store, todo: Sequence[Run], how: How, display: Display, policy: "Policy") -> None:
+    from sddcli.launchers import local
+
+    local.sweep(store, todo, _facts(), how.crew(todo), how.threads, how.device, display, policy)
+
+
+def _on_ray(store: Store, todo: Sequence[Run], how: How, display: Display, policy: "Policy") -> None:
+    from sddcli.launchers import ray
+
+    gpus = 0.0 if how.device == "cpu" else how.cluster.gpus_per_task
+    cluster = ray.Cluster(how.cluster.address, how.workers or 0, gpus, how.threads)
+    ray.sweep(store, todo, _facts(), cluster, display, policy)
+
+
+LAUNCHERS: "dict[str, Callable[[Store, Sequence[Run], How, Display, Policy], None]]" = {"": _here, "ray": _on_ray}
+
+
+def _facts() -> dict[str, Any]:
+    return {"command": printable(_command())}
 
 
 def _terminated(*_: Any) -> None:

@@ -79,6 +79,21 @@ Keep = Annotated[
         help="Files to keep of levels that have been pruned further: all, only masks, or none (last).",
     ),
 ]
+On = Annotated[
+    str, typer.Option("--on", metavar="ray", help="Train on a cluster; by default on this machine. See docs/scale.md.")
+]
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="With --on ray: head of a running cluster, or auto for one that runs here; by default one is started.",
+    ),
+]
+GpusPerTask = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="N", help="GPUs of each worker of a cluster; 0.5 is half of one. By default 1 if any."),
+]
 DEFAULT_RUNS = Path("runs")
 
 

@@ -88,7 +88,7 @@ class Display:
             self._active.pop(event.run, None)
             self._say(event.run)
             self._metrics.pop(event.run, None)
-        else:
+        elif isinstance(event, Failed):
             self.failures.append(event)
             self._active.pop(event.run, None)
             self._total -= _length(event.run)

@@ -63,7 +63,8 @@ class Agenda:
         self.elsewhere.add(run)
 
     def resume(self, run: Run) -> None:
-        """`run`, postponed before, may be taken again."""
+        """`run`, taken or postponed before, may be taken again."""
+        self._working.discard(run)
         self.elsewhere.discard(run)
         self._ready[run.batch][run] = None
 

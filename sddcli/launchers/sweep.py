@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from sddcli import sources
-from sddcli.events import Busy, Event, Failed, Report, Saved, Stopping
+from sddcli.events import Busy, Event, Failed, Lost, Report, Saved, Stopping
 from sddcli.launchers.agenda import Agenda
 from sddcli.spec import Run
 from sddcli.store import Store
@@ -114,6 +114,9 @@ def _work_off(store: Store, crew: Crew, agenda: Agenda, report: Report, policy: 
                 agenda.postpone(event.run)
                 report(event)
                 continue
+            if isinstance(event, Lost):
+                agenda.resume(event.run)
+                continue
             if isinstance(event, Busy):
                 event = Failed(event.run, "skipped: another process works on it")
             _settle(event, agenda, report)
@@ -157,7 +160,7 @@ def _let_save(crew: Crew, agenda: Agenda, report: Report) -> None:
         if again:
             raise KeyboardInterrupt
         for event in crew.hear(LOOK_SECONDS):
-            if not isinstance(event, Busy):
+            if not isinstance(event, (Busy, Lost)):
                 _settle(event, agenda, report)
 
 
