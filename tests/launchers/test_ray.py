@@ -1,0 +1,80 @@
+"""Ray: a sweep on a cluster is the sweep of this machine, and a node that is lost costs nothing."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Sdd
+from tests.launchers.engines import ray_cluster
+from tests.launchers.test_local import everything
+
+SWEEP = ["--levels", "0-3", "--seeds", "0-1", "--epochs", "60", "--set", "eval_every=30", "--checkpoint-every", "0.2"]
+
+
+def start(root: Path, *words: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "sddcli", "sweep", *SWEEP, "--runs", str(root), *words]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def until(what: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 240
+    while not what():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+
+
+@pytest.mark.ray
+def test_a_node_lost_in_mid_sweep_changes_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both nodes train a chain when one is killed; another Ray worker goes on with its chain where it was saved."""
+    local, shared = tmp_path / "local", tmp_path / "shared"
+    assert start(local).wait() == 0
+    with ray_cluster(monkeypatch) as (cluster, _, lost):
+        sweeping = start(shared, "--on", "ray", "--address", cluster.address)
+        until(lambda: len(list(shared.rglob("level-01/checkpoint.json"))) == 2, sweeping)
+        cluster.remove_node(lost)
+        _, err = sweeping.communicate(timeout=240)
+    assert sweeping.returncode == 0 and "a worker was lost" in err, err
+    assert (shared / "results.csv").read_bytes() == (local / "results.csv").read_bytes()
+    assert everything(shared) == everything(local)
+    assert not list(shared.rglob(".lock")) and not list(shared.rglob("checkpoint*"))
+
+
+@pytest.mark.ray
+def test_what_a_cluster_cannot_do_is_said_before_anything_is_written(
+    sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ray_cluster(monkeypatch) as (cluster, *_):
+        on_it = ("sweep", *SWEEP, "--runs", tmp_path / "runs", "--on", "ray", "--address", cluster.address)
+        ended = sdd(*on_it, "--gpus-per-task", 1)
+        assert ended.code == 2 and "no node of the cluster has 1 core and 1 GPUs for a worker" in ended.err
+        ended = sdd(*on_it, "--model", "nosuch")
+        assert ended.code == 2 and "unknown model" in ended.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_cluster_that_does_not_answer_is_said_at_once(sdd: Sdd, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    began = time.monotonic()
+    for address, what in (
+        (f"127.0.0.1:{port}", f"no Ray cluster answers at 127.0.0.1:{port} (Connection refused)"),
+        ("head", "--address takes auto or HOST:PORT of a cluster's head"),
+        ("ray://127.0.0.1:1", "--address takes auto or HOST:PORT"),
+    ):
+        ended = sdd("sweep", *SWEEP, "--runs", tmp_path / "runs", "--on", "ray", "--address", address)
+        assert ended.code == 2 and what in ended.err and ended.err.count("\n") == 1, ended.err
+    assert time.monotonic() - began < 30 and not (tmp_path / "runs").exists()
+
+
+def test_what_to_install_is_said(sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # importing it fails
+    ended = sdd("sweep", *SWEEP, "--runs", tmp_path / "runs", "--on", "ray")
+    assert (ended.code, ended.err) == (
+        2,
+        "sdd: --on ray needs Ray, which is not installed: pip install 'sddcli[ray]'\n",
+    )
