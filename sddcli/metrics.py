@@ -48,12 +48,14 @@ METRICS: dict[str, Metric] = {
     "width": Metric("count", "width"),
     "parameters": Metric("count", "parameters"),
     "settled_test_accuracy": Metric("share", "best test after events", 13),
+    "taken_epoch": Metric("count", "taken epoch"),
 }
 """What training records, in the order of the columns; a new one comes last, so that older columns stay where they are.
 
 Accuracies are against the labels trained on or, of the test set, the true ones. pruned_: of the network just pruned,
 before it is retrained. stored_: of the network that is kept, where the others are means over several that are drawn.
 weights: prunable ones that are kept; parameters: all of the dense network; width: units or channels of its first layer.
+taken_epoch: the epoch that weights and numbers are of, where that is not the last by intention.
 """
 
 

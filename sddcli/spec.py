@@ -21,6 +21,7 @@ from sddcli.core.words import UsageError, pick, unknown
 Value = str | int | float | None
 MOST_RUNS = 1_000_000
 COUNTS = ("prunable", "all")
+TAKES = ("last", "validation")
 AUTO = "auto"
 """Instead of a table's levels: they are chosen as the sweep goes on; "auto:last=32" sets the last possible one."""
 SUBSEEDS = ("init_seed", "order_seed", "noise_seed")
@@ -103,6 +104,11 @@ class Run:
     gamma: float = _option("Factor of each drop of the learning rate", 0.1, "(0, inf)")
     precision: str = _option("Numerical precision of training", "fp32", table="core.precisions.PRECISIONS")
     eval_every: int = _option("Epochs between evaluations; the last epoch is always evaluated", 1, "[1, inf)")
+    take: str = _option(
+        "Weights that a training ends with: those of its last epoch (last), or of the evaluated epoch with the best "
+        "accuracy on the examples held out (validation)",
+        "last",
+    )
     seed: int = _option("Random seed for initialization, data order, label noise and pruning", 0, "[0, inf)")
     init_seed: int | None = _option("Random seed for the initialization, if not --seed", None, "[0, inf)")
     order_seed: int | None = _option("Random seed for the data order, if not --seed", None, "[0, inf)")
@@ -116,7 +122,7 @@ class Run:
             "milestones": "/".join(repr(drop).removesuffix(".0") for drop in milestones(self.milestones)),
             **{name: None for name in SUBSEEDS if getattr(self, name) == self.seed},
         }
-        for name, known in (("count", COUNTS), ("pruning", PRUNINGS)):
+        for name, known in (("count", COUNTS), ("pruning", PRUNINGS), ("take", TAKES)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
         by_total = pick("scope", self.scope, ALLOCATIONS).total
@@ -124,6 +130,11 @@ class Run:
             canonical |= self._lasting()
         elif not self.epochs:
             raise UsageError("epochs 0 is outside [1, 1000000]")
+        if self.take == "validation" and not self.validation:
+            raise UsageError(
+                "take validation chooses by examples that are held out, and none are: hold out a share, such as "
+                "--validation 0.1"
+            )
         if self.noise == 0:
             canonical |= {"noise_kind": Run.noise_kind, "noise_seed": None}
         if self.optimizer.split(":")[0] != "sgd":

@@ -20,8 +20,8 @@ def various(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("various") / "runs"
     words = "sweep --model lenet-16-8 --levels 0-2 --seeds 0 --epochs 3 --validation 0.2 --retraining"
-    for retraining in ("lottery,supermask", "gradual:events=2"):
-        command = [sys.executable, "-m", "sddcli", *words.split(), retraining, "--runs", str(root)]
+    for retraining in ("lottery,supermask", "gradual:events=2 --take validation"):
+        command = [sys.executable, "-m", "sddcli", *words.split(), *retraining.split(), "--runs", str(root)]
         subprocess.run(command, check=True, capture_output=True)
     return root
 

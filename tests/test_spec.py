@@ -69,14 +69,24 @@ OTHERS: dict[str, Any] = {
     "model": "lenet-9", "noise_kind": "flip", "augment": "x", "init": "glorot", "criterion": "magnitude",
     "scope": "layer", "count": "all", "pruning": "one-shot", "retraining": "finetune", "rewind": "1it",
     "loss": "mse", "optimizer": "adam", "milestones": "2", "precision": "bf16", "length": "9it",
-    "regularization": "distance",
+    "regularization": "distance", "take": "validation",
     **{name: 0.5 if kind is float else 7 for name, kind in KINDS.items() if kind is not str and name != "level"},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_whatever_field_differs_is_named(name: str) -> None:
-    base = Run("digits", "lenet-8", 0.4, criterion="random", retraining="lottery", rate=0.2, level=1, milestones="1")
+    base = Run(
+        "digits",
+        "lenet-8",
+        0.4,
+        validation=0.1,
+        criterion="random",
+        retraining="lottery",
+        rate=0.2,
+        level=1,
+        milestones="1",
+    )
     pair = (base, replace(base, **{name: OTHERS[name]}))
     assert name in differing(pair) and len({named(run, differing(pair)) for run in pair}) == 2
 
@@ -140,6 +150,8 @@ def test_only_equal_schedules_train_side_by_side() -> None:
         (dict(seed=10**400), "seed is outside"),
         (dict(level=2), "level 2 needs a criterion"),
         (dict(level=1, criterion="random", rate=0.2, retraining="lotery"), "did you mean 'lottery'"),
+        (dict(take="validation"), "take validation chooses by examples that are held out, and none are: hold out a"),
+        (dict(take="best"), "unknown take 'best'; did you mean 'last'\\? known: last, validation"),
         (dict(milestones="9/3"), "milestones '9/3' are not increasing"),
     ],
 )

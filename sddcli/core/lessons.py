@@ -1,6 +1,7 @@
 """Lessons: what one step teaches: how the gradients of a batch come about, and which network they make."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import log, prod, sqrt
 from typing import NamedTuple
 
@@ -9,8 +10,8 @@ from torch import Tensor
 
 from sddcli.core import masks
 from sddcli.core.losses import Loss
-from sddcli.core.regularization import INITIAL, without_initial
-from sddcli.core.types import STATISTICS, Counts, Draw, Forward, Lesson, Slopes, Tensors, Write
+from sddcli.core.regularization import INITIAL, without
+from sddcli.core.types import STATISTICS, Counts, Draw, Forward, Lesson, Slopes, State, Tensors, Write
 from sddcli.core.words import UsageError
 
 GATES = 10
@@ -225,7 +226,7 @@ def taught(teaching: Teaching) -> Teaching:
 
     def lesson(forward: Forward, loss: Loss) -> Lesson:
         def of(learned: Tensors, fixed: Tensors, gradients: Tensors) -> Write:
-            own = _without_teacher(fixed)
+            own = without(TEACHER, fixed)
             teacher = {name.removeprefix(TEACHER): w for name, w in fixed.items() if name not in own}
 
             def both(weights: Tensors, inputs: Tensor, training: bool) -> Tensor:
@@ -242,13 +243,9 @@ def taught(teaching: Teaching) -> Teaching:
         return of
 
     def network(learned: Tensors, fixed: Tensors, chance: Tensor | None) -> Tensors:
-        return teaching.network(learned, _without_teacher(fixed), chance)
+        return teaching.network(learned, without(TEACHER, fixed), chance)
 
     return teaching._replace(split=split, lesson=lesson, network=network)
-
-
-def _without_teacher(fixed: Tensors) -> Tensors:
-    return {name: w for name, w in fixed.items() if not name.startswith(TEACHER)}
 
 
 def beside_initial(teaching: Teaching) -> Teaching:
@@ -262,9 +259,57 @@ def beside_initial(teaching: Teaching) -> Teaching:
         return learned, fixed | {INITIAL + name: weights[name] for name in learned}
 
     def network(learned: Tensors, fixed: Tensors, chance: Tensor | None) -> Tensors:
-        return teaching.network(learned, without_initial(fixed), chance)
+        return teaching.network(learned, without(INITIAL, fixed), chance)
 
     return teaching._replace(split=split, network=network)
+
+
+BEST = "best/"
+"""How the names begin, among what is fixed, of copies of what training changes, as it was at the best evaluation; by
+this alone is called (validation accuracy, epoch) of that evaluation, float64 of shape (2,)."""
+
+
+def keeping_best(teaching: Teaching) -> Teaching:
+    """The same with such copies beside it, of all that is learned and of BatchNorm statistics.
+
+    Before any evaluation the accuracy is -1. Lessons do not look at them, and who evaluates writes to them.
+    """
+
+    def split(weights: Tensors, prunable: Sequence[str], counts: Counts, draw: Draw) -> tuple[Tensors, Tensors]:
+        learned, fixed = teaching.split(weights, prunable, counts, draw)
+        changing = learned | {name: w for name, w in fixed.items() if name in weights and name.endswith(STATISTICS)}
+        never = torch.tensor([-1.0, 0.0], dtype=torch.float64, device=next(iter(weights.values())).device)
+        return learned, fixed | {BEST + name: w for name, w in changing.items()} | {BEST: never}
+
+    def network(learned: Tensors, fixed: Tensors, chance: Tensor | None) -> Tensors:
+        return teaching.network(learned, without(BEST, fixed), chance)
+
+    return teaching._replace(split=split, network=network)
+
+
+def beside_best(lesson: Lesson) -> Lesson:
+    """The same lesson where such copies are among what is fixed."""
+    return lambda learned, fixed, gradients: lesson(learned, without(BEST, fixed), gradients)
+
+
+def note_best(state: State, accuracy: Sequence[float], epoch: int) -> None:
+    """Writes over the copies of those of M models whose validation accuracy is higher than at any evaluation before."""
+    known, now = state.fixed[BEST], torch.tensor([[value, epoch] for value in accuracy], dtype=torch.float64)
+    better = now.to(known.device)[:, 0] > known[:, 0]
+    known[better] = now.to(known.device)[better]
+    for name, w in (state.fixed | state.learned).items():  # scores of masks are called as the weights that are fixed
+        if BEST + name in state.fixed:
+            state.fixed[BEST + name][better] = w[better]
+
+
+def best(state: State) -> State:
+    """The state with what was learned, and the statistics, of the best evaluation in their place."""
+    kept = {name.removeprefix(BEST): w for name, w in state.fixed.items() if name.startswith(BEST)}
+    return replace(
+        state,
+        learned={name: kept[name] for name in state.learned},
+        fixed={name: w if name in state.learned else kept.get(name, w) for name, w in state.fixed.items()},
+    )
 
 
 LESSONS: Mapping[str, Teaching] = {

@@ -98,7 +98,7 @@ def changed(lesson: Lesson, regularization: Regularization) -> Lesson:
     def of(learned: Tensors, fixed: Tensors, gradients: Tensors) -> Write:
         import torch
 
-        write = lesson(learned, without_initial(fixed), gradients)
+        write = lesson(learned, without(INITIAL, fixed), gradients)
         change = regularization.rule(learned, fixed, gradients)
 
         def both(*batch: torch.Tensor) -> None:
@@ -111,6 +111,6 @@ def changed(lesson: Lesson, regularization: Regularization) -> Lesson:
     return of
 
 
-def without_initial(fixed: Tensors) -> Tensors:
-    """What is fixed, less the weights of the initialization."""
-    return {name: w for name, w in fixed.items() if not name.startswith(INITIAL)}
+def without(prefix: str, fixed: Tensors) -> Tensors:
+    """What is fixed, less that whose names begin so."""
+    return {name: w for name, w in fixed.items() if not name.startswith(prefix)}

@@ -326,7 +326,8 @@ def _train_together(bench: Bench, ready: Mapping[Run, Ready]) -> None:
         timed = {"seconds": round(each.seconds + spent, 3), "side_by_side": len(runs), "company": company}
         net = Trained(each.prepared.initial, final, kept)
         try:
-            _save(bench, run, net, histories[run], events[run], records.get(run), timed)
+            taken = training.taken_epoch(runs, now.state, m)
+            _save(bench, run, net, histories[run], taken, events[run], records.get(run), timed)
         except StoreError as error:
             _fail(store, run, error, bench.report)
             continue
@@ -439,14 +440,16 @@ def _save(
     run: Run,
     net: Trained,
     history: list[Row],
+    taken: int | None,
     events: list[Row],
     fitted: Tensor | None,
     timed: Mapping[str, Any],
 ) -> None:
-    """Measures a finished training and hands it to the store."""
+    """Measures a finished training and hands it to the store. taken: the epoch that `net` is of, None for the last."""
     store, model, data = bench.store, bench.model, bench.data
     accuracies = [row["test_accuracy"] for row in history if row["test_accuracy"] is not None]
-    last = {name: value for name, value in history[-1].items() if name != "epoch"}
+    row = history[-1] if taken is None else next(row for row in history if row["epoch"] == taken)
+    last = {name: value for name, value in row.items() if name != "epoch"}
     moves, pruned = setting.moves(run), store.manifest(run) if run.level else None
     metrics = {
         **(pruned["metrics"] if pruned else {}),
@@ -456,6 +459,7 @@ def _save(
         **_chosen(history),
         "width": model.width,
         "parameters": model.parameters,
+        **({} if taken is None else {"taken_epoch": taken}),
     }
     if setting.teaching_of(run).chances:  # metrics are means over networks drawn; these, of the one that is kept
         kept = training.metrics([run], model, stacked([net.final], model.weights), data)[0]

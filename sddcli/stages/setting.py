@@ -173,7 +173,8 @@ def forward_of(model: Model, data: Data) -> Forward:
 def teaching_of(run: Run) -> Teaching:
     """What `run` learns, and which network that makes; a dense run is supervised."""
     teaching = _taught(run)
-    return lessons.beside_initial(teaching) if regularization(run).initial else teaching
+    teaching = lessons.beside_initial(teaching) if regularization(run).initial else teaching
+    return lessons.keeping_best(teaching) if run.take == "validation" else teaching
 
 
 def _taught(run: Run) -> Teaching:
@@ -195,7 +196,8 @@ def moves(run: Run) -> bool:
 def lesson_of(run: Run, model: Model, data: Data) -> Lesson:
     """What a step of `run` teaches, regularized."""
     lesson = _of_loss(run, model, data)
-    return lesson if run.regularization == "none" else changed(lesson, regularization(run))
+    lesson = lesson if run.regularization == "none" else changed(lesson, regularization(run))
+    return lessons.beside_best(lesson) if run.take == "validation" else lesson
 
 
 def _of_loss(run: Run, model: Model, data: Data) -> Lesson:

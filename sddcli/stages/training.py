@@ -79,6 +79,8 @@ def train(
 
     def measured(epoch: int, now: State, seen: Sequence[EventRecord]) -> EpochEnd:
         metrics, fitted = _averaged(runs, model, now, data, noisy, held)
+        if run.take == "validation" and now.step > max(events, default=-1):  # before, masks are not those of the end
+            lessons.note_best(now, [row["validation_accuracy"] for row in metrics], epoch)
         packed = torch.from_numpy(np.packbits(fitted.cpu().numpy(), axis=1))
         return EpochEnd(epoch, metrics, now, packed, seen, now.step >= len(rates))
 
@@ -281,13 +283,22 @@ def network(runs: Sequence[Run], state: State, chance: Tensor | None = None) -> 
 
 
 def result(runs: Sequence[Run], model: Model, state: State, m: int) -> tuple[Tensors, Tensors]:
-    """The weights in effect of model m, pruned ones 0, and the masks of those that are not, as copies (*shape)."""
+    """The weights in effect of model m, pruned ones 0, and the masks of those that are not, as copies (*shape).
+
+    At the end of training, or at its best evaluation where the runs take that.
+    """
+    state = lessons.best(state) if runs[0].take == "validation" else state
     weights, teaching = single(network(runs, state), m), setting.teaching_of(runs[0])
     if teaching.gates:  # which weights are in effect is what was learned
         gates = teaching.gates(state.learned, state.fixed, None)
         return weights, {name: gate[m].bool() for name, gate in gates.items()}
     kept = single({name: state.masks[name] for name in model.prunable}, m)
     return weights, masks.full(kept) if teaching.whole else kept
+
+
+def taken_epoch(runs: Sequence[Run], state: State, m: int) -> int | None:
+    """The epoch of the best evaluation of model m, where the runs take its weights; None where they take the last."""
+    return int(state.fixed[lessons.BEST][m, 1]) if runs[0].take == "validation" else None
 
 
 def metrics(runs: Sequence[Run], model: Model, weights: Tensors, data: Data) -> list[dict[str, float]]:

@@ -112,9 +112,13 @@ class Setting(NamedTuple):
 
     def thresholds(self) -> "pd.Series[float]":
         """The last level at which each seed fits its training labels, -1 where there is none, by seed."""
-        train = self.rows.pivot(index="seed", columns="level", values="train_accuracy")
-        fitted = train >= FIT - 1e-9
-        return fitted.mul(train.columns.to_numpy(float) + 1, axis="columns").max(axis="columns") - 1
+        return self.last(FIT, "train_accuracy")
+
+    def last(self, accuracy: float, name: str = "test_accuracy") -> "pd.Series[float]":
+        """The last level at which an accuracy is at least that, -1 where it is nowhere, by seed."""
+        values = self.rows.pivot(index="seed", columns="level", values=name)
+        reached = values >= accuracy - 1e-9
+        return reached.mul(values.columns.to_numpy(float) + 1, axis="columns").max(axis="columns") - 1
 
 
 def verdict(settings: Iterable[Setting], *findings: Finding) -> Verdict:
