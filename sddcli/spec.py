@@ -96,6 +96,11 @@ class Run:
         table="core.regularization.REGULARIZATIONS",
         own=True,
     )
+    dropout: float = _option(
+        "Dropout: share of the inputs of fully connected layers, but for a network's first, left out in each step",
+        0.0,
+        "[0, 1)",
+    )
     optimizer: str = _option("Optimizer", "sgd", table="core.optimizers.OPTIMIZERS")
     lr: float = _option("Learning rate", 0.1, "(0, inf)")
     momentum: float = _option("Momentum of SGD", 0.0, "[0, 1)")

@@ -62,8 +62,9 @@ def _trial(plan: engine.Plan, model: Model, x: Tensor, classes: int, models: int
         return torch.arange(n).expand(models, n)
 
     def chance(step: int) -> Tensor:
-        numbers = stream(0, "company", "chance", step).random(model.size, dtype="float32")
-        return torch.from_numpy(numbers).expand(models, model.size)
+        number = plan.chance(step).shape[1] if plan.chance else 0
+        numbers = stream(0, "company", "chance", step).random(number, dtype="float32")
+        return torch.from_numpy(numbers).expand(models, number)
 
     steps = -(-n // plan.batch_size)
     trial = replace(plan, order=order, lr=[0.1] * steps, weight_decay=0.0, draws=None, augment=None)

@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from sddcli.core.types import Tensors, Write
+from sddcli.core.types import KEPT, Tensors, Write
 
 
 def forward(layers: Sequence[str], weights: Tensors, x: Tensor, training: bool) -> Tensor:
@@ -18,6 +18,7 @@ def forward(layers: Sequence[str], weights: Tensors, x: Tensor, training: bool) 
     h = x.flatten(2)
     for layer in layers:
         weight, bias = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
+        h = h * weights[layer + KEPT] if layer + KEPT in weights else h
         h = torch.baddbmm(bias.unsqueeze(1), h, weight.transpose(1, 2))  # (M, B, out)
         h = h if layer == layers[-1] else h.relu_()
     return h

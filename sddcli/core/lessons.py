@@ -11,7 +11,7 @@ from torch import Tensor
 from sddcli.core import masks
 from sddcli.core.losses import Loss
 from sddcli.core.regularization import INITIAL, without
-from sddcli.core.types import STATISTICS, Counts, Draw, Forward, Lesson, Slopes, State, Tensors, Write
+from sddcli.core.types import KEPT, STATISTICS, Counts, Draw, Forward, Lesson, Slopes, State, Tensors, Write
 from sddcli.core.words import UsageError
 
 GATES = 10
@@ -71,6 +71,40 @@ def supervised(forward: Forward, loss: Loss) -> Lesson:
 def written_out(slopes: Slopes) -> Lesson:
     """The same where a network has its gradient written out, which is faster than autograd."""
     return lambda learned, fixed, gradients: slopes(learned | fixed, gradients)
+
+
+def thinned(
+    lesson: Callable[[Forward, Loss], Lesson], inputs: Mapping[str, int], share: float, batch_size: int
+) -> Callable[[Forward, Loss], Lesson]:
+    """The same with dropout (Srivastava et al. 2014): each value that a layer is given is 0 with probability `share`,
+    else larger by the factor 1 / (1 - share).
+
+    inputs: layer -> how many it is given. Of the uniform numbers of a step, (M, K), the last batch_size * sum of inputs
+    are for this, also where a batch is short; the others are for the lesson.
+    """
+    each = sum(inputs.values())
+
+    def of_loss(forward: Forward, loss: Loss) -> Lesson:
+        def of(learned: Tensors, fixed: Tensors, gradients: Tensors) -> Write:
+            factors: Tensors = {}
+
+            def thinner(weights: Tensors, x: Tensor, training: bool) -> Tensor:
+                return forward(weights | factors if training else weights, x, training)
+
+            write = lesson(thinner, loss)(learned, fixed, gradients)
+
+            def dropping(x: Tensor, labels: Tensor, chance: Tensor) -> None:
+                own, drawn = chance.split([chance.shape[1] - batch_size * each, batch_size * each], 1)
+                kept = (drawn.view(-1, batch_size, each)[:, : x.shape[1]] >= share) / (1 - share)  # (M, B, each)
+                parts = kept.split(list(inputs.values()), 2)
+                factors.update({layer + KEPT: part for layer, part in zip(inputs, parts, strict=True)})
+                write(x, labels, *([own] if own.shape[1] else []))
+
+            return dropping
+
+        return of
+
+    return of_loss
 
 
 FROZEN = "frozen/"

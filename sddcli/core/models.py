@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from math import prod
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sddcli.core import channels, dense, own
-from sddcli.core.types import STATISTICS, Channels, Forward, Slopes, Tensors
+from sddcli.core.types import KEPT, STATISTICS, Channels, Forward, Slopes, Tensors
 from sddcli.core.words import UsageError, pick, unknown
 
 Shape = tuple[int, ...]
@@ -30,7 +30,8 @@ class Model:
     written out, for a network that is faster without autograd. takes_one: whether it can be trained on a batch of one
     example; BatchNorm cannot where that leaves one value of a channel. channels(): its neurons and filters that can be
     removed, not those of the output. given(seed): the values (*shape) that a network of the user's own
-    starts with where no initialization of ours says how: all but weights with a fan-in, and their biases.
+    starts with where no initialization of ours says how: all but weights with a fan-in, and their biases. inputs: how
+    many each fully connected layer has, but for a network's first: what dropout acts on, see types.KEPT.
     """
 
     shapes: dict[str, Shape]
@@ -42,6 +43,7 @@ class Model:
     takes_one: bool = True
     channels: Callable[[], tuple[Channels, ...]] = lambda: ()
     given: Callable[[int], Tensors] = lambda seed: {}
+    inputs: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -89,7 +91,12 @@ def mlp(widths: tuple[int, ...], features: Shape, classes: int, *, prunable: str
     names = tuple(f"{layer}.weight" for layer in (layers if prunable == "all" else layers[:-1]))
     neurons = channels.layered(sizes, layers)
     return Model(
-        shapes, names, partial(dense.forward, layers), slopes=partial(dense.slopes, layers), channels=lambda: neurons
+        shapes,
+        names,
+        partial(dense.forward, layers),
+        slopes=partial(dense.slopes, layers),
+        channels=lambda: neurons,
+        inputs=dict(zip(layers[1:], widths, strict=True)),
     )
 
 
@@ -116,8 +123,29 @@ def of_module(build: Callable[[], nn.Module], features: Shape, spared: Sequence[
     shapes, statistics = _shapes(module)
     prunable = tuple(name for name, shape in shapes.items() if len(shape) > 1 and name not in spared)
     layout = cache(lambda: channels.of_module(module, prunable))
-    forward = _one_after_the_other(module)
-    return Model(shapes, prunable, forward, statistics, one_by_one=True, takes_one=takes_one, channels=layout)
+    forward, inputs = _one_after_the_other(module), _with_factors(module)
+    return Model(
+        shapes, prunable, forward, statistics, one_by_one=True, takes_one=takes_one, channels=layout, inputs=inputs
+    )
+
+
+def _with_factors(module: nn.Module) -> dict[str, int]:
+    """Has each linear layer but a network's first multiply what it is given by factors, where there are any.
+
+    Returns how many inputs each has, by its name.
+    """
+
+    def multiplied(layer: nn.Module, given: tuple[Tensor, ...]) -> Tensor | None:
+        kept, x = layer.get_buffer(name), given[0]
+        return None if kept is None else x * kept.view(len(kept), *(1,) * (x.dim() - 2), -1)
+
+    name = KEPT.removeprefix(".")
+    layers = [(each, part) for each, part in module.named_modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
+    linear = {each: part for each, part in layers[1:] if isinstance(part, nn.Linear)}
+    for part in linear.values():
+        part.register_buffer(name, None)
+        part.register_forward_pre_hook(multiplied)
+    return {each: part.in_features for each, part in linear.items()}
 
 
 def _shapes(module: nn.Module) -> tuple[dict[str, Shape], dict[str, Shape]]:
@@ -180,10 +208,8 @@ def of_own(build: Callable[[Shape, int], nn.Module], features: Shape, classes: i
             moved.append(x.device)
         return pure(weights, x, training)
 
-    layout = cache(lambda: channels.of_module(module, prunable))
-    return Model(
-        shapes, prunable, forward, statistics, one_by_one=True, takes_one=takes_one, channels=layout, given=given
-    )
+    layout, inputs = cache(lambda: channels.of_module(module, prunable)), _with_factors(module)
+    return Model(shapes, prunable, forward, statistics, True, None, takes_one, layout, given, inputs)
 
 
 def _of_library(library: str, name: str, settings: str, features: Shape, classes: int) -> nn.Module:

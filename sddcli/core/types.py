@@ -36,6 +36,9 @@ Weights are looked at anew with each batch: both are views of what training goes
 
 Lesson = Callable[[Tensors, Tensors, Tensors], Write]
 """(what M models learn, what is fixed, tensors for the gradients of the first) -> what writes them. As Slopes."""
+KEPT = ".kept_inputs"
+"""How names end, after that of a layer, by which a forward pass is given factors (M, B, inputs) of what the layer is
+given: 0 for what dropout leaves out."""
 STATISTICS = ("running_mean", "running_var")
 """How the names of such statistics end: weights that training measures instead of learning them."""
 

@@ -60,6 +60,10 @@ def check(run: Run, data: Data) -> None:
     model = model_of(run, data)
     _check_batches(run, model, len(data.train.y))
     noisy_labels(run, data)
+    if run.dropout and not model.inputs:
+        raise UsageError(
+            f"dropout acts on what linear layers are given by other layers, and {run.model} has none of them"
+        )
     if regularization(run).batchnorm and not model.statistics:
         raise UsageError(f"regularization {run.regularization} is of BatchNorm scales, and {run.model} has none")
     if run.regularization != "none" and run.level and origin(run).lesson in LEARNED_MASKS:
@@ -203,9 +207,10 @@ def lesson_of(run: Run, model: Model, data: Data) -> Lesson:
 def _of_loss(run: Run, model: Model, data: Data) -> Lesson:
     """The gradients of its loss: written out where the network has them, else by autograd."""
     teaching, loss = _taught(run), pick("loss", run.loss, LOSSES)
-    plain = teaching is LESSONS["supervised"] and loss is cross_entropy and run.precision != "bf16"
+    plain = teaching is LESSONS["supervised"] and loss is cross_entropy and run.precision != "bf16" and not run.dropout
     if not plain or not model.slopes:
-        return teaching.lesson(forward_of(model, data), loss)
+        dropout = lessons.thinned(teaching.lesson, model.inputs, run.dropout, run.batch_size)
+        return (dropout if run.dropout else teaching.lesson)(forward_of(model, data), loss)
     if not data.mean:
         return lessons.written_out(model.slopes)
     slopes, normalize = model.slopes, images.normalizing(data.mean, data.deviation)

@@ -235,10 +235,14 @@ def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float])
         streams = [seeds.stream(run.seed_of("order"), "augment", epoch) for run in runs]
         return torch.stack([torch.from_numpy(augment.draw(n, given, stream)) for stream in streams]).to(device)
 
-    def chance(step: int) -> Tensor:
-        return _chance(runs, model, "step", step).to(device)
-
     run, augment = runs[0], setting.augmentation(runs[0], data)
+    gates, dropped = setting.teaching_of(run).chances, run.batch_size * sum(model.inputs.values()) * (run.dropout > 0)
+
+    def chance(step: int) -> Tensor:
+        drawn = [_chance(runs, model, "step", step)] * gates
+        drawn += [_uniform(runs, dropped, "dropout", "step", step)] * (dropped > 0)
+        return torch.cat(drawn, 1).to(device)
+
     given, taken = ((x.shape[-2], x.shape[-1]) for x in (setting.shown(run, data), data.train.x))
     return engine.Plan(
         setting.lesson_of(run, model, data),
@@ -253,15 +257,20 @@ def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float])
         augment=(lambda x, draws: augment.apply(x, draws, taken)) if augment else None,
         one_by_one=model.one_by_one,
         computing=partial(PRECISIONS[run.precision], device.type),
-        chance=chance if setting.teaching_of(run).chances else None,
+        chance=chance if gates or dropped else None,
         cuda=device.type == "cuda",
     )
 
 
 def _chance(runs: Sequence[Run], model: Model, *names: str | int) -> Tensor:
     """(M, K) uniform numbers, one for each prunable weight, of each run its own."""
-    streams = [seeds.stream(run.seed_of("order"), "gates", run.level, *names) for run in runs]
-    return torch.stack([torch.from_numpy(stream.random(model.size, dtype=np.float32)) for stream in streams])
+    return _uniform(runs, model.size, "gates", *names)
+
+
+def _uniform(runs: Sequence[Run], number: int, what: str, *names: str | int) -> Tensor:
+    """(M, number) uniform numbers, of each run its own."""
+    streams = [seeds.stream(run.seed_of("order"), what, run.level, *names) for run in runs]
+    return torch.stack([torch.from_numpy(stream.random(number, dtype=np.float32)) for stream in streams])
 
 
 def replay(run: Run, step: int, model: Model, data: Data, start: Tensors) -> Tensors:

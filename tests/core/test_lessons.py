@@ -205,3 +205,37 @@ def test_a_teacher_of_share_0_leaves_the_plain_bits(name: str) -> None:
         network = teaching.network(learned, beside, None)
         assert set(network) == set(MODEL.shapes)
     assert all(torch.equal(found[0][key], found[1][key]) and found[0][key].any() for key in learned)
+
+
+@pytest.mark.parametrize("examples", [12, 7])
+def test_dropout_is_that_of_the_definition_and_short_batches_have_their_own_numbers(examples: int) -> None:
+    """Against factors by hand, in double precision: what a layer is given, times 0 or 1 / (1 - share)."""
+    share, learned = 0.4, weights()
+    lesson = lessons.thinned(lessons.supervised, MODEL.inputs, share, 12)(MODEL.forward, cross_entropy)
+    gradients = {name: torch.zeros_like(w) for name, w in learned.items()}
+    chance = torch.from_numpy(stream(0, "dropout").random((2, 12 * (9 + 7)), dtype="float32"))
+    lesson(learned, {}, gradients)(X[:, :examples], Y[:, :examples], chance)
+    kept = ((chance.view(2, 12, 16) >= share) / (1 - share))[:, :examples].double()
+    assert MODEL.inputs == {"hidden2": 9, "output": 7} and 0.5 < (kept > 0).double().mean() < 0.7
+    for m in range(2):
+        own = {name: w[m].double().requires_grad_() for name, w in learned.items()}
+        h = F.linear(X[m, :examples].double(), own["hidden1.weight"], own["hidden1.bias"]).relu() * kept[m, :, :9]
+        h = F.linear(h, own["hidden2.weight"], own["hidden2.bias"]).relu() * kept[m, :, 9:]
+        F.cross_entropy(F.linear(h, own["output.weight"], own["output.bias"]), Y[m, :examples]).backward()
+        for name, w in own.items():
+            torch.testing.assert_close(gradients[name][m].double(), w.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_a_teacher_answers_without_dropout() -> None:
+    student, teacher = weights(), {lessons.TEACHER + name: w for name, w in weights().items()}
+    answers: list[torch.Tensor] = []
+
+    def loss(logits: torch.Tensor, y: torch.Tensor, parameters: Tensors, taught: torch.Tensor) -> torch.Tensor:
+        answers.extend((logits.detach(), taught))
+        return cross_entropy(logits, y, parameters)
+
+    lesson = lessons.taught(LESSONS["supervised"]).lesson
+    write = lessons.thinned(lesson, MODEL.inputs, 0.5, 12)(MODEL.forward, loss)
+    write(student, teacher, {name: torch.zeros_like(w) for name, w in student.items()})(X, Y, torch.rand(2, 12 * 16))
+    torch.testing.assert_close(answers[1], MODEL.forward(weights(), X, False))
+    assert not torch.allclose(*answers)

@@ -284,6 +284,31 @@ def test_a_batch_stopped_in_its_middle_goes_on_to_the_same_bits(
         assert {path.name for path in store.folder(run).iterdir() if path.name[0] != "m"} == set(files(whole, run))
 
 
+DROPPED: list[dict[str, Any]] = [
+    {}, {"model": "convnet:width=2"}, {"model": "resnet18:width=2", "train_size": 60, "epochs": 3, "optimizer": "adam"},
+    {"criterion": "magnitude", "retraining": "supermask", "rate": 0.3, "level": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", DROPPED, ids=str)
+def test_what_is_dropped_follows_from_names_whoever_is_there_and_whenever_it_is_stopped(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    runs = [tiny(**change, seed=seed, dropout=0.4) for seed in range(3)]
+    whole, store, events = Store(tmp_path / "whole"), Store(tmp_path / "stopped"), list[Event]()
+    prune_retrain.work(whole, runs, {}, "cpu", events.append)
+    prune_retrain.work(store, runs, {}, "cpu", events.append, prune_retrain.Pace(1e9, After(2)))
+    for run in runs:
+        assert not store.finished(run) and store.checkpoint(run)
+        prune_retrain.work(store, [run], {}, "cpu", events.append)
+        assert files(store, run) == files(whole, run)
+    assert not [event for event in events if isinstance(event, Failed)]
+    assert [wrong for _, wrong in verifying.verified(whole, evaluate=True) if wrong] == [], "nothing is dropped there"
+    plain = replace(runs[0], dropout=0.0)
+    prune_retrain.work(whole, [plain], {}, "cpu", events.append)
+    assert not same(whole.weights(plain)[0], whole.weights(runs[0])[0])
+
+
 def test_frozen_weights_go_on_to_the_same_bits(tmp_path: Path) -> None:
     run = tiny(**{**PRUNED, "retraining": "freeze:pruned=zero-random"})
     whole, store = Store(tmp_path / "whole"), Store(tmp_path / "stopped")
