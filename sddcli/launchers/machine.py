@@ -156,7 +156,18 @@ ENGINE = (
 """The files that every training passes through."""
 
 SAME_BITS = frozenset(
-    {"262ff83a", "2ee63af1", "73f6f6a4", "76df896e", "845395fb", "945e84a9", "9b304146", "b9ec2ffc", "fd35f3c3"}
+    {
+        "262ff83a",
+        "2ee63af1",
+        "73f6f6a4",
+        "76df896e",
+        "845395fb",
+        "945e84a9",
+        "9b304146",
+        "b9ec2ffc",
+        "d391832b",
+        "fd35f3c3",
+    }
 )
 """Earlier engines, of records, that train to the same bits as today's: `benchmarks/bits.py` shows it for a commit.
 
