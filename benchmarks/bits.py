@@ -3,8 +3,9 @@
     uv run python benchmarks/bits.py COMMIT [--only adam,gradual]
 
 Weights, masks, histories and fitted labels must agree byte for byte. A kind of run that the other commit does not have
-is left out and named. Where all agree, records that the other commit's engine made are still today's: add it to
-`SAME_BITS` in sddcli/launchers/machine.py. Where bits change on purpose, empty that list.
+is left out and named. Where all kinds of fully connected networks agree, records of these that the other commit's
+engine made are still today's: add it to `SAME_BITS` in sddcli/launchers/machine.py. Where those of convolutional
+networks agree too, add it to `SAME_BITS_OF_CONVNETS` as well. Where bits change on purpose, empty the list concerned.
 """
 
 import argparse
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from sddcli.launchers import machine
 
 BASE = "--levels 0-3 --seeds 0,1 --epochs 4 --set eval_every=2 --workers 1"
 CONVNET = "--model convnet:width=4 --train-size 300 --batch-size 50"
@@ -37,6 +40,7 @@ KINDS = {
     "taught": "--loss distill:teacher=2 --levels 1,3",
     "masks-alone": "--retraining mask-only --levels 1-2",
     "bf16": "--precision bf16",
+    "convnet-bf16": f"{CONVNET} --precision bf16",
 }
 COMPARED = (".safetensors", ".csv")
 
@@ -86,7 +90,7 @@ def main() -> None:
     parser.add_argument("commit", help="the other commit, e.g. HEAD~1")
     parser.add_argument("--only", default=",".join(KINDS), help="kinds of runs, separated by commas")
     given = parser.parse_args()
-    here, equal = Path(__file__).resolve().parent.parent, True
+    here, equal = Path(__file__).resolve().parent.parent, dict[str, bool]()
     with tempfile.TemporaryDirectory() as temporary:
         other = Path(temporary) / "tree"
         git = ["git", "-C", str(here), "worktree"]
@@ -104,12 +108,20 @@ def main() -> None:
                     print(f"{kind}: left out, the other commit says: {theirs}", flush=True)
                     continue
                 differing = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
-                equal &= not differing
+                family = "fully connected" if _fully_connected(kind) else "convolutional"
+                equal[family] = equal.get(family, True) and not differing
                 print(f"{kind}: {len(ours)} files, {len(differing)} differ {differing[:1] or ''}", flush=True)
         finally:
             subprocess.run([*git, "remove", "--force", str(other)], check=True)
-    print(f"engine {engines[0]} here, {engines[1]} at {given.commit}: {'same bits' if equal else 'OTHER BITS'}")
-    raise SystemExit(not equal)
+    print(f"engine {engines[0]} here, {engines[1]} at {given.commit}")
+    for family, same in equal.items():
+        print(f"{family} networks: {'same bits' if same else 'OTHER BITS'}")
+    raise SystemExit(not all(equal.values()))
+
+
+def _fully_connected(kind: str) -> bool:
+    words = KINDS[kind].split()
+    return machine.fully_connected(words[words.index("--model") + 1] if "--model" in words else "lenet-300-100")
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from sddcli.cli.options import (
     with_fields,
 )
 from sddcli.cli.progress import Display, spoken_time
+from sddcli.core import own
 from sddcli.core.words import printable, unknown
 from sddcli.events import Failed
 from sddcli.metrics import metric_of
@@ -184,7 +185,7 @@ def price(store: Store, plan: Sequence[resolve.Table], how: How, as_json: bool, 
 
     chosen = any(last_level(table) for table in plan)
     sweep = sweeps.progress(store, plan, set[Run]().__contains__, at_most=True)
-    _estimate(store, sweep, how.crew(sweep.left), as_json, chosen, damaged)
+    _estimate(store, sweep, how, as_json, chosen, damaged)
 
 
 def _spelled(store: Store, plan: Sequence[resolve.Table]) -> list[resolve.Table]:
@@ -421,15 +422,15 @@ def _print_places(settings: Sequence["Landmarks"]) -> None:
 
 
 def _estimate(
-    store: Store, sweep: "Progress", workers: int, as_json: bool, chosen: bool, damaged: list[StoreError]
+    store: Store, sweep: "Progress", how: How, as_json: bool, chosen: bool, damaged: list[StoreError]
 ) -> None:
     """What a sweep would do: its runs, epochs, disk, and where runs of its kind are in this folder time and power."""
     from sddcli import sweeps
     from sddcli.recipes import prune_retrain
 
-    runs, todo, asked = len(sweep.runs), sweep.left, sweep.asked
+    runs, todo, asked, workers = len(sweep.runs), sweep.left, sweep.asked, how.crew(sweep.left)
     epochs, size = prune_retrain.epochs(todo), prune_retrain.disk(todo)
-    notes = prune_retrain.notes(todo)
+    notes = [*prune_retrain.notes(todo), *_faster(todo, how.device)]
     alone = sweeps.seconds(todo, dict(store.manifests(damaged)) if store.root.is_dir() else {})
     seconds = None if alone is None else alone / workers
     if as_json:
@@ -453,6 +454,17 @@ def _estimate(
         print(
             f"with {seeds} seed{'s' * (seeds != 1)}, 4 of 5 such sweeps detect a dip of {100 * dip:.1f} points{basis}"
         )
+
+
+def _faster(todo: Sequence[Run], device: str) -> list[str]:
+    """That convolutional networks among these runs would train faster in bf16, where this processor multiplies it."""
+    from sddcli.launchers import machine
+
+    models = {run.model for run in todo if run.precision != "bf16"}
+    slow = [word for word in sorted(models) if not machine.fully_connected(word) and not own.key_of(word)]
+    if not slow or not machine.convolves_faster_in_bf16(device):
+        return []
+    return [f"--precision bf16 is faster for {', '.join(slow)} on this processor: see docs/performance.md"]
 
 
 KIN, CLOSER = ("dataset", "model"), ("noise", "train_size")  # whose scatter a sweep's is taken to be

@@ -1,7 +1,7 @@
 """The pages of all claims and of all figures, in Markdown: pictures, numbers, verdicts, and their commands."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,7 +85,7 @@ def _section(result: Result, picture: str) -> Iterator[str]:
         yield f"\n![{target.about}]({picture})"
     yield f"\n`sdd reproduce {target.name} --scale {result.scale}`, which runs\n\n```"
     yield from (sweep.command() for sweep in target.sweeps[result.scale])
-    yield f"```\n\n{_origin(result.origin)}\n"
+    yield f"```\n\n{_origin(result.origin, set(result.rows['model']))}\n"
 
 
 def _setting(frame: "pd.DataFrame", verdict: Verdict) -> str:
@@ -106,11 +106,11 @@ def _row(finding: Finding) -> str:
     return f"| {finding.text} | {answer} | {value}{unit} | [{low}, {high}] |"
 
 
-def _origin(origin: Mapping[str, str]) -> str:
-    """Where the numbers are from, and whether the engine has changed since."""
+def _origin(origin: Mapping[str, str], models: Collection[str]) -> str:
+    """Where the numbers of these networks are from, and whether the engine has changed since."""
     file, date, commit = (origin.get(name, "unknown") for name in ("file", "date", "commit"))
     line = f"From {file}, made on {date} at commit {commit}."
-    if machine.of_today(origin.get("engine", "unknown").split(", ")):
+    if machine.of_today(origin.get("engine", "unknown").split(", "), models):
         return line
     return f"{line} **Older engine:** the code that trains has changed since."
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from sddcli.core import channels, dense, own
+from sddcli.core import channels, dense, memory, own
 from sddcli.core.types import KEPT, STATISTICS, Channels, Forward, Slopes, Tensors
 from sddcli.core.words import UsageError, pick, unknown
 
@@ -123,7 +123,7 @@ def of_module(build: Callable[[], nn.Module], features: Shape, spared: Sequence[
     shapes, statistics = _shapes(module)
     prunable = tuple(name for name, shape in shapes.items() if len(shape) > 1 and name not in spared)
     layout = cache(lambda: channels.of_module(module, prunable))
-    forward, inputs = _one_after_the_other(module), _with_factors(module)
+    forward, inputs = _one_after_the_other(module, memory.channels_last), _with_factors(module)
     return Model(
         shapes, prunable, forward, statistics, one_by_one=True, takes_one=takes_one, channels=layout, inputs=inputs
     )
@@ -154,16 +154,16 @@ def _shapes(module: nn.Module) -> tuple[dict[str, Shape], dict[str, Shape]]:
     return parameters, {name: tuple(b.shape) for name, b in module.named_buffers() if name.endswith(STATISTICS)}
 
 
-def _one_after_the_other(module: nn.Module) -> Forward:
-    """The forward pass of M networks, whose weights take the places of the module's own."""
+def _one_after_the_other(module: nn.Module, laid: Callable[[Tensor], Tensor]) -> Forward:
+    """The forward pass of M networks, whose weights take the places of the module's own; laid: how inputs shall lie."""
 
     def forward(weights: Tensors, x: Tensor, training: bool) -> Tensor:
         module.train(training)
         if len(x) == 1:  # views whose gradients are views too, while those of w[0] are copies
             only = {name: w.squeeze(0) for name, w in weights.items()}
-            return torch.unsqueeze(functional_call(module, only, (x.squeeze(0),)), 0)
+            return torch.unsqueeze(functional_call(module, only, (laid(x.squeeze(0)),)), 0)
         each = [{name: w[m] for name, w in weights.items()} for m in range(len(x))]
-        return torch.stack([functional_call(module, own, (x[m],)) for m, own in enumerate(each)])
+        return torch.stack([functional_call(module, own, (laid(x[m]),)) for m, own in enumerate(each)])
 
     return forward
 
@@ -200,7 +200,8 @@ def of_own(build: Callable[[Shape, int], nn.Module], features: Shape, classes: i
             fresh = build(features, classes)
         return {name: p.detach().clone() for name, p in fresh.named_parameters() if name not in ours}
 
-    pure, moved = _one_after_the_other(module), list[torch.device]()
+    # Code of others may take views of its images, which are another thing where channels come last.
+    pure, moved = _one_after_the_other(module, lambda x: x), list[torch.device]()
 
     def forward(weights: Tensors, x: Tensor, training: bool) -> Tensor:
         if moved[-1:] != [x.device]:  # what it keeps beside its parameters lies where it was built

@@ -139,19 +139,35 @@ def here() -> dict[str, Any]:
 
 def processor() -> str:
     """The processor's name, with the numbers of its family and model where Linux tells them; "unknown" at worst."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").split("\n\n")[0].splitlines()
-    except OSError:
-        lines = []
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    facts = _processor_facts()
     name = facts.get("model name") or platform.processor() or platform.machine() or "unknown"
     numbers = [f"{label} {facts[key]}" for key, label in PROCESSOR.items() if key in facts]
     return f"{name} ({', '.join(numbers)})" if numbers else name
 
 
+def convolves_faster_in_bf16(device: str) -> bool:
+    """Whether it is a processor that has instructions for products in bfloat16, as far as Linux tells."""
+    facts = _processor_facts()
+    flags = f"{facts.get('flags', '')} {facts.get('Features', '')}".split()
+    return _kind(device) == "cpu" and not BF16_FLAGS.isdisjoint(flags)
+
+
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""What Linux calls these instructions: two of x86, one of ARM."""
+
+
+def _processor_facts() -> dict[str, str]:
+    """What Linux tells of the first core; nothing where it tells nothing."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").split("\n\n")[0].splitlines()
+    except OSError:
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
 ENGINE = (
-    *("core/engine", "core/inits", "core/lessons", "core/losses", "core/masks", "core/noise", "core/optimizers"),
-    *("core/regularization", "core/seeds", "core/timetables", "stages/pruning", "stages/training"),
+    *("core/engine", "core/inits", "core/lessons", "core/losses", "core/masks", "core/memory", "core/noise"),
+    *("core/optimizers", "core/regularization", "core/seeds", "core/timetables", "stages/pruning", "stages/training"),
 )
 """The files that every training passes through."""
 
@@ -169,10 +185,12 @@ SAME_BITS = frozenset(
         "fd35f3c3",
     }
 )
-"""Earlier engines, of records, that train to the same bits as today's: `benchmarks/bits.py` shows it for a commit.
-
-To be emptied by a change of bits.
+"""Earlier engines, of records, that train fully connected networks to the same bits as today's: `benchmarks/bits.py`
+shows it for a commit. To be emptied by a change of these bits.
 """
+
+SAME_BITS_OF_CONVNETS = frozenset[str]()
+"""Those of them that train convolutional networks to the same bits too."""
 
 
 def engine() -> str:
@@ -184,9 +202,15 @@ def engine() -> str:
     return fingerprint((package / f"{name}.py").read_text(encoding="utf-8") for name in ENGINE)
 
 
-def of_today(engines: Iterable[str]) -> bool:
-    """Whether today's engine would make the same bits as each of these."""
-    return set(engines) <= SAME_BITS | {engine()}
+def of_today(engines: Iterable[str], models: Iterable[str]) -> bool:
+    """Whether today's engine would make the same bits of these networks as each of these engines."""
+    same = SAME_BITS if all(map(fully_connected, models)) else SAME_BITS_OF_CONVNETS
+    return set(engines) <= same | {engine()}
+
+
+def fully_connected(model: str) -> bool:
+    """Whether the word for a network means one without convolutions."""
+    return re.fullmatch(r"lenet(-\d+)+(:.*)?", model) is not None
 
 
 def fingerprint(sources: Iterable[str]) -> str:

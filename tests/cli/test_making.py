@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
+from sddcli.launchers import machine
 from sddcli.store import Store
 from tests.conftest import SMALL, Sdd, small
 from tests.datasets.small import image_folder, picture, tiny_imagenet
@@ -69,6 +70,19 @@ def test_dry_run_counts_and_writes_nothing(sdd: Sdd, trained: Path, tmp_path: Pa
     whole = sum(path.stat().st_size for path in trained.rglob("*") if path.is_file() and path.suffix != ".csv")
     assert actual < estimate and estimate == pytest.approx(whole, rel=0.2)
     assert "unknown until runs of this kind" in sdd("sweep", *SMALL, "--dry-run", "--runs", tmp_path / "none").out
+
+
+def test_dry_run_says_where_bf16_would_be_faster(sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def notes(*words: str) -> list[str]:
+        dry = sdd("sweep", *words, "--device", "cpu", "--dry-run", "--json", "--runs", tmp_path / "none")
+        return dry.json["notes"]  # type: ignore[no-any-return]
+
+    fast = ["--precision bf16 is faster for convnet:width=8 on this processor: see docs/performance.md"]
+    monkeypatch.setattr(machine, "convolves_faster_in_bf16", lambda device: device == "cpu")
+    assert notes("--model", "convnet:width=8") == notes("--model", "lenet-300-100,convnet:width=8") == fast
+    assert notes("--model", "convnet:width=8", "--precision", "bf16") == notes("--model", "lenet-300-100") == []
+    monkeypatch.setattr(machine, "convolves_faster_in_bf16", lambda device: False)
+    assert notes("--model", "convnet:width=8") == []
 
 
 def test_dry_run_says_what_dip_its_seeds_would_detect(sdd: Sdd, trained: Path, tmp_path: Path) -> None:

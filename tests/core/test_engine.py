@@ -15,6 +15,7 @@ from sddcli.core.inits import fresh
 from sddcli.core.losses import LOSSES, cross_entropy
 from sddcli.core.models import Model, ResNet, architecture, mlp
 from sddcli.core.optimizers import MEMORY, OPTIMIZERS
+from sddcli.core.precisions import PRECISIONS
 from sddcli.core.seeds import stream
 from sddcli.core.types import STATISTICS, State, Tensors, learned
 
@@ -87,8 +88,10 @@ def plan_of(
     return replace(plan, **rule, **more)  # type: ignore[arg-type]
 
 
-def trained(name: str, chosen: tuple[int, ...], batch_size: int, epochs: int = 3, optimizer: str = "sgd") -> Tensors:
-    plan = plan_of(name, chosen, batch_size, epochs, optimizer)
+def trained(
+    name: str, chosen: tuple[int, ...], batch_size: int, epochs: int = 3, optimizer: str = "sgd", **more: object
+) -> Tensors:
+    plan = plan_of(name, chosen, batch_size, epochs, optimizer, **more)
     for now in engine.train(state_of(name, chosen), CASES[name].x, Y[list(chosen)], plan):
         state = now.state
     return {key: w.clone() for key, w in weights_of(state).items()}
@@ -189,6 +192,12 @@ def test_bits_do_not_depend_on_company(chosen: tuple[int, ...], batch_size: int,
     as_alone(name, chosen, batch_size, epochs)
 
 
+@pytest.mark.parametrize("name", ["convnet", "resnet"])
+@pytest.mark.parametrize("chosen", [(4, 1), (7, 0, 3)], ids=len)
+def test_bits_of_convolutions_in_bf16_do_not_depend_on_company(chosen: tuple[int, ...], name: str) -> None:
+    as_alone(name, chosen, 20, epochs=1, computing=partial(PRECISIONS["bf16"], "cpu"))
+
+
 @pytest.mark.parametrize("batch_size", [48, 64])  # a last batch of 1, and one of 33
 @pytest.mark.parametrize("chosen", [(9, 2, 4, 0, 12), tuple(range(16))], ids=len)
 def test_bits_of_mlps_do_not_depend_on_many(chosen: tuple[int, ...], batch_size: int) -> None:
@@ -211,11 +220,11 @@ def test_a_dense_model_beside_pruned_ones_has_the_bits_that_it_has_alone() -> No
     assert not any(weights_of(ends[1])[key][1][~mask[1]].any() for key, mask in ends[1].masks.items())
 
 
-def as_alone(name: str, chosen: tuple[int, ...], batch_size: int, epochs: int) -> None:
+def as_alone(name: str, chosen: tuple[int, ...], batch_size: int, epochs: int, **more: object) -> None:
     """That models together have the bits that each has alone."""
-    together = trained(name, chosen, batch_size, epochs)
+    together = trained(name, chosen, batch_size, epochs, **more)
     for place, m in enumerate(chosen):
-        alone = trained(name, (m,), batch_size, epochs)
+        alone = trained(name, (m,), batch_size, epochs, **more)
         for key in CASES[name].model.weights:
             assert torch.equal(together[key][place], alone[key][0]), f"model {m} of {chosen}, {key}"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sddcli.core.models import MODELS, architecture
 from sddcli.launchers import machine
 
 
@@ -54,6 +55,25 @@ def test_the_processor_is_named_with_its_numbers(content: str, monkeypatch: pyte
     monkeypatch.setattr(machine.platform, "processor", lambda: "")
     monkeypatch.setattr(machine.platform, "machine", lambda: "arm64")
     assert machine.processor() == CPUINFO[content]
+
+
+BF16 = {
+    "flags\t\t: fpu avx512f avx512_bf16\n\nflags: none\n": True,
+    "flags\t\t: fpu amx_bf16 amx_tile\n": True,
+    "Features\t: fp asimd bf16 i8mm\n": True,
+    "flags\t\t: fpu avx2 avx512f\n\nflags\t: avx512_bf16\n": False,
+    "": False,
+}
+
+
+@pytest.mark.parametrize("content", BF16)
+def test_processors_that_multiply_in_bf16_are_known_by_their_flags(
+    content: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: content)
+    monkeypatch.setattr(machine, "_cuda", lambda: False)
+    assert machine.convolves_faster_in_bf16("cpu") == machine.convolves_faster_in_bf16("auto") == BF16[content]
+    assert not machine.convolves_faster_in_bf16("cuda")
 
 
 def test_where_there_is_no_such_file_python_names_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,8 +126,22 @@ def test_caches_of_who_has_no_home_go_elsewhere_and_it_is_said(tmp_path: Path, h
 
 
 def test_a_record_is_of_today_where_each_of_its_engines_has_todays_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "SAME_BITS", frozenset({"0000aaaa"}))
-    assert machine.of_today([machine.engine()])
-    assert machine.of_today(["0000aaaa", machine.engine()])
-    assert not machine.of_today(["0000aaaa", "0000bbbb"])
-    assert not machine.of_today(["unknown"])
+    monkeypatch.setattr(machine, "SAME_BITS", frozenset({"0000aaaa", "0000cccc"}))
+    monkeypatch.setattr(machine, "SAME_BITS_OF_CONVNETS", frozenset({"0000cccc"}))
+    lenets, convnets = ["lenet-300-100", "lenet-20-10"], ["lenet-300-100", "convnet:width=8"]
+    assert machine.of_today([machine.engine()], lenets) and machine.of_today([machine.engine()], convnets)
+    assert machine.of_today(["0000aaaa", machine.engine()], lenets)
+    assert not machine.of_today(["0000aaaa", machine.engine()], convnets)
+    assert machine.of_today(["0000cccc"], convnets)
+    assert not machine.of_today(["0000aaaa", "0000bbbb"], lenets)
+    assert not machine.of_today(["unknown"], lenets)
+
+
+def test_engines_that_train_convnets_to_the_same_bits_train_all_networks_so() -> None:
+    assert machine.SAME_BITS_OF_CONVNETS <= machine.SAME_BITS
+
+
+@pytest.mark.parametrize("word", [*MODELS, "lenet-20-10"])
+def test_networks_without_convolutions_are_known_by_their_words(word: str) -> None:
+    weights = architecture(word, (3, 32, 32), 10).shapes.values()
+    assert machine.fully_connected(word) == all(len(shape) < 3 for shape in weights)

@@ -262,12 +262,14 @@ class After:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("model", ["lenet-8", "convnet:width=2"])
+@pytest.mark.parametrize(
+    ("model", "precision"), [("lenet-8", "fp32"), ("convnet:width=2", "fp32"), ("convnet:width=2", "bf16")]
+)
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_a_batch_stopped_in_its_middle_goes_on_to_the_same_bits(
-    tmp_path: Path, stop: int, model: str, optimizer: str
+    tmp_path: Path, stop: int, model: str, precision: str, optimizer: str
 ) -> None:
-    runs = [tiny(seed=seed, model=model, optimizer=optimizer) for seed in range(3)]
+    runs = [tiny(seed=seed, model=model, optimizer=optimizer, precision=precision) for seed in range(3)]
     whole, store, events = Store(tmp_path / "whole"), Store(tmp_path / "stopped"), list[Event]()
     prune_retrain.work(whole, runs, {}, "cpu", events.append)
     prune_retrain.work(store, runs, {}, "cpu", events.append, prune_retrain.Pace(1e9, After(stop)))
