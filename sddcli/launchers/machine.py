@@ -179,6 +179,7 @@ SAME_BITS = frozenset(
         "76df896e",
         "845395fb",
         "945e84a9",
+        "987fb0b2",
         "9b304146",
         "b9ec2ffc",
         "d391832b",

@@ -71,7 +71,7 @@ def test_processors_that_multiply_in_bf16_are_known_by_their_flags(
     content: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: content)
-    monkeypatch.setattr(machine, "_cuda", lambda: False)
+    monkeypatch.setattr(machine, "gpus", lambda: 0)
     assert machine.convolves_faster_in_bf16("cpu") == machine.convolves_faster_in_bf16("auto") == BF16[content]
     assert not machine.convolves_faster_in_bf16("cuda")
 
