@@ -122,7 +122,8 @@ def _halved(data: Data, name: str, which: str) -> Data:
     """Half of the training examples of `data`, each class in its share: the halves a and b have none in common."""
     order = _proportional(data.train.y.numpy(), stream(0, name.split(":")[0], "halves"))
     rows = torch.from_numpy(np.array_split(order, 2)[HALVES.index(which)]).sort().values
-    return data._replace(train=_rows(data.train, rows), large=None if data.large is None else data.large[rows])
+    large = None if data.large is None else data.large[rows]
+    return data._replace(train=_rows(data.train, rows), large=large, rows=rows)
 
 
 def _part(data: Data, name: str, size: int, validation: float) -> Data:
@@ -138,7 +139,10 @@ def _part(data: Data, name: str, size: int, validation: float) -> Data:
     kept, held = (rows.sort().values for rows in (order[: len(order) - n_held], order[len(order) - n_held :]))
     large = None if data.large is None else data.large[kept]
     rest = _rows(data.train, held) if n_held else None
-    return data._replace(train=_rows(data.train, kept), held=rest, large=large)
+    rows = torch.arange(n) if data.rows is None else data.rows
+    return data._replace(
+        train=_rows(data.train, kept), held=rest, large=large, rows=rows[kept], held_rows=rows[held] if n_held else None
+    )
 
 
 def _rows(examples: Examples, rows: Tensor) -> Examples:

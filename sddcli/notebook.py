@@ -71,6 +71,7 @@ def load(path: str | Path, trust: bool = False) -> Loaded:
     StoreError where it is none, is not finished, or is damaged.
     """
     store, run = Store.holding(Path(path))
+    sources.recall(store)
     if trust:
         sources.trust(store)
     manifest = store.manifest(run)

@@ -14,7 +14,7 @@ from sddcli.core.own import key_of
 from sddcli.core.retraining import RETRAININGS, masks_of, rewind_steps
 from sddcli.core.words import UsageError, expanded, pick, unknown
 from sddcli.families import members
-from sddcli.sources import identified, names_code
+from sddcli.sources import identified, labelled, names_code
 from sddcli.spec import (
     AUTO,
     BRANCH,
@@ -177,6 +177,9 @@ def tables(
             net = str(model).split(":")[0]
             special = [f"{key}/{end}" for end in ends for key in ("*", f"*/{net}", data, f"{data}/{net}")]
             of_model = layered(data, str(dataset), f"{data}/{net}", *special)
+            kinds = asked.get("noise_kind", [])
+            if "noise" not in asked and kinds and all(str(kind).startswith("file:") for kind in kinds):
+                of_model["noise"] = [1.0]  # a file of labels says itself how many are wrong
             table = _chosen(_over(of_model, asked) | {"dataset": [dataset], "model": [model]}, of_model["level"])
             planned += [table] if count is None or "rewind" in asked else _fitting(table, count, hear)
     return planned
@@ -326,6 +329,8 @@ def _checked(name: str, value: Any) -> Value:
     if name == "dataset" and isinstance(value, str) and ":~" in value:
         data, _, path = value.partition(":")
         value = f"{data}:{expanded(path)}"
+    if name == "noise_kind" and isinstance(value, str):
+        value = labelled(value)
     if names_code(value):
         if name not in OWN:
             raise UsageError(f"{name} takes no code of your own, such as {value}; what does: {', '.join(OWN)}")

@@ -1,16 +1,19 @@
 """Sources: files of a user's own code, read where the user names them; which of them runs need, and who trusts them."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from sddcli.core import own
+from sddcli.core import labels, own
 from sddcli.core.words import UsageError, expanded
 from sddcli.spec import OWN, Run
 from sddcli.store import Store
 
 WRITTEN = re.compile(r"(?P<path>[^:@]+\.py)(?::(?P<rest>.*))?", re.DOTALL)
 """How a user names code: PATH/net.py:Net, with parameters behind it."""
+
+
+LABELS = re.compile(r"file:(?P<path>[^:]+)(?::column=(?P<column>[^:]+))?")
 
 
 def names_code(word: object) -> bool:
@@ -40,6 +43,29 @@ def identified(word: str) -> str:
     return f"{key}:{match['rest']}"
 
 
+def labelled(word: str) -> str:
+    """The word that runs have for file:PATH, a file of labels: file:NAME@HASH; another one as it is.
+
+    HASH is of the labels, in whatever format they are written. Raises UsageError where they cannot be read.
+    """
+    match = LABELS.fullmatch(word)
+    if not match or labels.key_of(word):
+        return word
+    from sddcli.datasets.reading.labels import read
+
+    path, column = Path(expanded(match["path"])), match["column"] or ""
+    try:
+        lines = read(path, column)
+    except OSError as error:
+        raise UsageError(f"cannot read the labels {path}: {error.strerror}") from None
+    return labels.named("-".join(filter(None, [re.sub(r"[:/\\@]", "_", path.stem), column])), lines)
+
+
+def recall(store: Store) -> None:
+    """Has the labels that a runs folder keeps known from now on: they are data. Raises StoreError for damaged ones."""
+    labels.FILES.update(store.labels())
+
+
 def of_runs(runs: Iterable[Run]) -> list[str]:
     """The files of code that runs name, net.py@HASH, each once."""
     words = (str(getattr(run, name)) for run in runs for name in OWN)
@@ -57,11 +83,24 @@ def trust(store: Store) -> None:
     own.SOURCES.update(store.code())
 
 
+def carried(runs: Iterable[Run], words: Iterable[str] = ()) -> dict[str, bytes]:
+    """The code and labels that runs, or words beside them, name and that are known here: what other processes need."""
+    known, names = own.SOURCES | labels.FILES, list(map(own.key_of, words))
+    for run in runs:
+        names += [*of_runs([run]), labels.key_of(run.noise_kind)]
+    return {key: known[key] for key in dict.fromkeys(names) if key in known}
+
+
+def received(files: Mapping[str, bytes]) -> None:
+    """Has code and labels that another process of ours carried here be known, and the code run where it is named."""
+    for key, content in files.items():
+        (own.SOURCES if own.key_of(key) else labels.FILES)[key] = content
+
+
 def keep(store: Store, runs: Iterable[Run] = (), words: Iterable[str] = ()) -> None:
-    """Saves a copy of the code that runs, or words beside them, name. Raises StoreError where it cannot be written."""
-    for key in [*of_runs(runs), *map(own.key_of, words)]:
-        if key in own.SOURCES:
-            store.save_code(key, own.SOURCES[key])
+    """Saves copies of the code and labels that runs, or words beside them, name. Raises StoreError where it cannot."""
+    for key, content in carried(runs, words).items():
+        store.save_code(key, content) if own.key_of(key) else store.save_labels(key, content)
 
 
 def changed(store: Store, runs: Iterable[Run]) -> list[str]:

@@ -53,7 +53,12 @@ class Run:
         own=True,
     )
     noise: float = _option("Label noise: share of the training labels that are replaced", 0.0, "[0, 1]")
-    noise_kind: str = _option("Type of label noise", "symmetric", table="core.noise.NOISES", own=True)
+    noise_kind: str = _option(
+        "Type of label noise; file:labels.csv takes labels from a file",
+        "symmetric",
+        table="core.noise.NOISES",
+        own=True,
+    )
     train_size: int = _option("Training examples: a fixed subset, classes in proportion; 0: all", 0, "[0, inf)")
     validation: float = _option("Share of the training examples to hold out for validation", 0.0, "[0, 1)")
     augment: str = _option("Data augmentation of training images", "none", table="core.images.AUGMENTATIONS", own=True)

@@ -13,6 +13,7 @@ runs/<chain slug>-<hash>/level-07/ one level of a chain
     fitted.safetensors   which training labels were fitted at each evaluation; of runs that an older sdd made, none
     measures/NAME.json   the numbers of an analysis; NAME.csv its details, where it has any
 runs/code/net@<hash>.py          a user's own code that runs were made with; never run unasked
+runs/labels/NAME@<hash>.csv      labels of a file that runs were trained on
 runs/pairs/<id>-<id>/            the analyses of two runs
     manifest.json        which runs these are
     measures/NAME.json   as of a run
@@ -55,8 +56,8 @@ Manifest = dict[str, Any]
 
 CHAIN, LEVEL = re.compile(r"-[0-9a-f]{12}$"), re.compile(r"^level-\d+$")
 """How the folders of chains end, and how those of their levels are called: by this a damaged one is known as ours."""
-MOST_CODE = 10**6
-"""Bytes of a file of code; what is longer was not written by hand."""
+MOST_CODE, MOST_LABELS = 10**6, 500 * 10**6
+"""Bytes of a file of code, as written by hand, and of one of labels."""
 TORN = (".*.new", ".*.[0-9]*", ".probe-*")  # what a killed write leaves; an older sdd's ended in a process number
 LIVE_SECONDS = 600  # no write takes longer: what is older belongs to a killed process
 
@@ -283,6 +284,25 @@ class Store:
                 raise StoreError(f"{path} is not the code that its name says: remove it")
             sources[key] = source
         return sources
+
+    def save_labels(self, key: str, lines: bytes) -> None:
+        """Keeps the labels, labels@HASH, that runs are trained on."""
+        path = self.root / "labels" / f"{key}.csv"
+        if not path.exists():
+            write(path, lines)
+
+    def labels(self) -> dict[str, bytes]:
+        """All labels that are kept here, labels@HASH -> lines. Raises StoreError where a file is not what it was."""
+        kept = {}
+        for path in sorted((self.root / "labels").glob("*@*.csv")):
+            try:
+                lines = _bytes_within(path, MOST_LABELS)
+            except OSError as error:
+                raise StoreError(f"cannot read {path}: {error.strerror}") from None
+            if own.key(path.stem.rpartition("@")[0], lines) != path.stem:
+                raise StoreError(f"{path} is not the labels that its name says: remove it")
+            kept[path.stem] = lines
+        return kept
 
     def _code(self, key: str) -> Path:
         name, _, digest = key.rpartition("@")

@@ -1,5 +1,6 @@
 """Sources: own code makes runs as sdd's own does; its source is identity; it runs only where its user says so."""
 
+import pickle
 import re
 from pathlib import Path
 
@@ -7,17 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from sddcli.core import own
+from sddcli.core import labels, own
 from sddcli.core.words import UsageError
 from sddcli.data import load
 from sddcli.events import Event, Failed
 from sddcli.recipes import prune_retrain, verifying
 from sddcli.resolve import parse, runs
-from sddcli.sources import changed, identified, keep, trust
+from sddcli.sources import changed, identified, keep, labelled, trust
 from sddcli.spec import Run, with_parents
 from sddcli.stages import setting
 from sddcli.store import Store, StoreError
 from tests.conftest import Sdd
+from tests.datasets.small import image_folder
 
 NET = """
 from math import prod
@@ -318,3 +320,90 @@ def test_ids_of_runs_with_own_code_stay(files: Path) -> None:
     (files / "net.py").write_text("pinned")
     run = Run("digits", identified("net.py:Net"))
     assert (run.model, run.id) == ("net.py@3fab5c181bd2:Net", "23c8f39e7750")
+
+
+def test_labels_of_a_file_take_the_place_of_the_true_ones(files: Path) -> None:
+    """By an example's number in the whole training set, also in a part; where the file is silent they are true."""
+    truth = load("digits").train.y
+    wrong = {3: 1, 500: 7, 1296: 9}
+    (files / "people.csv").write_text("index,label\n" + "".join(f"{k},{label}\n" for k, label in wrong.items()))
+    word = labelled("file:people.csv")
+    labels = setting.noisy_labels(Run("digits", "lenet-16", noise=1.0, noise_kind=word), load("digits"))
+    expected = truth.clone()
+    for k, label in wrong.items():
+        expected[k] = label
+    assert torch.equal(labels, expected)
+    part, run = load("digits", 400, 0.25), Run("digits", "lenet-16", 1.0, word, train_size=400, validation=0.25)
+    held = setting.held_labels(run, part)
+    assert torch.equal(setting.noisy_labels(run, part), expected[part.rows])
+    assert held is not None and torch.equal(held, expected[part.held_rows])
+
+
+def test_a_file_of_labels_says_itself_how_many_are_wrong(files: Path, sdd: Sdd) -> None:
+    """Its runs are trained, kept and measured without the file; the table has noise and confusion."""
+    truth = load("digits").train.y
+    (files / "people.txt").write_text("\n".join(str((int(y) + (k % 4 == 0)) % 10) for k, y in enumerate(truth)))
+    assert sdd("sweep", "--noise-kind", "file:people.txt", "--model", "lenet-16", *QUICK[:-2]).code == 0
+    assert {(run.noise, run.noise_kind) for run in finished()} == {(1.0, labelled("file:people.txt"))}
+    (files / "people.txt").unlink()
+    labels.FILES.clear()
+    rows = sdd("analyze", "label-noise", "runs", "--json").json
+    assert rows[0]["label_noise"] == pytest.approx(325 / 1297)
+    table = Path("runs/measures/label-noise-details.csv").read_text()
+    assert table.startswith("run,level,class,called,examples,share\n") and ",0,1," in table
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_cifar_10n_is_read_from_its_own_file(files: Path, old: bool) -> None:
+    """CIFAR-10_human.pt of Wei et al. (2022): a dictionary of arrays; nothing of it is run."""
+    columns = {name: np.arange(20) % 10 for name in ("clean_label", "aggre_label", "worse_label", "random_label1")}
+    columns["worse_label"] = (columns["worse_label"] + 1) % 10
+    torch.save(columns, files / "CIFAR-10_human.pt", _use_new_zipfile_serialization=not old)
+    word = labelled("file:CIFAR-10_human.pt:column=worse_label")
+    assert word.startswith("file:CIFAR-10_human-worse_label@")
+    assert labels.FILES[word[5:]].decode().splitlines()[:2] == ["0,1", "1,2"]
+    with pytest.raises(
+        UsageError, match="has several columns, clean_label, aggre_label, worse_label, random_label1: name"
+    ):
+        labelled("file:CIFAR-10_human.pt")
+
+
+def test_labels_of_images_go_by_the_names_of_their_files(files: Path) -> None:
+    """In folders of classes their names are not unique: then they stand with the folder."""
+    word = image_folder(files)
+    data = load(word)
+    assert data.names[0] == "cat/0.jpg" and len(data.names) == 10
+    (files / "mine.csv").write_text("file;annotator\ncat/0.jpg;1\n")
+    run = Run(word, "convnet", noise=1.0, noise_kind=labelled("file:mine.csv"))
+    assert (setting.noisy_labels(run, data) != data.train.y).tolist() == [True] + 9 * [False]
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("index,label\n1,cat\n", "label 1 of labels.csv, 'cat', is no class"),
+        ("1,2\n1,3\n", "has two labels of one example, such as '1'"),
+        ("1,2\n1\n", "line 2 of labels.csv has not the 2 columns"),
+        ("", "has no labels"),
+        ("index,a,b\n1,2,3\n", "has several columns, a, b: name one, as in :column=b"),
+        ("index,label\n1,77\n", "has the label 77, and classes go from 0 to 9"),
+        ("name,label\nx.png,7\n", "they have no names such as 'x.png'"),
+    ],
+)
+def test_wrong_files_of_labels_say_what_is_wrong(files: Path, text: str, says: str) -> None:
+    (files / "labels.csv").write_text(text)
+    with pytest.raises(UsageError, match=re.escape(says)):
+        run = Run("digits", "lenet-16", noise=1.0, noise_kind=labelled("file:labels.csv"))
+        setting.noisy_labels(run, load("digits"))
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (Path("ran"),))
+
+
+def test_a_pickle_named_as_labels_runs_nothing(files: Path) -> None:
+    (files / "labels.pt").write_bytes(pickle.dumps({"worse_label": Evil()}))
+    with pytest.raises(UsageError, match="is no file of labels .it wants to run"):
+        labelled("file:labels.pt")
+    assert not Path("ran").exists()

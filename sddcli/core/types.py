@@ -58,6 +58,8 @@ class Data(NamedTuple):
     held: training examples that are held out for choices that must not look at the test set. large: the training
     images, (N, channels, height, width) bytes, as they were before they were brought to the size of train.x, where
     augmentations may want them so. notes: sentences on what else was done with files than reading all as they are.
+    rows, held_rows: of a part, the numbers (N,) of train and held in the whole training set; None: all, in its order.
+    names: of the examples of that whole set, where they have names; () where they have none.
     """
 
     train: Examples
@@ -70,6 +72,9 @@ class Data(NamedTuple):
     held: Examples | None = None
     large: Tensor | None = None
     notes: tuple[str, ...] = ()
+    rows: Tensor | None = None
+    held_rows: Tensor | None = None
+    names: tuple[str, ...] = ()
 
 
 class Channels(NamedTuple):

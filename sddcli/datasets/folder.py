@@ -38,7 +38,11 @@ def read(tell: Tell, path: str, *, size: int = 0, corrupt: str = "error", test: 
     _check(arrays, plan, facts["unread"])
     notes = _notes(plan, facts["changes"], facts["unread"])
     unsaved = (facts[UNSAVED],) if UNSAVED in facts else ()
-    return photographs(arrays, len(plan.classes), notes=(*notes, *unsaved))
+    lost = {file for split, file, _ in facts["unread"] if split == "train"}
+    left = [file for file, _ in plan.splits["train"] if written(file) not in lost]
+    names, longer = ([written(Path(*file.parts[-n:])) for file in left] for n in (1, 2))
+    data = photographs(arrays, len(plan.classes), notes=(*notes, *unsaved))
+    return data._replace(names=tuple(names if len(set(names)) == len(names) else longer))
 
 
 def outline(path: str, *, size: int = 0, corrupt: str = "error", test: float = 0.0, seed: int = 0) -> Data:

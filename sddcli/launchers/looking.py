@@ -9,7 +9,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from sddcli import folders, sources
-from sddcli.core import own
 from sddcli.events import Failed
 from sddcli.index import Index
 from sddcli.launchers import libraries, machine
@@ -31,8 +30,12 @@ def runs(store: Store, ids: Collection[str]) -> list[Run]:
 
 
 def find_images(store: Store) -> None:
-    """Has folders of images that are not where their words say looked for where the runs of `store` say they lay."""
+    """Has folders of images that are not where their words say looked for where the runs of `store` say they lay.
+
+    And the labels that it keeps are known from now on.
+    """
     folders.find(store.image_folders())
+    sources.recall(store)
 
 
 def spellings(store: Store, words: Iterable[str]) -> dict[str, str]:
@@ -121,8 +124,9 @@ def _looked(
         if workers > 1 and left > PATIENCE:
             break
     machine.use_safe_path()
+    code = sources.carried((_run_of(each) for each, _ in todo), (word for _, words in todo for word in words))
     with ProcessPoolExecutor(
-        workers, get_context("spawn"), _begin_beside, (dict(own.SOURCES),)
+        workers, get_context("spawn"), _begin_beside, (code,)
     ) as pool:  # starts no process before the first task
         try:
             for future in as_completed([pool.submit(look, subject, words) for subject, words in todo[done:]]):
@@ -133,7 +137,7 @@ def _looked(
 
 
 def _begin_beside(code: Mapping[str, bytes]) -> None:
-    own.SOURCES.update(code)
+    sources.received(code)
     libraries.say_warnings()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the caller decides
     machine.one_thread()

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sddcli import sources
-from sddcli.core import own
 from sddcli.events import Failed, Noted, Reading, Report
 from sddcli.launchers import libraries, machine
 from sddcli.spec import Run
@@ -17,7 +16,7 @@ class Orders(NamedTuple):
 
     root: of the store. facts: what manifests record besides where they were made, which a worker sees itself. threads:
     of each. pause: seconds between two times that a run in training is saved. code: the user's own code that the
-    caller may run, which a worker may then, too.
+    caller may run, which a worker may then, too, and the labels of files that it knows.
     """
 
     root: str
@@ -29,8 +28,7 @@ class Orders(NamedTuple):
 
 def orders(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], threads: int, pause: float) -> Orders:
     """The orders to workers that shall make these runs, or some of them."""
-    code = {key: own.SOURCES[key] for key in sources.of_runs(runs) if key in own.SOURCES}
-    return Orders(str(store.root), dict(facts), threads, pause, code)
+    return Orders(str(store.root), dict(facts), threads, pause, sources.carried(runs))
 
 
 class Worker:
@@ -41,7 +39,7 @@ class Worker:
 
         stopping: whether a run in training shall be saved and left now.
         """
-        own.SOURCES.update(orders.code)
+        sources.received(orders.code)
         libraries.say_warnings()
         import torch
 

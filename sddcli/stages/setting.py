@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sddcli.core import images, inits, lessons, masks, models, own, seeds, units
+from sddcli.core import labels as given_labels
 from sddcli.core.allocation import ALLOCATIONS, Kept
 from sddcli.core.criteria import criterion
 from sddcli.core.images import AUGMENTATIONS, Augmentation
@@ -53,6 +54,8 @@ def check(run: Run, data: Data) -> None:
     for name in OWN:
         own.must_run(str(getattr(run, name)))
     for field, table in TABLES.items():
+        if field == "noise_kind" and given_labels.key_of(run.noise_kind):
+            continue
         pick(field, getattr(run, field), table)
     if data.classes < 2:
         raise UsageError(f"{run.dataset} has one class only, and a network learns to tell two or more apart")
@@ -123,19 +126,24 @@ def _check_batches(run: Run, model: Model, n: int) -> None:
 
 def noisy_labels(run: Run, data: Data) -> Tensor:
     """(N,) the labels that `run` is trained on; the wrong ones are where they differ from the true."""
-    return _noisy(run, data, data.train, "noise")
+    return _noisy(run, data, data.train, data.rows, "noise")
 
 
 def held_labels(run: Run, data: Data) -> Tensor | None:
     """(H,) the labels of the examples held out: noisy as those of training, as they would be in practice."""
-    return None if data.held is None else _noisy(run, data, data.held, "noise", "held")
+    return None if data.held is None else _noisy(run, data, data.held, data.held_rows, "noise", "held")
 
 
-def _noisy(run: Run, data: Data, examples: Examples, *names: str) -> Tensor:
+def _noisy(run: Run, data: Data, examples: Examples, rows: Tensor | None, *names: str) -> Tensor:
     if not run.noise:
         return examples.y
+    true, generator = examples.y.cpu().numpy(), seeds.stream(run.seed_of("noise"), *names)
+    if file := given_labels.key_of(run.noise_kind):
+        numbers = np.arange(len(true)) if rows is None else rows.numpy()
+        mine = given_labels.given(file, true, numbers, data.names, data.classes, run.noise, generator)
+        return torch.from_numpy(mine).to(examples.y.device)
     noise, classes = pick("noise_kind", run.noise_kind, NOISES), Classes(data.classes, data.similar)
-    labels = noise(examples.y.cpu().numpy(), run.noise, classes, seeds.stream(run.seed_of("noise"), *names))
+    labels = noise(true, run.noise, classes, generator)
     if own.key_of(run.noise_kind):
         labels = _labels(run.noise_kind, labels, len(examples.y), data.classes)
     return torch.from_numpy(labels).to(examples.y.device)

@@ -64,7 +64,7 @@ def _unpack(archive: Archive, tell: Tell) -> None:
         raise OSError(f"{packed} is damaged ({error}); remove it to download it again") from None
 
 
-class _Arrays(Unpickler):
+class ArrayUnpickler(Unpickler):
     """Makes arrays of numbers. Raises UnpicklingError for anything else that a pickle wants to call."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -82,7 +82,7 @@ class _Arrays(Unpickler):
 def _batch(path: Path, archive: Archive) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The images (N, 3, 32, 32) and labels (N,) of one file."""
     try:
-        content = _Arrays(io.BytesIO(path.read_bytes()), encoding="bytes").load()
+        content = ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="bytes").load()
         x, y = np.asarray(content[b"data"]), np.asarray(content[archive.labels])
         if x.dtype != np.uint8 or x.ndim != 2 or x.shape[1] != 3072 or y.shape != x.shape[:1]:
             raise ValueError(f"{x.dtype} {x.shape} with labels {y.shape}")
