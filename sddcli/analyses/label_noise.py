@@ -4,7 +4,6 @@ import torch
 
 from sddcli.core.types import Found, Subject
 
-
 UNITS = {"label_noise": "share", "label_noise_worst_class": "share"}
 
 

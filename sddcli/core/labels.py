@@ -1,4 +1,4 @@
-"""Labels: those that somebody gave to examples, in place of ones that are wrong by chance. No NumPy before one is called."""
+"""Labels: those that somebody gave to examples, in place of ones wrong by chance. No NumPy before one is called."""
 
 from __future__ import annotations
 

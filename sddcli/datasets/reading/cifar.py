@@ -68,6 +68,7 @@ class ArrayUnpickler(Unpickler):
     """Makes arrays of numbers. Raises UnpicklingError for anything else that a pickle wants to call."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """What makes an array. Raises UnpicklingError for all other names."""
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
             return getattr(np, name)
         if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
