@@ -24,8 +24,20 @@ class Sweep(NamedTuple):
         return shlex.join(["sdd", "sweep", *flags, *protocol])
 
 
-Sweeps = Mapping[str, tuple[Sweep, ...]]
-"""Scale -> the sweeps that make a figure, or decide a claim, at that scale."""
+class Study(NamedTuple):
+    """What one `sdd theory` is asked for: option -> text as on the command line. It trains nothing."""
+
+    words: Mapping[str, str]
+
+    def command(self) -> str:
+        """The command that makes its table."""
+        return shlex.join(
+            ["sdd", "theory", *(text for name, value in self.words.items() for text in (f"--{name}", value))]
+        )
+
+
+Sweeps = Mapping[str, tuple[Sweep | Study, ...]]
+"""Scale -> the sweeps, and studies, that make a figure or decide a claim at that scale."""
 
 
 class Figure(NamedTuple):
@@ -94,7 +106,9 @@ def redense(data: str, noise: str, levels: Mapping[str, str], lr: str = "", besi
 def evaluated(sweeps: Sweeps) -> Sweeps:
     """The same, evaluated every fifth epoch where that was at the end alone: the same weights, of runs of other ids."""
 
-    def often(sweep: Sweep) -> Sweep:
+    def often(sweep: Sweep | Study) -> Sweep | Study:
+        if isinstance(sweep, Study):
+            return sweep
         end = "eval_every" in sweep.words and sweep.words["eval_every"] == sweep.words.get("epochs")
         return sweep._replace(words={**sweep.words, "eval_every": "5"}) if end else sweep
 

@@ -32,19 +32,30 @@ def read(folder: Path) -> Records:
     return Records(folder, files, _origins(folder))
 
 
-def rows(records: Records, asked: Sequence[Run], needs: Collection[str] = ()) -> tuple[pd.DataFrame, Origin]:
-    """The rows of these runs, all of which are recorded, and where they are from; first those that have `needs`."""
-    names, _ = _used(records, asked, needs)
-    frame = table.of_runs(pd.concat([records.files[name] for name in names]), asked)
+def rows(
+    records: Records, asked: Sequence[Run], needs: Collection[str] = (), studied: Collection[str] = ()
+) -> tuple[pd.DataFrame, Origin]:
+    """The rows of these runs, all of which are recorded, and where they are from; first those that have `needs`.
+
+    studied: the ids of estimates of studies, whose rows are wanted too.
+    """
+    names, _ = _used(records, {run.id for run in asked} | set(studied), needs)
+    both = pd.concat([records.files[name] for name in names])
+    frame = pd.concat([table.of_runs(both, asked), both[both["run"].isin(studied)]])
     origins = [{"file": name} | dict(records.origins.get(name, {})) for name in names]
     return frame.drop_duplicates(["chain", "level"]), joined(origins)
 
 
-def missing(records: Records, asked: Sequence[Run]) -> str:
-    """How many of these runs are not recorded, and in which fields those that are differ; "" where all are."""
-    _, left = _used(records, asked)
+def missing(records: Records, asked: Sequence[Run], studied: Collection[str] = ()) -> str:
+    """How many of these runs are not recorded, and in which fields those that are differ; "" where all are.
+
+    studied: as of `rows`.
+    """
+    _, left = _used(records, {run.id for run in asked} | set(studied))
     if not left:
         return ""
+    if left <= set(studied):
+        return f"{records.folder} lacks {len(left)} of {len(set(studied))} estimates of a study"
     frame = pd.concat(records.files.values())
     kin = frame[frame["dataset"].isin({run.dataset for run in asked}) & (frame["level"] > 0)]
     names = [name for name in FIELDS if name not in ("level", "seed", *SUBSEEDS)]
@@ -83,9 +94,8 @@ def joined(origins: Sequence[Origin]) -> dict[str, str]:
     }
 
 
-def _used(records: Records, asked: Iterable[Run], needs: Collection[str] = ()) -> tuple[list[str], set[str]]:
-    """The files that rows of these runs are taken from, and the ids of the runs that none has."""
-    ids = {run.id for run in asked}
+def _used(records: Records, ids: set[str], needs: Collection[str] = ()) -> tuple[list[str], set[str]]:
+    """The files that rows of the runs with these ids are taken from, and the ids of the runs that none has."""
     held = {name: len(ids.intersection(frame["run"])) for name, frame in records.files.items()}
     dates = {name: records.origins.get(name, {}).get("date", "") for name in records.files}
     measured = {

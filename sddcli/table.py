@@ -126,9 +126,6 @@ def read(path: Path, damaged: list[StoreError] | None = None) -> pd.DataFrame:
     frame, comma = _as_words(path)
     if missing := [name for name in NEEDED if name not in frame]:
         raise StoreError(f"{path} is not a results.csv of this version: it lacks {', '.join(missing)}")
-    for name in (*FIELDS, *METRICS):
-        if name not in frame and name not in NEEDED:
-            frame[name] = frame["seed"] if name in SUBSEEDS else str(FIELDS[name].default) if name in FIELDS else ""
     for name in frame.columns.difference(list(WORDS)):
         try:
             field = KINDS.get(name)  # which, unlike a metric, may not be empty
@@ -138,7 +135,14 @@ def read(path: Path, damaged: list[StoreError] | None = None) -> pd.DataFrame:
             raise StoreError(f"{path} is damaged: its {name} are not all numbers; {REMAKE}") from None
     if frame.empty:
         raise StoreError(f"{path} has no runs")
-    return _alike(frame)
+    return _alike(completed(frame))
+
+
+def completed(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` with the fields and metrics that its rows do not say: the default, the seed, and unknown."""
+    missing: dict[str, Any] = {name: FIELDS[name].default for name in FIELDS if name not in frame}
+    missing |= {name: frame["seed"] for name in SUBSEEDS if name not in frame}
+    return frame.assign(**missing, **{name: np.nan for name in METRICS if name not in frame})
 
 
 def _as_words(path: Path) -> tuple[pd.DataFrame, bool]:

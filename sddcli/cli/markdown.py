@@ -76,9 +76,10 @@ def _section(result: Result, picture: str) -> Iterator[str]:
 
     target, verdict = result.target, result.verdict
     assert verdict is not None, "figures have no section"
+    rows = table.along(result.rows, target.along)[0] if target.along else table.grown(result.rows)
     yield f"## {target.name}\n"
     yield f"{target.about} *({target.source})*\n"
-    yield f"**{verdict.word[0].upper()}{verdict.word[1:]}.** {_setting(table.grown(result.rows), verdict)}\n"
+    yield f"**{verdict.word[0].upper()}{verdict.word[1:]}.** {_setting(rows, verdict)}\n"
     yield "| finding | | value | 95 % interval |\n|---|---|---|---|"
     yield from map(_row, verdict.findings)
     if picture:
@@ -91,7 +92,7 @@ def _section(result: Result, picture: str) -> Iterator[str]:
 def _setting(frame: "pd.DataFrame", verdict: Verdict) -> str:
     """Data, network, seeds and levels in words, and which dip could have been seen."""
     pairs = frame[["dataset", "model", "train_size"]].drop_duplicates().itertuples(index=False)
-    data = "; ".join(f"{d}{f' ({n} images)' if n else ''}, {m}" for d, m, n in pairs)
+    data = "; ".join(f"{d}{f' ({n} examples)' if n else ''}, {m}" for d, m, n in pairs)
     *_, last = sentences(verdict)
     return f"{data}; levels {frame['level'].min()} to {frame['level'].max()}; {last}."
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from sddcli.cli import screen, targets
-from sddcli.cli.kinds import ENDS, View, kind_of, summarized
+from sddcli.cli.kinds import ENDS, View, kind_of, summarized, viewed
 from sddcli.cli.making import How, complain, end, made, price
 from sddcli.cli.options import (
     DEFAULT_RUNS,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sddcli.claims.deciding.terms import Verdict
+    from sddcli.studies import regression
 
 What = Annotated[
     str,
@@ -126,10 +127,11 @@ def reproduce(
         results = list(from_records(recorded, wanted, scale, leave_out=what in PAGES))
         _finish(what, scale, results, recorded, output, as_json)
         return
-    _, display = made(store, plan, how)
-    complain(display, debug)
-    if display.failures:
-        end(display)
+    if plan:
+        _, display = made(store, plan, how)
+        complain(display, debug)
+        if display.failures:
+            end(display)
     results = [_from_runs(store, target, scale, how) for target in wanted]
     if record:
         from sddcli import records
@@ -150,11 +152,22 @@ def _must_be_writable_as(what: str, output: Path | None, record: Path | None) ->
 
 
 def _from_runs(store: Store, target: Target, scale: str, how: How) -> Result:
-    """The rows of a target's runs, after the analyses it needs, and what follows from them."""
+    """The rows of a target's runs, after the analyses it needs, and of its studies, and what follows from them."""
+    import pandas as pd
+
+    from sddcli import records
+
+    parts = [_of_runs(store, target, asked, how)] if (asked := target.asked(scale)) else []
+    parts += [_of_study(study) for study in target.studies(scale)]
+    origin = records.joined([origin for _, origin in parts])
+    return _result(target, scale, pd.concat([rows for rows, _ in parts]), origin)
+
+
+def _of_runs(store: Store, target: Target, asked: Sequence[Run], how: How) -> "tuple[pd.DataFrame, dict[str, str]]":
+    """The rows of a target's runs, after the analyses it needs, and where they are from."""
     from sddcli import table
     from sddcli.launchers import looking, machine
 
-    asked = target.asked(scale)
     ids = {run.id for run in asked}
     finished = looking.runs(store, ids)
     chosen = {
@@ -173,7 +186,20 @@ def _from_runs(store: Store, target: Target, scale: str, how: How) -> Result:
     commits = {str(manifest.get("commit") or "")[:12] for manifest in made_by}
     engines = {str(manifest.get("engine") or "unknown") for manifest in made_by}
     origin = {"commit": ", ".join(sorted(commits)), "date": f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d}"}
-    return _result(target, scale, frame, {**origin, "engine": ", ".join(sorted(engines)), "file": str(store.root)})
+    return frame, {**origin, "engine": ", ".join(sorted(engines)), "file": str(store.root)}
+
+
+def _of_study(study: "regression.Study") -> "tuple[pd.DataFrame, dict[str, str]]":
+    """The rows of a study, and where they are from: this code, now."""
+    import pandas as pd
+
+    from sddcli import table
+    from sddcli.launchers import machine
+    from sddcli.studies import regression
+
+    origin = {"commit": str(machine.here()["commit"] or "unknown")[:12], "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+    rows = table.completed(pd.DataFrame(regression.rows(study)))
+    return rows, {**origin, "engine": machine.UNTRAINED, "file": "sdd theory"}
 
 
 def _beside(frame: "pd.DataFrame", values: "pd.DataFrame") -> "pd.DataFrame":
@@ -199,12 +225,14 @@ def from_records(folder: Path, wanted: Sequence[Target], scale: str, leave_out: 
     records that cannot be read.
     """
     from sddcli import records
+    from sddcli.studies import regression
 
     kept = records.read(folder)
     for target in wanted:
         asked = target.asked(scale)
-        why = records.missing(kept, asked)
-        rows = None if why else records.rows(kept, asked, target.needs)
+        studied = {run for study in target.studies(scale) for run in regression.ids(study)}
+        why = records.missing(kept, asked, studied)
+        rows = None if why else records.rows(kept, asked, target.needs, studied)
         if rows and (
             unmeasured := [name for name in target.needs if name not in rows[0] or rows[0][name].isna().all()]
         ):
@@ -275,9 +303,11 @@ def draw(result: Result, root: Path, path: Path) -> None:
 
     must_be_picture(path)
     frame = _plainly(table.grown(result.rows))
+    view = viewed(frame, result.target.along) if result.target.along else View(frame, "sparsity")
     # At a scale of one data set there are no panels of several.
-    panels = result.target.panels if result.target.panels in table.varied(frame) else ""
-    picture = drawn(root, frame, summarized(frame), result.target.plot, panels=panels)
+    panels = result.target.panels if result.target.panels in view.varied else ""
+    summary = summarized(view.curves, view.column)
+    picture = drawn(root, view.curves, summary, result.target.plot, view.axis, view.column, panels=panels)
     write(path, style.rendered(picture, path.suffix, {"claim": result.target.name, "scale": result.scale}))
 
 
@@ -331,7 +361,10 @@ def _state(target: Target, scale: str, store: Store, finished: Mapping[Run, Mani
 
     if scale not in target.sweeps:
         return ["not at this scale", "-"]
-    now = sweeps.progress(store, targets.plan([target], scale), set[Run]().__contains__, finished)
+    plan = targets.plan([target], scale)
+    if not plan:
+        return ["trains nothing", "seconds"]
+    now = sweeps.progress(store, plan, set[Run]().__contains__, finished)
     some = f"{len(now.runs) - len(now.left)} of {len(now.runs)} runs"
     state = "made" if not now.left else "to make" if len(now.left) == len(now.runs) else some
     return [state, _cost(now.left, finished)]

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from sddcli import resolve
 from sddcli.core.words import UsageError
 from sddcli.families import members
-from sddcli.figures import FIGURES, Sweep, Sweeps
+from sddcli.figures import FIGURES, Study, Sweep, Sweeps
 from sddcli.spec import Run, unfold
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from sddcli.claims.deciding.terms import Verdict
+    from sddcli.studies import regression
 
 
 class Target(NamedTuple):
@@ -23,6 +24,7 @@ class Target(NamedTuple):
 
     panels, beside: as of figures.Figure. needs: the columns that analyses write and that `decide` reads. pairs: which
     pairs of runs an analysis of pairs compares, a word of pairs.PAIRS; "": those that such runs have by themselves.
+    along: the axis along which curves are drawn, a word of axes.AXES.
     """
 
     name: str
@@ -36,13 +38,21 @@ class Target(NamedTuple):
     needs: tuple[str, ...] = ()
     pairs: str = ""
     beside: str = ""
+    along: str = ""
+
+    def studies(self, scale: str) -> "tuple[regression.Study, ...]":
+        """The studies of one scale, which have no runs."""
+        from sddcli.studies import regression
+
+        asked = [each for each in self.sweeps.get(scale, ()) if isinstance(each, Study)]
+        return tuple(regression.from_words(each.words) for each in asked)
 
     def asked(self, scale: str) -> tuple[Run, ...]:
         """The runs of one scale."""
         return tuple(dict.fromkeys(run for table in plan([self], scale) for run in unfold(table)))
 
 
-OPTIONAL = ("analyses", "panels", "needs", "pairs")
+OPTIONAL = ("analyses", "panels", "needs", "pairs", "along")
 """What a claim's file may say besides, in capitals."""
 
 
@@ -108,7 +118,8 @@ def _meant(word: str, known: Collection[str]) -> list[str]:
 
 def plan(targets: Sequence[Target], scale: str) -> list[resolve.Table]:
     """The tables of values that these targets ask for, each once."""
-    sweeps = {sweep.command(): sweep for target in targets for sweep in target.sweeps.get(scale, ())}
+    asked = [each for target in targets for each in target.sweeps.get(scale, ())]
+    sweeps = {each.command(): each for each in asked if isinstance(each, Sweep)}
     tables = [table for sweep in sweeps.values() for table in tables_of(sweep)]
     return [table for k, table in enumerate(tables) if table not in tables[:k]]
 

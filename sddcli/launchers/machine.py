@@ -194,6 +194,10 @@ SAME_BITS_OF_CONVNETS = frozenset[str]()
 """Those of them that train convolutional networks to the same bits too."""
 
 
+UNTRAINED = "none"
+"""The engine of numbers that no training made."""
+
+
 def engine() -> str:
     """Eight hexadecimal digits of the code that trains, comments and docstrings left out.
 
@@ -206,7 +210,7 @@ def engine() -> str:
 def of_today(engines: Iterable[str], models: Iterable[str]) -> bool:
     """Whether today's engine would make the same bits of these networks as each of these engines."""
     same = SAME_BITS if all(map(fully_connected, models)) else SAME_BITS_OF_CONVNETS
-    return set(engines) <= same | {engine()}
+    return set(engines) <= same | {engine(), UNTRAINED}
 
 
 def fully_connected(model: str) -> bool:

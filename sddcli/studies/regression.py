@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -280,13 +281,17 @@ def rows(study: Study) -> Iterator[dict[str, Any]]:
     every results.csv. `risk` is the mean of the simulations and `theory_risk` what theory says of it, none for
     weights that were fitted again; neither has a number where it is infinite.
     """
-    for word in study.features:
-        for ratio in study.ratio:
-            for seed in study.seed:
-                # Small systems are no faster on several threads, and 20 times slower beside a busy neighbour.
-                with threadpool_limits(1):
-                    table = list(_rows(study, word, ratio, seed))
-                yield from table
+    for world in product(study.features, study.ratio, study.seed):
+        # Small systems are no faster on several threads, and 20 times slower beside a busy neighbour.
+        with threadpool_limits(1):
+            table = list(_rows(study, *world))
+        yield from table
+
+
+def ids(study: Study) -> set[str]:
+    """The ids of all estimates of a study."""
+    worlds = product(study.features, study.ratio, study.seed)
+    return {row["run"] for world in worlds for row, *_ in _estimates(study, *world)}
 
 
 def _rows(study: Study, word: str, ratio: float, seed: int) -> Iterator[dict[str, Any]]:
@@ -294,44 +299,41 @@ def _rows(study: Study, word: str, ratio: float, seed: int) -> Iterator[dict[str
     labels = stream(seed, "theory", "labels").standard_normal(SIGNAL) / np.sqrt(SIGNAL)
     world = FEATURES[word](p, labels, seed)
     names: tuple[str | int, ...] = "theory", word, p, n
-    drawn = (world.examples(stream(seed, *names, k), n) for k in range(study.repetitions))
     singular = without_risk(p, n)
-    simulated = [] if singular else [simulation(x, y, world, s, study.rule) for x, y in drawn]
+    drawn = (world.examples(stream(seed, *names, k), n) for k in range(0 if singular else study.repetitions))
+    simulated = [simulation(x, y, world, s, study.rule) for x, y in drawn]
     expected = {} if singular else theory(world, n, s, study.rule, stream(seed, *names, "theory"))
-    shared = {
-        "dataset": word, "model": f"regression:width={p}", "seed": seed, "train_size": n, "examples": n,
-        "width": p, "parameters": p,
-    }  # fmt: skip
-    dense = {"level": 0, "weights": p, **_of(shared, study, "", "", simulated, expected)}
+    for row, rule, retraining in _estimates(study, word, ratio, seed):
+        known = not singular and (retraining != "refit" or rule == "oracle")
+        yield row | {
+            "risk": _rounded(np.mean([each[rule, retraining] for each in simulated])) if simulated else np.nan,
+            "theory_risk": _rounded(expected[rule]) if known else np.nan,
+        }
+
+
+def _estimates(study: Study, word: str, ratio: float, seed: int) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """The rows of one draw without their risks, and of each the rule and retraining of its estimate."""
+    (p, s), n = study.sizes(ratio), study.examples
+    sizes = {"train_size": n, "examples": n, "width": p, "parameters": p}
+    shared = {"dataset": word, "model": f"regression:width={p}", "seed": seed, **sizes}
+    own = {**shared, "repetitions": study.repetitions}
     for rule in study.rule:
         for retraining in ("refit",) if rule == "oracle" else ("none", "refit"):
-            pruned = {"level": 1, "weights": s, **_of(shared, study, rule, retraining, simulated, expected)}
-            for row in (dense, pruned):
-                share = row["weights"] / p
-                yield {
-                    **shared, "criterion": rule, "retraining": retraining, "chain": pruned["run"], **row,
-                    "density": share, "sparsity": 1 - share, "test_accuracy": np.nan,
-                }  # fmt: skip
+            chain = _id({**own, "rule": rule, "retraining": retraining, "kept": s})
+            named = {**shared, "criterion": rule, "retraining": retraining, "chain": chain}
+            for level, run, weights in ((0, _id(own), p), (1, chain, s)):
+                share = {"density": weights / p, "sparsity": 1 - weights / p, "test_accuracy": np.nan}
+                row = {**named, "run": run, "level": level, "weights": weights, **share}
+                yield row, *((rule, retraining) if level else ("", ""))
 
 
-def _of(
-    shared: Mapping[str, Any],
-    study: Study,
-    rule: str,
-    retraining: str,
-    simulated: Sequence[Mapping[tuple[str, str], float]],
-    expected: Mapping[str, float],
-) -> dict[str, Any]:
-    """The id and the risks of one estimate."""
-    own = {**shared, "rule": rule, "retraining": retraining, "repetitions": study.repetitions}
-    own |= {"kept": study.kept, "sparsity": study.sparsity} if rule else {}
-    digest = hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
-    known = retraining in ("", "none") or rule == "oracle"
-    return {
-        "run": digest,
-        "risk": np.mean([each[rule, retraining] for each in simulated]) if simulated else np.nan,
-        "theory_risk": expected[rule] if known and expected else np.nan,
-    }
+def _rounded(number: Any) -> float:
+    """To the seven digits of a recorded table, so that one says what it said before it was recorded."""
+    return float(f"{number:.7g}")
+
+
+def _id(words: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def from_words(words: Mapping[str, str]) -> Study:

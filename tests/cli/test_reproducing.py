@@ -13,7 +13,7 @@ from sddcli.cli import targets
 from sddcli.cli.making import How, price
 from sddcli.cli.targets import claims, figures, plan
 from sddcli.families import members
-from sddcli.figures import FIGURES, SCALES, Sweep, Sweeps
+from sddcli.figures import FIGURES, SCALES, Study, Sweep, Sweeps
 from sddcli.pairs import PAIRS
 from sddcli.recipes import prune_retrain
 from sddcli.store import Store
@@ -35,7 +35,7 @@ def test_every_figure_and_claim_has_its_price_at_every_scale(
     monkeypatch.setattr(prune_retrain, "disk", lambda todo: 0)  # asked of every run, that takes minutes for all
     priced = set[str]()
     for target in (claims() | figures()).values():
-        if scale not in target.sweeps or str(target.sweeps[scale]) in priced:
+        if scale not in target.sweeps or str(target.sweeps[scale]) in priced or not plan([target], scale):
             continue
         priced.add(str(target.sweeps[scale]))
         price(Store(tmp_path / "runs"), plan([target], scale), How("cpu", 1), True, [])
@@ -92,6 +92,24 @@ def test_a_claim_says_its_verdict_and_is_recorded_with_where_it_is_from(
     page = sdd("reproduce", "all", "--recorded", "kept")
     text = (tmp_path / "claims.md").read_text()
     assert page.code == 0 and "From tiny.csv" in text and "Older engine" not in text
+
+
+def test_a_claim_about_a_study_trains_nothing_and_is_recorded_alike(
+    sdd: Sdd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    few = {"ratio": "0.5,2", "seed": "0-1", "repetitions": "1", "examples": "50", "kept": "5"}
+    tiny = claims()["C20b"]._replace(sweeps={"laptop": (Study(few),)})
+    monkeypatch.setattr(targets, "claims", lambda: {"C20b": tiny})
+    said = sdd("reproduce", "C20b", "--json", "--record", "kept/study.csv")
+    assert said.code == 0 and len(said.json["findings"]) == 5 and not (tmp_path / "runs").exists()
+    kept = sdd("reproduce", "C20b", "--recorded", "kept", "--json")
+    assert kept.code == 0 and kept.json == said.json
+    other = claims()["C20b"]._replace(sweeps={"laptop": (Study({**few, "kept": "6"}),)})
+    monkeypatch.setattr(targets, "claims", lambda: {"C20b": other})
+    lacks = sdd("reproduce", "C20b", "--recorded", "kept")
+    assert lacks.code == 4 and "lacks 60 of 72 estimates of a study" in lacks.err
+    drawn = sdd("reproduce", "C20b")
+    assert drawn.code == 0 and (tmp_path / "C20b.png").stat().st_size > 10_000
 
 
 def test_a_changed_number_in_a_record_changes_the_verdict(sdd: Sdd, tmp_path: Path) -> None:

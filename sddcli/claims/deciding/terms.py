@@ -75,14 +75,18 @@ class Verdict(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """The runs that differ in seed and level alone: their rows, and what the test for double descent says of them."""
+    """The runs that differ in seed and level alone: their rows, and what the test for double descent says of them.
+
+    column: that along which the curve runs, which is meant wherever levels are spoken of here.
+    """
 
     rows: pd.DataFrame
     curve: Mapping[str, Any]
+    column: str = "level"
 
-    def at(self, level: int, name: str) -> "pd.Series[float]":
+    def at(self, level: float, name: str) -> "pd.Series[float]":
         """A number at one level, by seed."""
-        rows = self.rows[self.rows["level"] == level]
+        rows = self.rows[self.rows[self.column] == level]
         return rows.set_index("seed")[name].astype(float).sort_index()
 
     def level(self, name: str) -> int:
@@ -116,7 +120,7 @@ class Setting(NamedTuple):
 
     def last(self, accuracy: float, name: str = "test_accuracy") -> "pd.Series[float]":
         """The last level at which an accuracy is at least that, -1 where it is nowhere, by seed."""
-        values = self.rows.pivot(index="seed", columns="level", values=name)
+        values = self.rows.pivot(index="seed", columns=self.column, values=name)
         reached = values >= accuracy - 1e-9
         return reached.mul(values.columns.to_numpy(float) + 1, axis="columns").max(axis="columns") - 1
 
@@ -131,18 +135,19 @@ def verdict(settings: Iterable[Setting], *findings: Finding) -> Verdict:
     return Verdict(word, findings, tuple(settings))
 
 
-def by(frame: pd.DataFrame, *names: str) -> dict[Any, Setting]:
-    """The settings of `frame` by the values of one field, or of several as a tuple. Raises as `one`."""
+def by(frame: pd.DataFrame, *names: str, along: str = "level") -> dict[Any, Setting]:
+    """The settings of `frame` by the values of one field, or of several as a tuple; along: as of `one`. Raises so."""
     groups = table.grown(frame).groupby(list(names), sort=True)
-    return {key[0] if len(names) == 1 else key: one(rows) for key, rows in groups}
+    return {key[0] if len(names) == 1 else key: one(rows, along) for key, rows in groups}
 
 
-def one(frame: pd.DataFrame) -> Setting:
-    """The only setting of `frame`. Raises UsageError where there are several."""
-    if several := table.varied(frame):
+def one(frame: pd.DataFrame, along: str = "level") -> Setting:
+    """The only setting of `frame`, whose curve runs along an axis. Raises UsageError where there are several."""
+    rows, column = (frame, "level") if along == "level" else table.along(frame, along)
+    if several := table.varied(rows, column):
         raise UsageError(f"a claim is decided setting by setting, and these runs differ in {', '.join(several)}")
-    (row,) = table.judged(frame, judge, PLACES).to_dict("records")
-    return Setting(frame, {str(name): value for name, value in row.items()})
+    (row,) = table.judged(rows, judge, PLACES, column).to_dict("records")
+    return Setting(rows, {str(name): value for name, value in row.items()}, column)
 
 
 LEVELS = 10
@@ -160,6 +165,12 @@ def curves(results: pd.DataFrame) -> Verdict | None:
         if rows["level"].nunique() >= LEVELS
     }
     return verdict(settings.values(), *(shows(*each) for each in settings.items())) if settings else None
+
+
+def along(rows: pd.DataFrame, column: str, name: str) -> "dict[float, pd.Series[float]]":
+    """A number by seed, at each value of a column along which these rows run."""
+    groups = rows.sort_values(column).groupby(column, sort=True)
+    return {float(str(value)): each.set_index("seed")[name].astype(float).sort_index() for value, each in groups}
 
 
 def redense(results: pd.DataFrame) -> tuple[Setting, dict[str, Setting]]:
