@@ -131,7 +131,7 @@ def placed(summary: pd.DataFrame, x: str) -> pd.DataFrame:
 
 def x_axis(ax: Axes, summary: pd.DataFrame, x: str, most: float = 11.5) -> None:
     """Round ticks, or those of few values, at most `most`, and the label of the axis `x`; summary: `placed` on it."""
-    ax.set_xlabel(AXES[x].label if most > 7 else fill(AXES[x].label, 30))
+    ax.set_xlabel(AXES[x].label if most > 7 else fill(AXES[x].label, 32))
     first, last = summary["x"].min(), summary["x"].max()
     shown: dict[float, str] = {}
     for at, name in _ticks(x, summary["x"]):
