@@ -58,6 +58,7 @@ MAY = {
         "pairs",
         "events",
         "spec",
+        "sweeps",
         "launchers",
     },
     "index": {"metrics", "store", "spec", "core.words"},

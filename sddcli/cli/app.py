@@ -16,7 +16,7 @@ import typer
 from sddcli.cli.exporting import export
 from sddcli.cli.help import Command
 from sddcli.cli.inspection import gc, list_runs, logs, status, verify
-from sddcli.cli.making import prune, retrain, sweep, train_dense
+from sddcli.cli.making import cancel, prune, retrain, sweep, train_dense
 from sddcli.cli.reporting import report
 from sddcli.cli.reproducing import reproduce
 from sddcli.cli.seeing import analyze, plot
@@ -71,6 +71,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "retrain": retrain,
     "export": export,
     "verify": verify,
+    "cancel": cancel,
     "gc": gc,
 }
 for name, command in COMMANDS.items():

@@ -22,15 +22,18 @@ from sddcli.cli.options import (
     Device,
     Devices,
     FailFast,
+    Folder,
     GpusPerTask,
     Json,
     Keep,
     On,
+    Partition,
     Protocol,
     RetryFailed,
     Sets,
     SkipBusy,
     Threads,
+    Time,
     Trust,
     Workers,
     Writes,
@@ -40,7 +43,7 @@ from sddcli.cli.options import (
 )
 from sddcli.cli.progress import Display, spoken_time
 from sddcli.core import own
-from sddcli.core.words import printable, unknown
+from sddcli.core.words import UsageError, printable, unknown
 from sddcli.events import Failed
 from sddcli.metrics import metric_of
 from sddcli.spec import BRANCH, CHAINED, FIELDS, Run, last_level, unfold
@@ -74,6 +77,8 @@ def sweep(
     on: On = "",
     address: Address = "",
     gpus_per_task: GpusPerTask = None,
+    partition: Partition = "",
+    time: Time = "60",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be trained, and what it costs; train nothing.")
     ] = False,
@@ -97,19 +102,22 @@ def sweep(
     data_in(data_dir)
     if keep not in KEEPS:
         raise unknown("way to keep", keep, KEEPS)
-    if on not in LAUNCHERS:
-        raise unknown("launcher", on, [name for name in LAUNCHERS if name])
+    if on not in (launchers := [*filter(None, LAUNCHERS), "slurm"]) and on:
+        raise unknown("launcher", on, launchers)
     store = Store(runs)
     if trust:
         sources.trust(store)
     looking.find_images(store)
     plan = _spelled(store, resolve.plan(fields, sets, file, protocol, _training_examples, _hint, trust))
     _say_changed(store, (run for table in plan for run in auto.runs_at_most(store, table)))
-    cluster = Cluster(on, address, gpus_per_task)
+    cluster = Cluster(on, address, gpus_per_task, partition, time)
     how = How(device, workers, threads, checkpoint_every, retry_failed, fail_fast, skip_busy, keep, cluster)
     if dry_run:
         with leaving_out() as damaged:
             price(store, plan, how, as_json, damaged)
+        return
+    if on == "slurm":
+        _submit(store, plan, how)
         return
     now, display = made(store, plan, how)
     complain(display, debug)
@@ -132,6 +140,8 @@ class Cluster(NamedTuple):
     on: str = ""
     address: str = ""
     gpus_per_task: float | None = None
+    partition: str = ""
+    time: str = "60"
 
 
 class How(NamedTuple):
@@ -367,6 +377,45 @@ def _on_ray(store: Store, todo: Sequence[Run], how: How, display: Display, polic
 
 
 LAUNCHERS: "dict[str, Callable[[Store, Sequence[Run], How, Display, Policy], None]]" = {"": _here, "ray": _on_ray}
+
+
+def _submit(store: Store, plan: Sequence[resolve.Table], how: How) -> None:
+    """Submits what is missing of these tables to Slurm, and says how to follow and how to end it."""
+    from sddcli import sweeps
+    from sddcli.launchers import slurm
+    from sddcli.launchers.sweep import Policy
+
+    cluster = how.cluster
+    todo = sweeps.progress(store, plan, set[Run]().__contains__).left
+    if not todo:
+        print("all runs are finished")
+        return
+    gpus = 0.0 if how.device == "cpu" else cluster.gpus_per_task or 0.0
+    if gpus != int(gpus):
+        raise UsageError(f"--gpus-per-task of Slurm takes whole GPUs, got {gpus:g}: the runs of a job share theirs")
+    wanted = slurm.Wanted(cluster.partition, slurm.minutes_of(cluster.time), int(gpus), how.threads)
+    policy = Policy(how.checkpoint_every, how.retry_failed, plan=(_command(), list(plan)), keep=how.keep)
+    jobs = slurm.jobs_for(todo, how.workers or 0)
+    with Display(todo, screen.errors()) as display:
+        array = slurm.submit(store, todo, _facts(), jobs, wanted, display, policy)
+    where = shlex.quote(str(store.root))
+    print(f"submitted {jobs} job{'s' * (jobs > 1)} to Slurm, array {array}, for {len(todo)} runs")
+    print(f"to follow them: sdd status {where} --watch; to end them: sdd cancel {where}")
+
+
+def cancel(runs: Folder = DEFAULT_RUNS, debug: Debug = False) -> None:
+    """End the Slurm jobs of a folder; what they have trained is saved.
+
+    Works for jobs that wait and jobs that run. The same sdd sweep --on slurm goes on later.
+
+    Example: sdd cancel runs/
+    """
+    from sddcli.launchers import slurm
+
+    store = Store(runs)
+    store.must_exist()
+    jobs = slurm.cancel(store)
+    print(f"ended {len(jobs)} job{'s' * (len(jobs) != 1)} of {runs}" if jobs else f"no job of {runs} waits or runs")
 
 
 def _facts() -> dict[str, Any]:

@@ -80,7 +80,10 @@ Keep = Annotated[
     ),
 ]
 On = Annotated[
-    str, typer.Option("--on", metavar="ray", help="Train on a cluster; by default on this machine. See docs/scale.md.")
+    str,
+    typer.Option(
+        "--on", metavar="ray|slurm", help="Train on a cluster; by default on this machine. See docs/scale.md."
+    ),
 ]
 Address = Annotated[
     str,
@@ -93,6 +96,17 @@ Address = Annotated[
 GpusPerTask = Annotated[
     float | None,
     typer.Option(min=0, metavar="N", help="GPUs of each worker of a cluster; 0.5 is half of one. By default 1 if any."),
+]
+Partition = Annotated[
+    str, typer.Option("--partition", metavar="NAME", help="With --on slurm: where jobs run; by default Slurm decides.")
+]
+Time = Annotated[
+    str,
+    typer.Option(
+        "--time",
+        metavar="TIME",
+        help="With --on slurm: limit of a job, after which it saves and queues again: minutes, or as in 1-12:00.",
+    ),
 ]
 DEFAULT_RUNS = Path("runs")
 

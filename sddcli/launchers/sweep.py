@@ -26,7 +26,7 @@ class Policy:
 
     skip_busy: runs that another process has are left to it, and not waited for. plan: the command and the tables
     that were asked for, to be recorded once they are known to be sound. keep: one of store.KEEPS, what is kept of
-    levels that nothing in this sweep needs any more.
+    levels that nothing in this sweep needs any more. sweeps: how many share these runs, each of which takes its share.
     """
 
     checkpoint_seconds: float = 60.0
@@ -35,6 +35,7 @@ class Policy:
     skip_busy: bool = False
     plan: tuple[str, Sequence[Mapping[str, Any]]] | None = None
     keep: str = "all"
+    sweeps: int = 1
 
 
 USUAL = Policy()
@@ -105,7 +106,7 @@ def _work_off(store: Store, crew: Crew, agenda: Agenda, report: Report, policy: 
         _look_elsewhere(store, agenda, report)
         if not agenda.left:  # the last ones were finished by another
             return
-        while crew.idle and (batch := agenda.take(crew.idle + crew.busy)):
+        while crew.idle and (batch := agenda.take(policy.sweeps * (crew.idle + crew.busy))):
             crew.give("work", batch)
         if crew.idle and not crew.busy and not agenda.elsewhere:
             raise RuntimeError("runs are left that neither wait for a worker nor are in work")
