@@ -404,7 +404,7 @@ def _submit(store: Store, plan: Sequence[resolve.Table], how: How) -> None:
 
 
 def cancel(runs: Folder = DEFAULT_RUNS, debug: Debug = False) -> None:
-    """End the Slurm jobs of a folder; what they have trained is saved.
+    """End the Slurm jobs of a folder, which save what they train.
 
     Works for jobs that wait and jobs that run. The same sdd sweep --on slurm goes on later.
 
