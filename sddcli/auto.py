@@ -173,9 +173,10 @@ def _places(curves: Sequence[Curve], levels: Sequence[int], rate: float) -> tupl
     import numpy as np
 
     from sddcli.verdicts import double_descent
+    from sddcli.verdicts.reading.curves import smoothed
 
     mean = np.array([[curve[level] for level in levels] for curve in curves]).mean(0)
-    smooth = double_descent.smoothed(mean, (1 - rate) ** np.array(levels, float))
+    smooth = smoothed(mean, (1 - rate) ** np.array(levels, float))
     valley, peak = double_descent.places(smooth)
     rise = smooth[peak] - smooth[valley]
     return (levels[valley], levels[peak]), bool(rise >= RISE and smooth[-1] < smooth[peak] - rise / 2)

@@ -427,7 +427,8 @@ class Curves(NamedTuple):
     Of K levels and S chains: test and train are (S, K). density: (K,), (1 - rate)^level. Along another column than
     level, levels are its values, from the one at which labels are easiest to fit, and density says how far apart they
     are: 1 at the first, and half as large at twice or half the value or, of equal steps, at each. last: the last level
-    of any chain; kinds: how many values the seed has that has fewest, but more than one.
+    of any chain; kinds: how many values the seed has that has fewest, but more than one. signals: (S, K) of the other
+    columns that were asked for, where all of these networks have a number.
     """
 
     fields: dict[str, Any]
@@ -438,10 +439,14 @@ class Curves(NamedTuple):
     train: NDArray[np.float64]
     last: Any
     kinds: int
+    signals: Mapping[str, NDArray[np.float64]]
 
 
-def curves(frame: pd.DataFrame, column: str = "level") -> Iterator[Curves]:
-    """Each setting's chains, at the levels, or other values of `column`, that all of its chains have, if any."""
+def curves(frame: pd.DataFrame, column: str = "level", signals: Collection[str] = ()) -> Iterator[Curves]:
+    """Each setting's chains, at the levels, or other values of `column`, that all of its chains have, if any.
+
+    signals: columns that are wanted beside the accuracies.
+    """
     harder = COLUMNS[column].harder
     for fields, rows in by_setting(frame, varied(frame, column)):
         test, train = (
@@ -452,6 +457,9 @@ def curves(frame: pd.DataFrame, column: str = "level") -> Iterator[Curves]:
         if test.empty:  # of a study, which has no accuracies, or of chains that have no level in common
             continue
         sparsity = rows.groupby(column)["sparsity"].mean()[test.columns]
+        there = rows[rows[column].isin(test.columns)]
+        known = [name for name in signals if name in rows and there[name].notna().all()]
+        beside = {name: there.pivot(index="chain", columns=column, values=name)[test.columns] for name in known}
         yield Curves(
             fields,
             [_whole(each) for each in test.columns],
@@ -461,6 +469,7 @@ def curves(frame: pd.DataFrame, column: str = "level") -> Iterator[Curves]:
             train[test.columns].to_numpy(),
             _whole(every[-1]),
             min((n for name in REPLICATE if (n := rows[name].nunique()) > 1), default=1),
+            {name: values.to_numpy(float) for name, values in beside.items()},
         )
 
 
@@ -481,10 +490,15 @@ def _density(values: NDArray[np.float64], column: str, rate: float) -> NDArray[n
 
 
 def judged(
-    frame: pd.DataFrame, judge: Callable[..., dict[str, Any]], places: Collection[str] = (), column: str = "level"
+    frame: pd.DataFrame,
+    judge: Callable[..., dict[str, Any]],
+    places: Collection[str] = (),
+    column: str = "level",
+    signals: Collection[str] = (),
 ) -> pd.DataFrame:
     """What `judge` says of each setting's curves, one row each.
 
+    signals: columns that it is given beside the accuracies.
     places: which of its values are indices of levels, as are NAME_low and NAME_high where it says them; the rows have
     the levels, and NAME_sparsity of each place. Of a word for each level the rows say from where to where it holds;
     other lists, numbers of each level, are left out. Along another column the rows say which, as `along`, and its first
@@ -492,8 +506,9 @@ def judged(
     """
     indices = {f"{name}{end}" for name in places for end in ("", "_low", "_high")}
     rows = []
-    for curve in curves(frame, column):
-        verdict = _without_words(judge(curve.test, curve.train, curve.density), column)
+    for curve in curves(frame, column, signals):
+        beside = [curve.signals] if signals else []
+        verdict = _without_words(judge(curve.test, curve.train, curve.density, *beside), column)
         row: dict[str, Any] = {**curve.fields}
         for name, value in verdict.items():
             if name in indices:

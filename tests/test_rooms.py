@@ -28,7 +28,7 @@ MAY = {
     "stages": {"core", "spec", "stages"},
     "analyses": {"core"},  # analyses/pairs look at two networks
     "studies": {"core"},  # no network
-    "verdicts": set(),  # numbers in, words out; verdicts/sizes look at training sets of several sizes
+    "verdicts": {"verdicts.reading"},  # numbers in, words out; verdicts/sizes look at training sets of several sizes
     "auto": {"verdicts", "store", "spec"},
     "sweeps": {"auto", "store", "spec"},
     "recipes": {

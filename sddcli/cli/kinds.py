@@ -288,7 +288,9 @@ def verdicts(frame: "pd.DataFrame", word: str, column: str = "level") -> "pd.Dat
     """What a verdict says of each setting of `frame`, a row each."""
     from sddcli import table
 
-    return table.judged(frame, judge_of(FOLDERS["curve"], word), module_of(FOLDERS["curve"], word).PLACES, column)
+    verdict = module_of(FOLDERS["curve"], word)
+    signals = getattr(verdict, "SIGNALS", ())
+    return table.judged(frame, judge_of(FOLDERS["curve"], word), verdict.PLACES, column, signals)
 
 
 def sizes(frame: "pd.DataFrame", word: str, column: str = "level") -> "pd.DataFrame":

@@ -28,14 +28,11 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from sddcli.verdicts.reading.curves import Floats, interval_of, smoothed
 
 FIT = 0.99  # train accuracy from which labels count as fitted
 MARGIN = 0.005  # the least difference in accuracy that phases distinguish (delta, delta')
-WIDTH = 0.27  # standard deviation of the smoothing, in ln(density)
-CLIFF = 0.5  # of the range of the mean curve: a larger step between two levels is a collapse
 LEVEL = 0.05  # of the test
 SIMULATIONS = 1000
 POWER_SIMULATIONS = 100
@@ -81,27 +78,14 @@ def judge(test: Floats, train: Floats, density: Floats) -> dict[str, Any]:
         "valley": valley,
         "peak": peak,
         **ends,
-        **_interval("dip", test[:, before] - test[:, valley]),
-        **_interval("rise", test[:, peak] - test[:, valley]),
-        **_interval("gain", test[:, peak] - test[:, 0]),
+        **interval_of("dip", test[:, before] - test[:, valley]),
+        **interval_of("rise", test[:, peak] - test[:, valley]),
+        **interval_of("gain", test[:, peak] - test[:, 0]),
         "p": p,
         "found": dips,
         "phases": _phases(smooth, test, valley, peak) if dips else [],
         "smoothed": smooth.tolist(),
     }
-
-
-def smoothed(mean: Floats, density: Floats) -> Floats:
-    """(K,) curve, averaged with Gaussian weights in ln(density), but not across a cliff.
-
-    Rate 0.2 averages as binomial weights of seven levels do, rate 0.5 hardly at all, and levels may be missing.
-    """
-    position, steps = np.log(density), np.abs(np.diff(mean))
-    # Averaged with its neighbours, a peak beside a collapse would lie two levels before it.
-    side = np.cumsum(np.concatenate([[0], steps > CLIFF * np.ptp(mean)]))
-    weights = np.exp(-(((position[:, None] - position) / WIDTH) ** 2) / 2) * (side[:, None] == side)
-    smooth: Floats = weights @ mean / weights.sum(1)
-    return smooth
 
 
 def places(smooth: Floats) -> tuple[int, int]:
@@ -138,16 +122,6 @@ def place_intervals(
     drawn = [rule(smoothed(curve[:end], density[:end])) for curve in test.mean(0) + noise]
     ends = np.percentile(drawn, (2.5, 97.5), axis=0, method="nearest").ravel()
     return dict(zip(ENDS, map(int, ends), strict=True))
-
-
-def _interval(name: str, differences: Floats) -> dict[str, float | None]:
-    """Mean over seeds and its 95 % t-interval."""
-    from scipy.stats import t
-
-    n, mean = len(differences), float(differences.mean())
-    half = float(t.ppf(0.975, n - 1) * differences.std(ddof=1) / sqrt(n)) if n > 1 else None
-    ends = (None, None) if half is None else (mean - half, mean + half)
-    return {name: mean, f"{name}_low": ends[0], f"{name}_high": ends[1]}
 
 
 def _phases(smooth: Floats, test: Floats, valley: int, peak: int) -> list[str]:

@@ -16,9 +16,9 @@ from sddcli.verdicts.double_descent import (
     noise_of,
     p_value,
     place_intervals,
-    smoothed,
     statistic,
 )
+from sddcli.verdicts.reading.curves import smoothed
 
 SEEDS, LEVELS, CURVES = 3, 20, 2000
 K = np.arange(LEVELS)
