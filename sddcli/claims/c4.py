@@ -6,9 +6,13 @@ from sddcli import figures
 from sddcli.claims.deciding.terms import Verdict, above, by, difference, interval, shows, verdict
 
 SOURCE = "He et al. 2022, figure 2"
-OTHERS = "large-init,small-init,snip,synflow"
-"""Criteria that rank before any training. Not GraSP: ranked level by level, networks of digits answered one class from
-about level 6 on, for a reason that is not known yet."""
+OTHERS = (
+    "gradient:batches=all,taylor,lamp,small-final,large-init,small-init,large-init-large-final,small-init-small-final,"
+    "magnitude-increase,movement,same-sign,diff-sign,magnitude-increase-same-sign,magnitude-increase-diff-sign,"
+    "snip,synflow"
+)
+"""All criteria of single weights but those of the paper, and GraSP: level by level it keeps weights from which
+training dies."""
 PAPER = figures.FIGURES["figure-2"].sweeps
 SWEEPS = {**PAPER, "laptop": (*PAPER["laptop"], figures.digits(criterion=OTHERS, level="0-27", seed="0-2"))}
 FIGURE = "criteria"
