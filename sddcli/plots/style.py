@@ -255,7 +255,8 @@ def legend(figure: Figure, entries: Iterable[tuple[Any, ...]]) -> None:
 def key(ax: Axes, entries: Iterable[tuple[str, str, Any]]) -> None:
     """A line on top of one panel that says what its own lines are: (label, colour, line style) each."""
     handles = [Line2D([], [], label=label, color=colour, linestyle=line) for label, colour, line in entries]
-    columns = 4 if sum(len(str(handle.get_label())) for handle in handles) <= 40 else 2
+    lengths = sorted(len(str(handle.get_label())) for handle in handles)
+    columns = 4 if sum(lengths) <= 40 else 2 if sum(lengths[-2:]) <= 46 else 1  # wider ones push the panels apart
     corner: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
     ax.legend(handles=handles, ncols=columns, fontsize=7, **corner)
 

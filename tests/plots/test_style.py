@@ -158,6 +158,16 @@ def test_criteria_have_a_panel_for_each_family_with_magnitude_and_random_behind(
     assert len(alone) == 1 and len(alone[0].lines) == 1
 
 
+def test_long_names_of_criteria_push_no_panels_apart() -> None:
+    words = ["magnitude", "lamp", "gradient", "large-init", "snip"]
+    words += ["magnitude-increase-diff-sign", "magnitude-increase-same-sign", "movement", "magnitude-increase"]
+    figure = criteria.draw(pd.concat([summary().assign(criterion=word) for word in words]), ["criterion"], "title")
+    figure.canvas.draw()
+    boxes = sorted((ax.get_position() for ax in figure.axes), key=lambda box: (-round(box.y0, 2), box.x0))
+    gaps = [right.x0 - left.x1 for left, right in pairwise(boxes[:3])]
+    assert len(boxes) == 5 and max(gaps) < 0.08
+
+
 def test_reliability_diagrams_of_one_setting_only() -> None:
     rows = [
         {"level": level, "bin": b, "confidence": b / 15, "accuracy": b / 15 if b > 2 else math.nan, "n": 3}
