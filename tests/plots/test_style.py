@@ -162,7 +162,7 @@ def test_long_names_of_criteria_push_no_panels_apart() -> None:
     words = ["magnitude", "lamp", "gradient", "large-init", "snip"]
     words += ["magnitude-increase-diff-sign", "magnitude-increase-same-sign", "movement", "magnitude-increase"]
     figure = criteria.draw(pd.concat([summary().assign(criterion=word) for word in words]), ["criterion"], "title")
-    figure.canvas.draw()
+    rendered(figure, ".png", {})
     boxes = sorted((ax.get_position() for ax in figure.axes), key=lambda box: (-round(box.y0, 2), box.x0))
     gaps = [right.x0 - left.x1 for left, right in pairwise(boxes[:3])]
     assert len(boxes) == 5 and max(gaps) < 0.08
