@@ -21,7 +21,6 @@ runs/pairs/<id>-<id>/            the analyses of two runs
 
 import csv
 import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -31,14 +30,15 @@ import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sddcli import locks
 from sddcli.core import own
 from sddcli.core.words import UsageError
 from sddcli.folders import Known, split, tidied
+from sddcli.locks import Claim
 from sddcli.packing import pack, pack_fitted, pack_masks, unpack, unpack_fitted, unpack_masks
 from sddcli.pairs import Pair
 from sddcli.spec import FIELDS, Run, from_dict, to_dict
@@ -72,22 +72,6 @@ class Damaged(StoreError):
 
 class Unwritable(StoreError):
     """Whoever asks has no right to write this file."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """The right to work on a run: this process holds a lock on the open file `descriptor`."""
-
-    descriptor: int
-    path: Path
-
-    def release(self, finished: bool) -> None:
-        """Gives it back. The lock file of a finished run is removed: a process that waits for it sees the run."""
-        try:
-            if finished:
-                self.path.unlink(missing_ok=True)
-        finally:
-            os.close(self.descriptor)
 
 
 class Store:
@@ -330,19 +314,7 @@ class Store:
 
     def working(self, run: Run) -> bool:
         """Whether a process works on `run` now. Needs no right to write; without one to read the answer is no."""
-        try:
-            descriptor = os.open(self.folder(run) / ".lock", os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        finally:
-            os.close(descriptor)
-        return False
+        return locks.held(self.folder(run) / ".lock")
 
     def _read_manifest(self, path: Path) -> Manifest | None:
         try:
@@ -447,26 +419,15 @@ class Store:
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 
-    def claim(self, run: Run) -> "Claim | None":
-        """The right to work on `run`, or None while another process has it. Ends with its process at the latest.
+    def claim(self, run: Run) -> Claim | None:
+        """The right to work on `run`, or None while another process has it. Ends with its process, or soon after.
 
         Whoever gets it looks again whether the run is finished. Raises StoreError where locks cannot be had.
         """
         path = self.folder(run) / ".lock"
         try:
             make_folder(path.parent)
-            while True:
-                descriptor = _opened_to_lock(path)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    if _is_at(descriptor, path):
-                        return Claim(descriptor, path)
-                except BaseException:
-                    os.close(descriptor)
-                    raise
-                os.close(descriptor)
-        except BlockingIOError:
-            return None
+            return locks.claimed(path, share)
         except OSError as error:
             if os.path.lexists(path.parent):
                 _must_be_readable(path.parent)
@@ -845,24 +806,6 @@ def share(path: Path) -> None:
         above, own = path.parent.stat().st_mode, path.stat().st_mode
         if above & (stat.S_ISGID | stat.S_IWGRP) and not above & stat.S_ISVTX:
             path.chmod(stat.S_IMODE(own) | (above & (0o070 if stat.S_ISDIR(own) else 0o060)))
-
-
-def _opened_to_lock(path: Path) -> int:
-    """A descriptor of a lock file, made where there is none. Raises OSError."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except PermissionError:  # another user's, and a local file system needs no right to write for a lock
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    share(path)
-    return descriptor
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one at `path`: the process that had its lock may have removed it."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _unique() -> str:

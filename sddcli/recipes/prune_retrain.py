@@ -26,10 +26,11 @@ from sddcli.core.words import UsageError, unknown
 from sddcli.data import load, outline, silent
 from sddcli.datasets.reading.files import Tell
 from sddcli.events import Advanced, Busy, Event, Failed, Noted, Report, Saved
+from sddcli.locks import Claim
 from sddcli.recipes import measuring, starting
 from sddcli.spec import Run
 from sddcli.stages import pruning, setting, training
-from sddcli.store import Claim, Store, StoreError, reason_of
+from sddcli.store import Store, StoreError, reason_of
 
 Row = dict[str, float | int | None]
 SIDES = ("before", "after")
@@ -162,7 +163,7 @@ USUAL = Pace()
 
 class Bench(NamedTuple):
     """What runs that are made together share: where they are kept, the network, its data, what manifests record
-    beside the numbers, who hears of them and when they are saved."""
+    beside the numbers, who hears of them and when they are saved, and the right to work on each."""
 
     store: Store
     model: Model
@@ -170,6 +171,11 @@ class Bench(NamedTuple):
     facts: Mapping[str, Any]
     report: Report
     pace: Pace = USUAL
+    claims: Mapping[Run, Claim] = {}
+
+    def holds(self, run: Run) -> bool:
+        """Whether this process may still save `run`: another may have taken the place of one that was cut off."""
+        return run not in self.claims or self.claims[run].holds()
 
 
 def unheard(event: Event) -> None:
@@ -209,8 +215,8 @@ def work(
     cannot be pruned, that diverges or finds no memory is recorded and reported as failed; one that another
     process works on is reported as busy; the others go on.
     """
-    shared = bench(store, runs[0], facts, device, report, pace)
     claims: dict[Run, Claim] = {}
+    shared = bench(store, runs[0], facts, device, report, pace)._replace(claims=claims)
     ready: dict[Run, Ready] = {}
     try:
         for run in runs:
@@ -311,12 +317,17 @@ def _train_together(bench: Bench, ready: Mapping[Run, Ready]) -> None:
         if not now.last and (stop or time.perf_counter() - saved >= pace.seconds):
             saved = time.perf_counter()
             for m, (run, each) in enumerate(ready.items()):
+                if not bench.holds(run):
+                    continue
                 record = {"history": histories[run], "events": events[run], "seconds": each.seconds + spent}
                 paused = training.paused(now.state, m)._replace(fitted=records.get(run))
                 store.save_checkpoint(run, paused, {"data": bench.facts["data"], **record})
             if stop:
                 return
     for m, (run, each) in enumerate(ready.items()):
+        if not bench.holds(run):  # another goes on with it, or has finished it: nothing of theirs is written over
+            bench.report(Busy(run))
+            continue
         final, kept = training.result(runs, bench.model, now.state, m)
         values = [*final.values(), *single(now.state.learned, m).values()]
         if not all(w.isfinite().all() for w in values):

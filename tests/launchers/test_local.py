@@ -263,9 +263,25 @@ if __name__ == "__main__":
 """
 
 
+NO_LOCKS = """
+import errno, fcntl
+
+def refused(descriptor, what):
+    raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+fcntl.flock = refused
+"""
+
+
 @pytest.mark.slow
-def test_two_sweeps_in_one_folder_train_every_run_once(trained: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("claims", ["locks", "leases"])
+def test_two_sweeps_in_one_folder_train_every_run_once(
+    trained: Path, tmp_path: Path, claims: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their grids overlap in all of the smaller one: each waits for what the other is at."""
+    if claims == "leases":  # a file system without flock
+        (tmp_path / "sitecustomize.py").write_text(NO_LOCKS)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     (tmp_path / "count.py").write_text(COUNTING)
     together = []
     for place, seeds in enumerate(("0-2", "0-1")):
