@@ -121,11 +121,14 @@ def _figures(root: Path, frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iter
 
     shown, missing = list[Html](), list[str]()
     evidence = {"runs": list(frame["run"].unique())}
-    of_what = f"{table.title(frame)}; {style.replicates(summary)}."
+    of_what, varied = f"{table.title(frame)}; {style.replicates(summary)}.", table.varied(frame)
     for name in sorted(members("plots"), key=lambda name: (name not in members(VERDICTS), name)):
         module = module_of("plots", name)
         if unknown := [need for need in module.NEEDS if need in summary and summary[need].isna().all()]:
             missing.append(f"{name}: no run here has a number for {unknown[0].replace('_', ' ')}")
+            continue
+        if (field := getattr(module, "COMPARES", "")) and field not in varied:
+            missing.append(f"{name}: all runs here have the same {field.replace('_', ' ')}")
             continue
         try:
             picture = style.rendered(drawn(root, frame, summary, name), ".svg", evidence)

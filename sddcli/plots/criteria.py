@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NEEDS = ("test_accuracy",)
+COMPARES = "criterion"
 BEHIND = {"magnitude": "-", "random": ":"}
 """Criteria that are drawn in grey in every panel, and how."""
 ACROSS = 3

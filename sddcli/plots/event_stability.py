@@ -7,7 +7,7 @@ from math import atanh, sqrt, tanh
 from typing import TYPE_CHECKING, Any
 
 from sddcli.plots.style import (
-    COLOURS,
+    CURVES,
     GREY,
     MARKERS,
     Entry,
@@ -38,7 +38,7 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
     kinds = list(dict.fromkeys(kind for (kind, _), _ in rows))
     with panels(height=3.4) as (figure, (ax,)):
         for (kind, period), row in rows:
-            colour, n = COLOURS[kinds.index(kind) % len(COLOURS)], row["n"] ** 0.5
+            colour, n = CURVES[kinds.index(kind) % len(CURVES)], row["n"] ** 0.5
             across, up = 1 - row["event_instability"], row["settled_test_accuracy"]
             ends = (row["event_instability_std"] / n, row["settled_test_accuracy_std"] / n)
             ax.errorbar(across, up, ends[1], ends[0], color=colour, fmt=MARKERS[colour], ms=4.5, elinewidth=0.7)
@@ -48,7 +48,7 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
         ax.axhline(dense, color=GREY, linewidth=0.8, linestyle=":")
         ax.set_xlabel("mean stability: share of test accuracy left just after an event")
         percent_axis(ax, "best test accuracy after events")
-        colours = dict(zip(kinds, COLOURS, strict=False))
+        colours = dict(zip(kinds, CURVES, strict=False))
         entries = [Entry(kind, colour, "", MARKERS[colour]) for kind, colour in colours.items()]
         legend(figure, [*entries, Entry("dense, last epoch", GREY, ":", "")])
         headlines(figure, title, f"{_correlation(happened)}\n{replicates(happened)}; bars: standard errors")

@@ -45,7 +45,11 @@ with _no_settings():
 # Okabe & Ito's palette: apart for colour-blind readers too.
 GREY = "#555555"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = dict(zip(COLOURS, "os^DvPX", strict=True))
+LIGHTER = ("#7FB8D8", "#EAAE7F", "#7FCEB9", "#E5BCD3", "#F2CF7F", "#AAD9F4", "#7F7F7F")
+DARKER = ("#003959", "#6A2F00", "#004F39", "#663C53", "#735000", "#2B5A74", "#3F3F3F")
+CURVES = (*COLOURS, *LIGHTER, *DARKER)
+"""The colours of curves, one after the other: shades of the palette where it is used up."""
+MARKERS = dict(zip(CURVES, "os^DvPX*<dph>8+x1234|", strict=True))
 """The mark of a curve of each colour, so that curves are apart in print too."""
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 """Styles of lines, for what has no marks."""
@@ -191,7 +195,7 @@ def curves(frame: pd.DataFrame, varied: Sequence[str]) -> Iterator[tuple[str, st
     for index, (values, curve) in enumerate(groups):
         # A setting may have no value of its own: a retraining that ranks nothing has no criterion.
         label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True) if value != "")
-        yield plain(label), COLOURS[index % len(COLOURS)], curve.sort_values("level" if "level" in curve else "x")
+        yield plain(label), CURVES[index % len(CURVES)], curve.sort_values("level" if "level" in curve else "x")
 
 
 def plain(text: str) -> str:

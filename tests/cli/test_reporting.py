@@ -94,8 +94,10 @@ def test_every_figure_is_drawn_or_named_with_its_command(sdd: Sdd, trained: Path
     assert sdd("report", root, "-o", tmp_path / "b.html").code == 0
     full = Outline((tmp_path / "b.html").read_text())
     lacking = len(members("verdicts/sizes"))  # which take runs on several training sets
-    of_events = 1  # event-stability, for runs with events within a training
-    assert len(full.all("img")) == len(members("plots")) - lacking - of_events > len(bare.all("img"))
+    # For runs with events within a training, for runs of several criteria, and for what `sdd theory` computes.
+    others = ("event-stability", "criteria", "risk")
+    assert len(full.all("img")) == len(members("plots")) - lacking - len(others) > len(bare.all("img"))
+    assert "criteria: all runs here have the same criterion" in full.text
     assert full.text.count("needs runs that differ in train_size") == lacking
     assert "first: sdd analyze" not in full.text and "Correlation with test accuracy" in full.text
 

@@ -66,6 +66,17 @@ def test_bands_say_what_they_are(low: int, high: int, said: str) -> None:
     assert said in replicates(pd.DataFrame({"n": [low, high]}))
 
 
+def test_as_many_as_20_curves_are_told_apart_by_colour_and_by_mark() -> None:
+    figure = double_descent.draw(summary(20), ["noise"], "digits, a title")
+    handles = [handle for handle in figure.legends[0].legend_handles if "noise" in str(handle.get_label())]
+    looks = [(to_hex(handle.get_color()), handle.get_marker()) for handle in handles]  # type: ignore[union-attr]
+    assert len(looks) == 20 and all(len(set(each)) == 20 for each in zip(*looks, strict=True))
+    drawn = {
+        (to_hex(line.get_color()), line.get_marker()) for line in figure.axes[0].lines if line.get_marker() != "None"
+    }
+    assert drawn == set(looks)
+
+
 @pytest.mark.parametrize("drawn", DRAWN, ids=lambda module: module.__name__)
 @pytest.mark.parametrize("settings", [1, 3])
 @pytest.mark.parametrize("n", [1, 4])
