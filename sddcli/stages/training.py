@@ -294,12 +294,15 @@ def network(runs: Sequence[Run], state: State, chance: Tensor | None = None) -> 
 def result(runs: Sequence[Run], model: Model, state: State, m: int) -> tuple[Tensors, Tensors]:
     """The weights in effect of model m, pruned ones 0, and the masks of those that are not, as copies (*shape).
 
-    At the end of training, or at its best evaluation where the runs take that.
+    At the end of training, or at its best evaluation where the runs take that. Of a lesson that draws, the first of the
+    networks that are drawn at each evaluation. The most probable one is not like these: of many gates that are open
+    with a probability a little above a half, because together they shift what a unit is given, it has all.
     """
-    state = lessons.best(state) if runs[0].take == "validation" else state
-    weights, teaching = single(network(runs, state), m), setting.teaching_of(runs[0])
+    state, teaching = lessons.best(state) if runs[0].take == "validation" else state, setting.teaching_of(runs[0])
+    chance = _drawn(runs, model, state, 0) if teaching.chances else None
+    weights = single(network(runs, state, chance), m)
     if teaching.gates:  # which weights are in effect is what was learned
-        gates = teaching.gates(state.learned, state.fixed, None)
+        gates = teaching.gates(state.learned, state.fixed, chance)
         return weights, {name: gate[m].bool() for name, gate in gates.items()}
     kept = single({name: state.masks[name] for name in model.prunable}, m)
     return weights, masks.full(kept) if teaching.whole else kept
@@ -326,17 +329,19 @@ def _averaged(
 ) -> tuple[list[dict[str, float]], Tensor]:
     """The metrics of M runs in training, and (M, N) bool which labels they fit.
 
-    Of a lesson that draws, metrics are means over several drawn networks; the labels are those that the most probable
-    network fits.
+    Of a lesson that draws, metrics are means over several drawn networks; the labels are those that the first one fits.
     """
-    likely, fitted = _evaluated(runs[0], model, network(runs, state), data, noisy, held)
     if not setting.teaching_of(runs[0]).chances:
-        return likely, fitted
-    drawn = []
-    for k in range(lessons.GATES):
-        chance = _chance(runs, model, "evaluation", k).to(noisy.device)
-        drawn.append(_evaluated(runs[0], model, network(runs, state, chance), data, noisy, held)[0])
-    return [{name: mean(each[m][name] for each in drawn) for name in row} for m, row in enumerate(likely)], fitted
+        return _evaluated(runs[0], model, network(runs, state), data, noisy, held)
+    drawn = [network(runs, state, _drawn(runs, model, state, k)) for k in range(lessons.GATES)]
+    each = [_evaluated(runs[0], model, weights, data, noisy, held) for weights in drawn]
+    rows = [metrics for metrics, _ in each]
+    return [{name: mean(row[m][name] for row in rows) for name in rows[0][m]} for m in range(len(runs))], each[0][1]
+
+
+def _drawn(runs: Sequence[Run], model: Model, state: State, k: int) -> Tensor:
+    """The uniform numbers (M, K) by which the gates of the k-th network of an evaluation are drawn."""
+    return _chance(runs, model, "evaluation", k).to(next(iter(state.learned.values())).device)
 
 
 def _evaluated(

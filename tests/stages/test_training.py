@@ -9,8 +9,10 @@ import torch
 from sddcli.core.channels import living
 from sddcli.core.images import normalizing
 from sddcli.core.seeds import stream
-from sddcli.core.stacking import single
-from sddcli.core.types import Data, Examples, Trained
+from sddcli.core.stacking import single, stacked
+from sddcli.core.types import Data, Examples, Tensors, Trained
+from sddcli.data import load
+from sddcli.spec import Run
 from sddcli.stages import pruning, setting, training
 from tests.stages.digits import DATA, DENSE, MODEL, PRUNED, dense
 
@@ -96,3 +98,35 @@ def test_what_belongs_to_a_removed_channel_is_0_after_training(model: str) -> No
         for name in channels.vectors:
             assert not final[name][gone].any() and final[name][~gone].any()
     assert lost
+
+
+def test_the_stored_network_of_a_supermask_is_as_good_as_those_that_are_drawn() -> None:
+    """Inputs with many constant features, as the borders of MNIST's images: gates behind these lean a little to a side.
+
+    So the most probable network has all of them, which shifts its units by far more than any that is drawn.
+    """
+
+    def bordered(examples: Examples) -> Examples:
+        return Examples(torch.cat([examples.x.flatten(1), torch.full((len(examples.y), 300), -0.4)], 1), examples.y)
+
+    plain = load("digits", 600)
+    data = plain._replace(train=bordered(plain.train), test=bordered(plain.test))
+    run = Run(
+        "digits", "lenet-100-50", rate=0.5, level=1, retraining="supermask:rescale=yes:lr=10", start="constant",
+        epochs=20, batch_size=100, momentum=0.9, eval_every=20, seed=1,
+    )  # fmt: skip
+    model = setting.model_of(run, data)
+    initial = setting.fresh(run.root, model)
+    whole = pruning.full_masks(model, initial)
+    start = setting.started(run, model, initial, whole)
+    begun = training.beginning(run, model, data, start, whole)
+    *_, last = training.train([run], model, data, [begun], [initial])
+    weights, kept = training.result([run], model, last.state, 0)
+
+    def accuracy(weights: Tensors) -> float:
+        return training.metrics([run], model, weights, data)[0]["test_accuracy"]
+
+    mean = (last.metrics or [{}])[0]["test_accuracy"]
+    assert mean > 0.7 and abs(accuracy(stacked([weights], model.weights)) - mean) < 0.1
+    assert accuracy(training.network([run], last.state)) < mean - 0.3, "the most probable one"
+    assert all(torch.equal(weights[name] != 0, mask) for name, mask in kept.items())
