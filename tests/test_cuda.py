@@ -24,7 +24,7 @@ from sddcli.spec import Run
 from sddcli.stages import pruning, setting, training
 
 CUDA = torch.device("cuda", 0)
-NARROW = {"vgg16": "vgg16:width=4", "convnet": "convnet:width=4"} | {
+NARROW = {"vgg11": "vgg11:width=4", "vgg16": "vgg16:width=4", "convnet": "convnet:width=4"} | {
     f"resnet{n}": f"resnet{n}:width=4" for n in (18, 34, 50, 101)
 }
 

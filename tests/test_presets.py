@@ -1,4 +1,4 @@
-"""Presets: --protocol lth, lth-code, renda, zhou have the settings of those papers, and can be trained."""
+"""Presets: --protocol lth, lth-code, renda, zhou, gst have the settings of those papers, and can be trained."""
 
 import re
 from dataclasses import replace
@@ -67,6 +67,20 @@ def test_the_networks_of_renda_have_a_quarter_of_a_million_weights() -> None:
     assert setting.model_of(run, outline("cifar10")).parameters == 272_474
     assert setting.schedule(replace(run, retraining="finetune"), 50_000)[0][0] == pytest.approx(0.001), "the last rate"
     assert setting.schedule(replace(run, retraining="lr-rewind"), 50_000)[1] == 18 * 391
+
+
+def test_gst_removes_filters_as_its_code_does() -> None:
+    """The last four convolutions of VGG-11 lose 30, 30, 30 and 90 % of 512 filters each, up to epoch 275."""
+    every = runs({"dataset": "cifar10", "level": "1"}, protocol="gst")
+    assert {(run.model, run.epochs, run.optimizer, run.lr, run.milestones) for run in every} == {
+        ("vgg11", 325, "adam", 1e-3, "150/300")
+    }
+    assert len(every) == 3 * 10 and not any(run.noise or run.weight_decay for run in every)
+    run = next(run for run in every if "period=4ep" in run.retraining)
+    model = setting.model_of(run, outline("cifar10"))
+    assert [part.size for part in setting.unit_of(run, model).channels[-4:]] == [512] * 4
+    steps = list(setting.timetable(run, model, 50_000))
+    assert min(steps) == 3 * 391 and 266 * 391 < max(steps) <= 275 * 391 and {step % 391 for step in steps} == {0}
 
 
 def test_what_is_asked_for_and_what_released_code_has_lie_over_the_paper() -> None:

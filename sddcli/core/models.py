@@ -306,12 +306,14 @@ def resnet(
     return of_module(lambda: ResNet(block, depths, width, n_in, classes), features)
 
 
-def vgg16(features: Shape, classes: int, *, width: int = 64) -> Model:
-    """VGG-16 with BatchNorm and one linear layer, as in OpenLTH and He et al. (2022); its convolutions are prunable."""
+def vgg(plan: str, features: Shape, classes: int, *, width: int = 64) -> Model:
+    """VGG with BatchNorm and one linear layer, as in OpenLTH and He et al. (2022); its convolutions are prunable.
+
+    The mean over what is left of the image takes the place of the last pool.
+    """
     n_in = _image(features)
 
     def build() -> nn.Module:
-        plan = "1 1 M 2 2 M 4 4 4 M 8 8 8 M 8 8 8"
         return _classifier(_plain(plan, width, n_in, normalized=True), nn.AdaptiveAvgPool2d(1), 8 * width, classes)
 
     return of_module(build, features, spared=("output.weight",))
@@ -374,7 +376,8 @@ MODELS: dict[str, Architecture] = {
     "conv-2": partial(conv, "1 1 M"),
     "conv-4": partial(conv, "1 1 M 2 2 M"),
     "conv-6": partial(conv, "1 1 M 2 2 M 4 4 M"),
-    "vgg16": vgg16,
+    "vgg11": partial(vgg, "1 M 2 M 4 4 M 8 8 M 8 8"),
+    "vgg16": partial(vgg, "1 1 M 2 2 M 4 4 4 M 8 8 8 M 8 8 8"),
     "resnet18": partial(resnet, "basic", (2, 2, 2, 2)),
     "resnet20": partial(resnet, "basic", (3, 3, 3), width=16),
     "resnet34": partial(resnet, "basic", (3, 4, 6, 3)),
