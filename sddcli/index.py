@@ -39,7 +39,7 @@ class Index:
         path = store.root / ".index.sqlite3"
         many = next(islice(store.stamps(), FEW, None), None) is not None
         try:
-            self._open(path if many else ":memory:")
+            self._open(path if many and not path.is_symlink() else ":memory:")
         except sqlite3.Error as error:
             # Locked by another process, which may take minutes to read everything, or another user's: it is whole.
             if not any(reason in str(error) for reason in ("locked", "readonly")):

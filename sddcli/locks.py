@@ -135,9 +135,9 @@ def _opened(path: Path, share: Callable[[Path], None]) -> tuple[int, bool]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     except FileExistsError:
         try:
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), False
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666), False
         except PermissionError:  # another user's, and a local file system needs no right to write for a lock
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC), False
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), False
     share(path)
     return descriptor, True
 

@@ -2,7 +2,11 @@
 
 import json
 import zlib
+from math import prod
 from typing import TYPE_CHECKING, Any
+
+MOST_RECORDED = 2**31
+"""Bytes of what is recorded of a training: 100,000 examples at 170,000 evaluations."""
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,7 +71,14 @@ def unpack_masks(content: bytes) -> "Tensors":
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     masks = {}
     for name, shape in json.loads(header["__metadata__"]["shapes"]).items():
-        bits = np.unpackbits(arrays[f"{name}.mask"], count=int(np.prod(shape)))
+        packed, size = arrays[f"{name}.mask"], prod(shape)
+        if (
+            packed.ndim != 1
+            or not all(isinstance(side, int) and side >= 0 for side in shape)
+            or len(packed) != -(-size // 8)
+        ):
+            raise ValueError(f"the mask of {name} has not the bits of its shape")  # before memory is asked for
+        bits = np.unpackbits(packed, count=size)
         masks[name] = torch.from_numpy(bits.astype(bool).reshape(shape))
     return masks
 
@@ -90,6 +101,9 @@ def unpack_fitted(content: bytes) -> "Tensor":
     from safetensors.numpy import load
 
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    changes = np.frombuffer(zlib.decompress(load(content)["changes"].tobytes()), np.uint8)
-    rows = changes.reshape(json.loads(header["__metadata__"]["shape"]))
+    shape = json.loads(header["__metadata__"]["shape"])
+    if not all(isinstance(side, int) and side >= 0 for side in shape) or (size := prod(shape)) > MOST_RECORDED:
+        raise ValueError(f"a record of shape {shape}")
+    unpacked = zlib.decompressobj().decompress(load(content)["changes"].tobytes(), size + 1)  # no more than it says
+    rows = np.frombuffer(unpacked, np.uint8).reshape(shape)
     return torch.from_numpy(np.bitwise_xor.accumulate(rows, axis=0))

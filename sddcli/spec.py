@@ -16,7 +16,7 @@ from sddcli.core import retraining
 from sddcli.core.allocation import ALLOCATIONS
 from sddcli.core.retraining import PRUNINGS, RETRAININGS, Retraining, origin, steps_or_epochs
 from sddcli.core.schedules import milestones
-from sddcli.core.words import UsageError, pick, unknown
+from sddcli.core.words import CONTROL, UsageError, pick, printable, unknown
 
 Value = str | int | float | None
 MOST_RUNS = 1_000_000
@@ -297,6 +297,8 @@ def checked(f: Field[Any], value: Any) -> Value:
         raise UsageError(f"{f.name} takes {noun}, got {value!r}")
     within = f.metadata["within"]
     if not within:
+        if CONTROL.search(str(value)):
+            raise UsageError(f"{f.name} has letters that would give orders to a terminal: {printable(str(value))}")
         return str(value)
     if isinstance(value, int) and abs(value) > 10**300:  # larger than any float
         raise UsageError(f"{f.name} is outside {within}")

@@ -28,11 +28,12 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sddcli import locks
 from sddcli.core import own
@@ -56,8 +57,9 @@ Manifest = dict[str, Any]
 
 CHAIN, LEVEL = re.compile(r"-[0-9a-f]{12}$"), re.compile(r"^level-\d+$")
 """How the folders of chains end, and how those of their levels are called: by this a damaged one is known as ours."""
-MOST_CODE, MOST_LABELS = 10**6, 500 * 10**6
-"""Bytes of a file of code, as written by hand, and of one of labels."""
+MOST_CODE, MOST_LABELS, MOST_WORDS = 10**6, 500 * 10**6, 50 * 10**6
+"""Bytes of a file of code, as written by hand, of one of labels, and of a manifest."""
+Packed = TypeVar("Packed")
 TORN = (".*.new", ".*.[0-9]*", ".probe-*")  # what a killed write leaves; an older sdd's ended in a process number
 LIVE_SECONDS = 600  # no write takes longer: what is older belongs to a killed process
 
@@ -107,7 +109,8 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot write to runs folder {self.root}: {error.strerror}; choose another") from None
         for folder in (self.root, self.root / "measures", self.root / "sweeps"):
-            _clear_torn(folder)
+            if within(self.root, folder):
+                _clear_torn(folder)
 
     def manifest(self, run: Run) -> Manifest | None:
         """What is known of `run`, or None before it is pruned or trained. Raises StoreError if unreadable."""
@@ -212,6 +215,7 @@ class Store:
         number = 1
         while (moved := target.with_name(f"{target.name}.{number}")).exists():
             number += 1
+        must_stay_within(self.root, target)
         try:
             make_folder(moved.parent)
             folder.replace(moved)
@@ -223,7 +227,7 @@ class Store:
         """Records what a sweep was asked for, so that `sdd status` knows what is left to do."""
         content = json.dumps({"schema": SCHEMA, "command": command, "tables": tables}, indent=1) + "\n"
         name = hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()[:12]
-        write(self.root / "sweeps" / f"{name}.json", content.encode())
+        self._write(self.root / "sweeps" / f"{name}.json", content.encode())
 
     def plans(self, damaged: list[StoreError] | None = None) -> list[dict[str, Any]]:
         """What sweeps of this folder were asked for: command, tables.
@@ -248,7 +252,7 @@ class Store:
         """Keeps a user's own code, net.py@HASH, that runs are made with."""
         path = self._code(key)
         if not path.exists():
-            write(path, source)
+            self._write(path, source)
 
     def code_names(self) -> list[str]:
         """The files of code that are kept here, as runs call them, sorted."""
@@ -273,7 +277,7 @@ class Store:
         """Keeps the labels, labels@HASH, that runs are trained on."""
         path = self.root / "labels" / f"{key}.csv"
         if not path.exists():
-            write(path, lines)
+            self._write(path, lines)
 
     def labels(self) -> dict[str, bytes]:
         """All labels that are kept here, labels@HASH -> lines. Raises StoreError where a file is not what it was."""
@@ -318,7 +322,7 @@ class Store:
 
     def _read_manifest(self, path: Path) -> Manifest | None:
         try:
-            manifest: Manifest = json.loads(path.read_text(encoding="utf-8"))
+            manifest: Manifest = json.loads(_plain(path, MOST_WORDS).decode("utf-8"))
             _check_manifest(manifest, path)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -363,11 +367,13 @@ class Store:
 
     def tidy(self, run: Run) -> None:
         """Removes what a finished run no longer needs: what it started from, checkpoints, torn writes."""
+        must_stay_within(self.root, self.folder(run) / "measures" / "any")
         self._drop(run, "pruned.safetensors", "checkpoint.json", "checkpoint-*.safetensors", "failed.json")
         for folder in (self.folder(run), self.folder(run) / "measures"):
             _clear_torn(folder)
 
     def _drop(self, run: Run, *patterns: str) -> None:
+        must_stay_within(self.root, self.folder(run) / "any")
         for pattern in patterns:
             for path in self.folder(run).glob(pattern):
                 path.unlink(missing_ok=True)
@@ -381,10 +387,10 @@ class Store:
         if begun.fitted is not None:
             arrays["fitted"] = begun.fitted
         name, content = f"checkpoint-{begun.step}.safetensors", pack(arrays, {})
-        write(self.folder(run) / name, content)
+        self._write(self.folder(run) / name, content)
         record = {"schema": SCHEMA, "run": to_dict(run), "step": begun.step, "since": begun.since, **facts}
         record |= {"file": name, "sha256": hashlib.sha256(content).hexdigest()}
-        write(self.folder(run) / "checkpoint.json", (json.dumps(record, indent=1) + "\n").encode())
+        self._write(self.folder(run) / "checkpoint.json", (json.dumps(record, indent=1) + "\n").encode())
         for path in self.folder(run).glob("checkpoint-*.safetensors"):  # only now: until here the older one counted
             if path.name != name:
                 path.unlink(missing_ok=True)
@@ -425,6 +431,7 @@ class Store:
         Whoever gets it looks again whether the run is finished. Raises StoreError where locks cannot be had.
         """
         path = self.folder(run) / ".lock"
+        must_stay_within(self.root, path)
         try:
             make_folder(path.parent)
             return locks.claimed(path, share)
@@ -436,7 +443,7 @@ class Store:
     def save_failure(self, run: Run, reason: str, trace: str) -> None:
         """Records why `run` failed, so that it is not tried again unasked."""
         record = {"schema": SCHEMA, "run": to_dict(run), "reason": reason, "trace": trace, "when": time.time()}
-        write(self.folder(run) / "failed.json", (json.dumps(record, indent=1) + "\n").encode())
+        self._write(self.folder(run) / "failed.json", (json.dumps(record, indent=1) + "\n").encode())
 
     def failure(self, run: Run) -> dict[str, Any] | None:
         """The record of its failure: run, reason, trace, when; None where it did not fail, or was finished since."""
@@ -465,7 +472,7 @@ class Store:
     def _save(self, run: Run, stage: str, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
         folder = self.folder(run)
         for name, content in files.items():
-            write(folder / name, content)
+            self._write(folder / name, content)
         manifest = {
             "schema": SCHEMA,
             "id": run.id,
@@ -486,13 +493,14 @@ class Store:
 
     def weights(self, run: Run) -> tuple["Tensors", "Tensors"]:
         """The trained weights of `run`, pruned ones 0, and its masks, each (*shape)."""
-        return unpack(self._verified(run, "weights.safetensors"))
+        return self._unpacked(run, "weights.safetensors")
 
     def masks(self, run: Run) -> "Tensors":
         """The masks of `run`, (*shape)."""
         manifest = self.manifest(run)
         dropped = manifest is not None and "masks.safetensors" in manifest["files"]
-        return unpack_masks(self._verified(run, "masks.safetensors" if dropped else "weights.safetensors"))
+        name = "masks.safetensors" if dropped else "weights.safetensors"
+        return self._of_ours(run, name, unpack_masks, self._verified(run, name))
 
     def drop(self, run: Run, keep: str) -> int:
         """Removes the weights of a finished run, or with keep="last" its masks, too; returns the bytes freed.
@@ -500,6 +508,7 @@ class Store:
         Its numbers stay. The manifest is written before a file goes: what it names is always there.
         """
         manifest, folder = self.manifest(run), self.folder(run)
+        must_stay_within(self.root, folder / "any")
         if manifest is None or keep == "all":
             return 0
         gone = {"weights.safetensors", "masks.safetensors"}.intersection(manifest["files"])
@@ -510,7 +519,7 @@ class Store:
                 return 0
             kept = self.masks(run)
             content = pack_masks(kept)
-            write(folder / "masks.safetensors", content)
+            self._write(folder / "masks.safetensors", content)
             files["masks.safetensors"] = hashlib.sha256(content).hexdigest()
             before -= len(content)
         self._write_manifest(run, manifest | {"files": files, "kept": keep})
@@ -523,16 +532,16 @@ class Store:
         manifest = self.manifest(run)
         if manifest is None or manifest["stage"] != "pruned":
             return None
-        return unpack(self._verified(run, "pruned.safetensors"))
+        return self._unpacked(run, "pruned.safetensors")
 
     def initial(self, run: Run) -> "Tensors":
         """The weights before training of the dense run that `run` grew from."""
-        return unpack(self._verified(run.root, "initial.safetensors"))[0]
+        return self._unpacked(run.root, "initial.safetensors")[0]
 
     def step(self, run: Run, step: int) -> "Tensors | None":
         """The weights of a dense run at one step of its training, or None where nobody has asked for them yet."""
         name, manifest = f"step-{step}.safetensors", self.manifest(run)
-        return unpack(self._verified(run, name))[0] if manifest and name in manifest["files"] else None
+        return self._unpacked(run, name)[0] if manifest and name in manifest["files"] else None
 
     def save_step(self, run: Run, step: int, weights: "Tensors") -> None:
         """Keeps the weights of a finished dense run at one step, for the chains that rewind to it.
@@ -545,22 +554,39 @@ class Store:
         while (claim := self.claim(run)) is None:  # several chains may add to the run they share
             time.sleep(0.05)
         try:
-            write(self.folder(run) / name, content)
+            self._write(self.folder(run) / name, content)
             manifest = self.manifest(run) or manifest
             files = manifest["files"] | {name: hashlib.sha256(content).hexdigest()}
             self._write_manifest(run, manifest | {"files": files})
         finally:
             claim.release(finished=True)
 
+    def _write(self, path: Path, content: bytes) -> None:
+        """Writes a file whole. Raises StoreError where it fails, and where a link leads out of the runs folder."""
+        write_within(self.root, path, content)
+
     def _write_manifest(self, run: Run, manifest: Manifest) -> None:
-        write(self.folder(run) / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+        self._write(self.folder(run) / "manifest.json", (json.dumps(manifest, indent=1) + "\n").encode())
+
+    def _unpacked(self, run: Run, name: str) -> tuple["Tensors", "Tensors"]:
+        return self._of_ours(run, name, unpack, self._verified(run, name))
+
+    def _of_ours(self, run: Run, name: str, reader: Callable[[bytes], Packed], content: bytes) -> Packed:
+        """What a reader makes of a file's content. Raises Damaged where sdd cannot have written it."""
+        from safetensors import SafetensorError
+
+        try:
+            return reader(content)
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, zlib.error, RecursionError) as error:
+            path = self.folder(run) / name
+            raise Damaged(f"{path} is no file of sdd ({error}); {_repair(path.parent)}") from None
 
     def _verified(self, run: Run, name: str, manifest: Manifest | None = None) -> bytes:
         path, manifest = self.folder(run) / name, manifest or self.manifest(run)
         if manifest and manifest.get("kept") in ("masks", "last") and name not in manifest["files"]:
             raise StoreError(f"{path} was dropped to save space; remove {path.parent} to train it again")
         try:
-            content = path.read_bytes()
+            content = _plain(path)
         except OSError as error:
             gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
             raise (Damaged if gone else StoreError)(f"cannot read {path}: {error.strerror}") from None
@@ -573,12 +599,12 @@ class Store:
         folder, stem = self.folder(run) / "measures", stem_of(word)
         if isinstance(run, Pair):
             record = {"schema": SCHEMA, "runs": [to_dict(each) for each in run]}
-            write(self.folder(run) / "manifest.json", (json.dumps(record, indent=1) + "\n").encode())
+            self._write(self.folder(run) / "manifest.json", (json.dumps(record, indent=1) + "\n").encode())
         rows = [{name: _finite(value) for name, value in row.items()} for row in result.rows]
         if rows:  # first: what has its values is measured
-            write(folder / f"{stem}.csv", rows_to_csv(rows))
+            self._write(folder / f"{stem}.csv", rows_to_csv(rows))
         values = {name: _finite(value) for name, value in result.values.items()}
-        write(folder / f"{stem}.json", (json.dumps(values, indent=1) + "\n").encode())
+        self._write(folder / f"{stem}.json", (json.dumps(values, indent=1) + "\n").encode())
 
     def pairs(self, damaged: list[StoreError] | None = None) -> Iterator[Pair]:
         """Every pair of runs that has the result of an analysis, in the order of their paths.
@@ -613,7 +639,7 @@ class Store:
                 values = None
             except OSError as error:
                 raise StoreError(f"cannot read {path}: {error.strerror}") from None
-            if not isinstance(values, dict) or not all(map(_number, values.values())):
+            if not isinstance(values, dict) or not all(map(_number, values.values())) or not all(map(_named, values)):
                 raise Damaged(f"{path} is damaged; remove it to measure again")
             measures[path.stem] = values
         return measures
@@ -642,7 +668,8 @@ class Store:
         if manifest is None or "fitted.safetensors" not in manifest["files"]:
             return None
         epochs = [int(row["epoch"]) for row in self.history(run, manifest)]
-        bits = unpack_fitted(self._verified(run, "fitted.safetensors", manifest)).numpy()
+        packed = self._verified(run, "fitted.safetensors", manifest)
+        bits = self._of_ours(run, "fitted.safetensors", unpack_fitted, packed).numpy()
         fitted = np.unpackbits(bits, axis=1, count=manifest["metrics"]["examples"]).astype(bool)
         return Record(torch.tensor(epochs), torch.from_numpy(fitted))
 
@@ -718,6 +745,8 @@ def _check_manifest(manifest: Any, path: Path) -> None:
     manifest["run"] = to_dict(from_dict(manifest["run"]))
     if manifest["stage"] not in ("pruned", "trained"):
         raise UsageError(f"its stage is {manifest['stage']!r}")
+    if strange := [name for name in manifest["files"] if not re.fullmatch(r"[\w-]+\.(safetensors|csv)", name)]:
+        raise UsageError(f"it names a file {strange[0]!r}, and sdd writes none of that name")
     for key in ("files", "metrics", "data"):
         if not isinstance(manifest[key], dict):
             raise UsageError(f"its {key} are no table")
@@ -746,6 +775,11 @@ def stem_of(word: str) -> str:
 def _finite(value: Any) -> Any:
     # Neither JSON nor a CSV of numbers has a NaN: what is not known is empty.
     return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _named(name: str) -> bool:
+    """Whether a word can be the name of a number: a column of tables, and a letter of a database's language in none."""
+    return re.fullmatch(r"[\w. ()/%+=:-]{1,200}", name) is not None
 
 
 def _number(value: Any) -> bool:
@@ -780,6 +814,25 @@ def write(path: Path, content: bytes | Iterable[bytes]) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def within(root: Path, folder: Path) -> bool:
+    """Whether no link leads from a runs folder to a folder outside of it."""
+    return Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(root))
+
+
+def must_stay_within(root: Path, path: Path) -> None:
+    """Raises StoreError where a link leads out of the runs folder: to write there, or remove, nobody has asked for."""
+    if not within(root, path.parent):
+        raise StoreError(
+            f"{path.parent} is a link out of {root}: sdd changes nothing there; move what it leads to here"
+        )
+
+
+def write_within(root: Path, path: Path, content: bytes | Iterable[bytes]) -> None:
+    """`write`, of a file of a runs folder. Raises StoreError as it does, and where a link leads out of the folder."""
+    must_stay_within(root, path)
+    write(path, content)
 
 
 def make_folder(path: Path) -> None:
@@ -824,11 +877,18 @@ def _clear_torn(folder: Path) -> None:
 
 def _bytes_within(path: Path, most: int) -> bytes:
     """The bytes of a plain file of at most so many. Raises OSError for a larger one, a link, or a pipe."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    return _plain(path, most, os.O_NOFOLLOW)
+
+
+def _plain(path: Path, most: float = inf, flags: int = 0) -> bytes:
+    """The bytes of a plain file. Raises OSError for a pipe or device, which would never end, and for a larger one."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags), "rb") as file:
         facts = os.fstat(file.fileno())
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > most:
-            raise OSError(errno.EFBIG, f"it is no plain file of at most {most} bytes")
-        return file.read(most)
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file")
+        if facts.st_size > most:
+            raise OSError(errno.EFBIG, f"it is larger than {most} bytes")
+        return file.read()
 
 
 def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -21,7 +21,7 @@ from sddcli.index import Index
 from sddcli.metrics import METRICS
 from sddcli.pairs import OTHER, PAIRS, Pair, sparse_of
 from sddcli.spec import BRANCH, FIELDS, KINDS, SUBSEEDS, Run, Value
-from sddcli.store import Store, StoreError, Unwritable, stem_of, write
+from sddcli.store import Store, StoreError, Unwritable, stem_of, write_within
 
 NEEDED = ("dataset", "model", "seed", "chain", "run", "level", "sparsity", "test_accuracy")
 """The columns without which a CSV is no results.csv."""
@@ -95,9 +95,9 @@ def export(store: Store, ids: Collection[str] | None = None, damaged: list[Store
     with Index(store, damaged) as index:
         frame = _frame(index, ids)
         try:
-            write(store.root / "results.csv", (line.encode() for line in index.results()))
+            write_within(store.root, store.root / "results.csv", (line.encode() for line in index.results()))
             for name in index.tables():
-                write(store.root / f"{name}.csv", (line.encode() for line in index.lines(name)))
+                write_within(store.root, store.root / f"{name}.csv", (line.encode() for line in index.lines(name)))
         except Unwritable as error:
             if damaged is None:
                 raise
@@ -108,7 +108,7 @@ def export(store: Store, ids: Collection[str] | None = None, damaged: list[Store
 def save(frame: pd.DataFrame, root: Path, measure: str) -> None:
     """Writes what a measure of whole curves says beside the other measures, if one may write there."""
     with suppress(Unwritable):  # `export` has already added that to what could not be written
-        write(root / "measures" / f"{stem_of(measure)}.csv", _csv(frame))
+        write_within(root, root / "measures" / f"{stem_of(measure)}.csv", _csv(frame))
 
 
 def _csv(frame: pd.DataFrame) -> bytes:

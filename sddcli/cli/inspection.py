@@ -26,7 +26,7 @@ from sddcli.cli.options import (
     where_of,
 )
 from sddcli.cli.progress import spoken_time
-from sddcli.core.words import unknown
+from sddcli.core.words import printable, unknown
 from sddcli.spec import FIELDS, Run, Value, setting
 from sddcli.store import KEEPS, Damaged, Store, StoreError
 
@@ -144,7 +144,7 @@ def logs(
             "side_by_side",
         ):
             if manifest.get(name) is not None:
-                print(f"{name}: {manifest[name]}")
+                print(printable(f"{name}: {manifest[name]}"))
         print(_settings(store, run))
         if manifest["stage"] == "trained":
             screen.history(store.history(run))
@@ -155,8 +155,8 @@ def logs(
     if failure:
         if not record:
             print(_settings(Store(folder.parents[failure["run"].level > 0]), failure["run"]))
-        print(f"failed {datetime.fromtimestamp(failure['when']):%Y-%m-%d %H:%M:%S}: {failure['reason']}")
-        print(failure["trace"])
+        print(f"failed {datetime.fromtimestamp(failure['when']):%Y-%m-%d %H:%M:%S}: {printable(failure['reason'])}")
+        print(printable(failure["trace"]))
 
 
 def _settings(store: Store, run: Run) -> str:

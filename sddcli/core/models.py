@@ -218,6 +218,10 @@ def _of_library(library: str, name: str, settings: str, features: Shape, classes
 
     Raises UsageError where the library is not there, or has no such network.
     """
+    if strange := [
+        each for each in settings.split(":")[1:] if re.match(r"(pretrained|checkpoint|weights|cache)", each)
+    ]:
+        raise UsageError(f"networks are untrained here, and {strange[0]} would read a file of weights")
     given = {key: _number(text) for key, _, text in (each.partition("=") for each in settings.split(":")[1:])}
     try:
         if library == "timm":

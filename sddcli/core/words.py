@@ -12,9 +12,17 @@ from typing import Any, TypeVar, cast
 Member = TypeVar("Member")
 
 
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Letters by which a text could give orders to a terminal; a line break and a tab are none."""
+
+
 def printable(text: str) -> str:
-    r"""`text` as any file or terminal takes it: bytes of a file's name that are no UTF-8 are written as \xe9."""
+    r"""`text` as any file or terminal takes it: bytes of a file's name that are no UTF-8 are written as \xe9.
+
+    So are letters that would give orders to a terminal.
+    """
     written_out = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text)
+    written_out = CONTROL.sub(lambda letter: f"\\x{ord(letter[0]):02x}", written_out)
     return written_out.encode("utf-8", "backslashreplace").decode()
 
 
