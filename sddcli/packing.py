@@ -5,6 +5,8 @@ import zlib
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from sddcli.core.words import UsageError
+
 MOST_RECORDED = 2**31
 """Bytes of what is recorded of a training: 100,000 examples at 170,000 evaluations."""
 
@@ -62,7 +64,7 @@ def unpack(content: bytes) -> tuple["Tensors", "Tensors"]:
 
 
 def unpack_masks(content: bytes) -> "Tensors":
-    """The masks (*shape) that `pack` or `pack_masks` packed."""
+    """The masks (*shape) that `pack` or `pack_masks` packed. Raises UsageError where it is none of them."""
     import numpy as np
     import torch
     from safetensors.numpy import load
@@ -77,7 +79,7 @@ def unpack_masks(content: bytes) -> "Tensors":
             or not all(isinstance(side, int) and side >= 0 for side in shape)
             or len(packed) != -(-size // 8)
         ):
-            raise ValueError(f"the mask of {name} has not the bits of its shape")  # before memory is asked for
+            raise UsageError(f"the mask of {name} has not the bits of its shape")  # before memory is asked for
         bits = np.unpackbits(packed, count=size)
         masks[name] = torch.from_numpy(bits.astype(bool).reshape(shape))
     return masks
@@ -95,7 +97,7 @@ def pack_fitted(bits: "Tensor") -> bytes:
 
 
 def unpack_fitted(content: bytes) -> "Tensor":
-    """The (E, ceil(N / 8)) uint8 that `pack_fitted` packed."""
+    """The (E, ceil(N / 8)) uint8 that `pack_fitted` packed. Raises UsageError where it is none."""
     import numpy as np
     import torch
     from safetensors.numpy import load
@@ -103,7 +105,7 @@ def unpack_fitted(content: bytes) -> "Tensor":
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     shape = json.loads(header["__metadata__"]["shape"])
     if not all(isinstance(side, int) and side >= 0 for side in shape) or (size := prod(shape)) > MOST_RECORDED:
-        raise ValueError(f"a record of shape {shape}")
+        raise UsageError(f"a record of shape {shape}")
     unpacked = zlib.decompressobj().decompress(load(content)["changes"].tobytes(), size + 1)  # no more than it says
     rows = np.frombuffer(unpacked, np.uint8).reshape(shape)
     return torch.from_numpy(np.bitwise_xor.accumulate(rows, axis=0))

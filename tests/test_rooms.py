@@ -16,7 +16,7 @@ MAY = {
     "spec": CORE_WORDS,
     "events": {"spec"},
     "pairs": {"spec", "core.retraining"},
-    "packing": {"core.types"},
+    "packing": {"core.types", "core.words"},
     "folders": set(),
     "locks": set(),
     "store": {"folders", "locks", "packing", "pairs", "spec", "core.types", "core.words", "core.own"},
@@ -220,6 +220,6 @@ def test_tests_stand_where_their_rooms_stand() -> None:
     for path in tests.rglob("test_*.py"):
         room = PACKAGE / path.relative_to(tests).parent / path.name.removeprefix("test_")
         folder = room.with_suffix("")
-        across = ("rooms", "readme", "evidence", "cuda", "families", "lengths", "presets", "taking")
+        across = ("rooms", "readme", "evidence", "cuda", "families", "lengths", "presets", "taking", "threats")
         whole = path.name.removeprefix("test_").removesuffix(".py") in across
         assert whole or room.exists() or folder.is_dir(), f"{path} tests no room"

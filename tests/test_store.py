@@ -189,7 +189,7 @@ def test_an_unreadable_manifest_is_not_called_damaged(tmp_path: Path, monkeypatc
     def refuse(*_: object, **__: object) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(StoreError, match="cannot read .*: Permission denied"):
         store.manifest(DENSE)
 

@@ -178,7 +178,7 @@ def test_a_manifest_that_names_code_runs_none(sdd: Sdd, theirs: Path) -> None:
     """A run made with evil.py, whose code lies in the folder: looking at it runs nothing, measuring asks first."""
     source = b"from pathlib import Path\nPath('ran').touch()\n"
     key = own.key("evil.py", source)
-    run = replace(RUN, model=f"{key}:Net", loss=f"{key}:mine")
+    run = replace(RUN, model=f"{key}:Net")
     store = Store(theirs)
     shutil.copytree(folder(theirs), store.folder(run))
     path = store.folder(run) / "manifest.json"

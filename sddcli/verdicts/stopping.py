@@ -67,6 +67,8 @@ def steepest(smooth: Floats, density: Floats) -> int:
 def levelled_off(smooth: Floats, density: Floats, share: float) -> int:
     """The index of the first level after that which falls at most `share` as fast; the last one if there is none."""
     falls, start = _falls(smooth, density), steepest(smooth, density)
+    if not len(falls):  # a curve of one level
+        return start
     slow = np.flatnonzero(falls[start:] <= share * falls[min(start, len(falls) - 1)])
     return start + int(slow[0]) if len(slow) else len(smooth) - 1
 

@@ -54,3 +54,8 @@ def test_what_is_lost_is_measured_seed_by_seed() -> None:
     assert [line for line in lines if "not known" in line] == [
         f"by learning distance: not known; first: {SIGNALS['learning_distance']}"
     ]
+
+
+def test_a_curve_of_one_level_levels_off_there() -> None:
+    one = np.array([0.5])
+    assert levelled_off(one, np.array([0.8]), 0.5) == steepest(one, np.array([0.8])) == 0
