@@ -371,8 +371,7 @@ def _here(store: Store, todo: Sequence[Run], how: How, display: Display, policy:
 def _on_ray(store: Store, todo: Sequence[Run], how: How, display: Display, policy: "Policy") -> None:
     from sddcli.launchers import ray
 
-    gpus = 0.0 if how.device == "cpu" else how.cluster.gpus_per_task
-    cluster = ray.Cluster(how.cluster.address, how.workers or 0, gpus, how.threads)
+    cluster = ray.Cluster(how.cluster.address, how.workers or 0, _gpus(how), how.threads)
     ray.sweep(store, todo, _facts(), cluster, display, policy)
 
 
@@ -390,7 +389,7 @@ def _submit(store: Store, plan: Sequence[resolve.Table], how: How) -> None:
     if not todo:
         print("all runs are finished")
         return
-    gpus = 0.0 if how.device == "cpu" else cluster.gpus_per_task or 0.0
+    gpus = _gpus(how) or 0.0
     if gpus != int(gpus):
         raise UsageError(f"--gpus-per-task of Slurm takes whole GPUs, got {gpus:g}: the runs of a job share theirs")
     wanted = slurm.Wanted(cluster.partition, slurm.minutes_of(cluster.time), int(gpus), how.threads)
@@ -477,15 +476,23 @@ def _estimate(
     from sddcli import sweeps
     from sddcli.recipes import prune_retrain
 
-    runs, todo, asked, workers = len(sweep.runs), sweep.left, sweep.asked, how.crew(sweep.left)
-    epochs, size = prune_retrain.epochs(todo), prune_retrain.disk(todo)
+    runs, todo, asked = len(sweep.runs), sweep.left, sweep.asked
+    epochs, size, files = prune_retrain.epochs(todo), prune_retrain.disk(todo), prune_retrain.files(todo)
+    workers, split = _split(todo, how)
     notes = [*prune_retrain.notes(todo), *_faster(todo, how.device)]
     alone = sweeps.seconds(todo, dict(store.manifests(damaged)) if store.root.is_dir() else {})
     seconds = None if alone is None else alone / workers
     if as_json:
         dip, _, _ = _power(store, asked)
-        facts = {"runs": runs, "done": runs - len(todo), "to do": len(todo), "epochs": epochs, "bytes": size}
-        more = {"seconds": seconds, "workers": workers, "detectable_dip": dip, "notes": notes}
+        facts: dict[str, Any] = {
+            "runs": runs,
+            "done": runs - len(todo),
+            "to do": len(todo),
+            "epochs": epochs,
+            "bytes": size,
+        }
+        facts |= {"files": files, "seconds": seconds, "workers": workers, "split": split}
+        more = {"detectable_dip": dip, "notes": notes}
         print(json.dumps(facts | more, indent=1))
         return
     most = "at most " if chosen else ""
@@ -493,7 +500,8 @@ def _estimate(
     for note in notes:
         print(note)
     print(f"epochs to train: {epochs}")
-    print(f"disk: about {size / 1e6:.1f} MB in {store.root}")
+    print(f"disk: about {size / 1e6:.1f} MB in {files} files in {store.root}")
+    print(f"split: {split}")
     when = "unknown until runs of this kind are timed here" if seconds is None else f"about {spoken_time(seconds)}"
     print(f"time on {workers} worker{'s' if workers > 1 else ''}: {when}")
     dip, seeds, basis = _power(store, asked)
@@ -503,6 +511,32 @@ def _estimate(
         print(
             f"with {seeds} seed{'s' * (seeds != 1)}, 4 of 5 such sweeps detect a dip of {100 * dip:.1f} points{basis}"
         )
+
+
+def _split(todo: Sequence[Run], how: How) -> tuple[int, str]:
+    """How many workers make these runs side by side, and in words how the runs are split among them."""
+    from sddcli.launchers import agenda, machine, ray, slurm
+
+    cluster, chains, gpus = how.cluster, agenda.width(todo), _gpus(how)
+    if cluster.on == "slurm":
+        jobs = slurm.jobs_for(todo, how.workers or 0)
+        workers, device = jobs * max(int(gpus or 0), 1), "cuda" if gpus else "cpu"
+        of = f"of {_counted(jobs, 'Slurm job')} of at most {spoken_time(60 * slurm.minutes_of(cluster.time))} each"
+    elif cluster.on == "ray":
+        share, places = ray.room(ray.Cluster(cluster.address, how.workers or 0, gpus, how.threads))
+        workers, device, of = min(places, chains), "cuda" if share else "cpu", f"of a Ray cluster, {share:g} GPUs each"
+    else:
+        workers, device, of = how.crew(todo), how.device, f"of this machine, on {' '.join(machine.devices(how.device))}"
+    together = min(machine.most_side_by_side(device), -(-chains // workers))
+    return workers, f"{_counted(chains, 'chain')} over {_counted(workers, 'worker')} {of}, {together} at once in each"
+
+
+def _gpus(how: How) -> float | None:
+    return 0.0 if how.device == "cpu" else how.cluster.gpus_per_task
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _faster(todo: Sequence[Run], device: str) -> list[str]:

@@ -84,6 +84,20 @@ def sweep(
         ray.shutdown()
 
 
+def room(cluster: Cluster) -> tuple[float, int]:
+    """The GPUs that each worker takes, and how many workers there would be. Raises UsageError as `sweep` does."""
+    if cluster.address:
+        ray = connected(cluster.address)
+        try:
+            gpus, places = _room(ray, cluster)
+        finally:
+            ray.shutdown()
+    else:  # one would be started here
+        gpus = float(machine.gpus() > 0) if cluster.gpus is None else cluster.gpus
+        places = max(1, min(machine.cores() // cluster.threads, int(machine.gpus() / gpus) if gpus else 1 << 30))
+    return gpus, min(cluster.workers or places, places)
+
+
 def connected(address: str) -> Any:
     """The module ray, connected to the cluster at an address. Raises UsageError where it is not installed or there."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray reads these when it is imported

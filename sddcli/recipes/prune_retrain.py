@@ -115,6 +115,12 @@ def disk(runs: Sequence[Run]) -> int:
     return sum(map(_bytes, runs))
 
 
+def files(runs: Sequence[Run]) -> int:
+    """How many files `runs` will be in the store, once finished. Raises UsageError, OSError as outlines do."""
+    usual = 3 + 2 * len(ALWAYS)  # manifest, weights, history; of each analysis its numbers and its details
+    return sum(usual + (run.level == 0) + (len(_outline(run).train.y) < training.RECORDED) for run in runs)
+
+
 def notes(runs: Sequence[Run]) -> tuple[str, ...]:
     """What is to be known of the data of `runs`, as far as names of files tell, each once."""
     return tuple(dict.fromkeys(note for run in runs for note in _outline(run).notes))

@@ -72,6 +72,28 @@ def test_dry_run_counts_and_writes_nothing(sdd: Sdd, trained: Path, tmp_path: Pa
     assert "unknown until runs of this kind" in sdd("sweep", *SMALL, "--dry-run", "--runs", tmp_path / "none").out
 
 
+SPLITS = {
+    "--workers 2": "3 chains over 2 workers of this machine, on auto, 2 at once in each",
+    "--workers 1 --device cpu": "3 chains over 1 worker of this machine, on cpu, 3 at once in each",
+    "--device cuda:0,2": "3 chains over 2 workers of this machine, on cuda:0 cuda:2, 2 at once in each",
+    "--on slurm --time 2-0": "3 chains over 3 workers of 3 Slurm jobs of at most 48 h 0 min each, 1 at once in each",
+    "--on slurm --workers 1 --gpus-per-task 2": "3 chains over 2 workers of 1 Slurm job of at most 60 min each, "
+    "2 at once in each",
+    "--on ray --workers 1 --gpus-per-task 0": "3 chains over 1 worker of a Ray cluster, 0 GPUs each, 3 at once in each",
+}
+
+
+@pytest.mark.parametrize("words", SPLITS)
+def test_dry_run_says_how_chains_are_split_and_how_many_files_there_will_be(
+    sdd: Sdd, trained: Path, tmp_path: Path, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "gpus", lambda: 0)
+    dry = sdd("sweep", *SMALL, *words.split(), "--dry-run", "--json", "--runs", tmp_path / "none").json
+    assert dry["split"] == SPLITS[words]
+    there = [path for path in trained.rglob("*-*/**/*") if path.is_file() and path.name[0] != "."]
+    assert dry["files"] == len(there)
+
+
 def test_dry_run_says_where_bf16_would_be_faster(sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def notes(*words: str) -> list[str]:
         dry = sdd("sweep", *words, "--device", "cpu", "--dry-run", "--json", "--runs", tmp_path / "none")
