@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from sddcli.cli.checking import compare, doctor
 from sddcli.cli.exporting import export
 from sddcli.cli.help import Command
 from sddcli.cli.inspection import gc, list_runs, logs, status, verify
@@ -69,10 +70,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "train-dense": train_dense,
     "prune": prune,
     "retrain": retrain,
+    "compare": compare,
     "export": export,
     "verify": verify,
     "cancel": cancel,
     "gc": gc,
+    "doctor": doctor,
 }
 for name, command in COMMANDS.items():
     app.command(name, cls=Command)(command)
