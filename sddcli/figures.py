@@ -61,6 +61,14 @@ def digits(**words: str) -> Sweep:
     return Sweep({"dataset": "digits", "noise": "0.4", "level": "0-32", "seed": "0-4"} | words)
 
 
+WIDTHS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 64, 128, 256, 512)
+
+
+def widths(*, of: tuple[int, ...] = WIDTHS, **words: str) -> Sweep:
+    """Digits and dense networks of two hidden layers of each of these widths, five seeds."""
+    return digits(**{"model": ",".join(f"lenet-{width}-{width}" for width in of), "level": "0"} | words)
+
+
 def small_mnist(**words: str) -> Sweep:
     """2,000 images of MNIST by the paper's protocol, at three quarters of its length."""
     usual = {"train_size": "2000", "noise": "0.2", "level": "0-25", "seed": "0-3", "epochs": "150", "eval_every": "25"}

@@ -231,9 +231,9 @@ def along(frame: pd.DataFrame, axis: str) -> tuple[pd.DataFrame, str]:
 def _dense_once(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with each dense run once, under no chain: the values of chains are its own where all chains have one.
 
-    Dense runs that no chain has grown from are left out where there are chains.
+    Dense runs that no chain has grown from are left out where there are pruned runs.
     """
-    frame = grown(frame)
+    frame = grown(frame) if frame["level"].any() else frame
     dense, pruned = frame[frame["level"] == 0].drop_duplicates("run"), frame[frame["level"] > 0]
     kept = pruned if len(pruned) else dense
     shared = {name: kept[name].unique() for name in BRANCH if name != "level"}

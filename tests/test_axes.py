@@ -132,6 +132,18 @@ def test_other_fields_tell_curves_apart_level_too() -> None:
     assert [curve.levels for curve in table.curves(view.curves, "lr")] == [[0.2, 0.1]] * 3
 
 
+def test_a_dense_run_is_one_point_however_many_chains_grew_from_it() -> None:
+    chains = {"retraining": ["lottery", "finetune", ""], "rate": [0.2, 0.2, 0.0], "criterion": ["magnitude"] * 2 + [""]}
+    frame = rows(lr=[0.1, 0.1, 0.2], level=[0, 0, 0], **chains).assign(run=["a", "a", "b"])
+    assert table.along(frame, "lr")[0]["run"].tolist() == ["a", "b"], "of dense runs alone those of no chain count too"
+    pruned = rows(lr=[0.1, 0.1, 0.2], level=[1, 1, 1], retraining=["lottery", "finetune", "lottery"], rate=[0.2] * 3)
+    both = pd.concat([frame, pruned.assign(run=["c", "d", "e"], criterion="magnitude")])
+    curves, _ = table.along(both, "lr")
+    assert sorted(curves["run"]) == ["a", "c", "d", "e"]
+    dense = curves[curves["run"] == "a"].iloc[0]
+    assert (dense["criterion"], dense["rate"], dense["retraining"]) == ("magnitude", 0.2, ""), "what all chains share"
+
+
 def test_networks_without_noise_belong_to_every_kind_of_noise() -> None:
     kinds = ["symmetric", "symmetric", "pairflip"]
     frame = rows(noise=[0.0, 0.2, 0.2], noise_kind=kinds, noise_seed=[0, 7, 7])

@@ -11,10 +11,11 @@ def measure(subject: Subject) -> Found:
     """Mean |final - initial| of prunable weights: do winning tickets move more (Zhou et al. 2019, section 3)?
 
     `movement` is that of the weights that this level keeps, `own_movement` the same from where its own training
-    started. A pruned weight is 0, whatever it would have done, so kept and pruned weights are compared in the network
-    that this level was pruned from: `movement_kept` is how far those of its weights had gone that this level keeps,
-    `movement_pruned` those that it removes. All but `own_movement` are from the dense initialization. Where there are
-    no such weights, as in a dense network, which is not pruned, it is NaN. Rows: the same for each prunable layer.
+    started, and `movement_largest` the furthest that any of them has gone. A pruned weight is 0, whatever it would have
+    done, so kept and pruned weights are compared in the network that this level was pruned from: `movement_kept` is how
+    far those of its weights had gone that this level keeps, `movement_pruned` those that it removes. All but
+    `own_movement` are from the dense initialization. Where there are no such weights, as in a dense network, which is
+    not pruned, it is NaN. Rows: the same for each prunable layer, but the furthest.
     """
     net, parent = subject.net, subject.parent()
     moved = _moved(net.final, net.initial, net.masks)
@@ -36,6 +37,8 @@ def measure(subject: Subject) -> Found:
         kind: _mean([move[name] for name in names], [where[name] for name in names])
         for kind, (move, where) in parts.items()
     }
+    furthest = [float(moved[name][net.masks[name]].max()) for name in names if net.masks[name].any()]
+    values["movement_largest"] = max(furthest, default=nan)
     return Found(values, rows)
 
 
