@@ -270,6 +270,29 @@ def summary(
     return pd.concat([mean, std, groups.size().rename("n")], axis=1).copy().reset_index()
 
 
+def at_equal_weights(frame: pd.DataFrame, widths: int = 3) -> pd.DataFrame:
+    """Test accuracy against width where networks of several widths keep equally many weights: a row each of both.
+
+    Between the levels of a chain accuracy is interpolated in log weights. `weights` are the powers of 4 that chains of
+    so many widths, at least, pass through; `width`, mean `test_accuracy`, `_std` and `n` over chains.
+    """
+    rows = []
+    for _, chain in frame.dropna(subset="width").groupby("chain"):
+        kept = chain[chain["weights"] > 0].sort_values("weights")
+        if len(kept) < 2:
+            continue
+        logs = np.log(kept["weights"].to_numpy(float)) / np.log(4)
+        for power in range(int(np.ceil(logs[0])), int(logs[-1]) + 1):
+            accuracy = float(np.interp(power, logs, kept["test_accuracy"]))
+            rows.append({"width": kept["width"].iloc[0], "weights": 4**power, "test_accuracy": accuracy})
+    if not rows:
+        return pd.DataFrame(columns=["weights", "width", "test_accuracy", "test_accuracy_std", "n"])
+    groups = pd.DataFrame(rows).groupby(["weights", "width"])["test_accuracy"]
+    means = pd.DataFrame({"test_accuracy": groups.mean(), "test_accuracy_std": groups.std(), "n": groups.size()})
+    means = means.reset_index()
+    return means[means.groupby("weights")["width"].transform("nunique") >= widths]
+
+
 def counted(summary: pd.DataFrame, frame: pd.DataFrame, names: Sequence[str], column: str = "level") -> pd.DataFrame:
     """`summary` of `frame` with `n` the seeds that have all of these numbers, apart from numbers that no seed has."""
     keys = [*varied(frame, column), column]

@@ -68,7 +68,7 @@ MAY = {
     "records": {"table", "store", "spec"},
     "figures": set(),  # names and the words of sweeps
     "claims": {"claims", "figures", "table", "verdicts", "core.words"},
-    "plots": {"plots.style", "plots.drawing", "axes", "core.criteria"},
+    "plots": {"plots.style", "plots.drawing", "axes", "core.criteria", "core.words"},
     "resolve": {"families", "sources", "spec", "core.words", "core.own", "core.retraining"},
     "cli": {
         "resolve",

@@ -288,11 +288,12 @@ def drawn(
     if missing:
         analysis = MADE_BY.get(figure.split(":")[0], figure)
         raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {analysis} {runs}")
-    if hasattr(module, "KEYS") and column != "level":
+    if (hasattr(module, "KEYS") or hasattr(module, "EQUAL_WEIGHTS")) and column != "level":
         axes = [name for name, axis in AXES.items() if "level" in axis.columns]
         raise UsageError(f"{figure} shows single levels, and is drawn along {', '.join(axes)} of them, not along {x}")
     name = getattr(module, "TABLE", figure)
     rows = (table.details(runs, name, frame, module.KEYS, column),) if hasattr(module, "KEYS") else ()
+    rows = (table.at_equal_weights(frame),) if hasattr(module, "EQUAL_WEIGHTS") else rows
     summary = table.counted(summary, frame, [name for name in module.NEEDS if name in frame], column)
     varied = table.varied(frame, column)
     split = {"panels": _split(figure, panels, varied)} if panels else {}
