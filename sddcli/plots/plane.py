@@ -47,7 +47,8 @@ def draw(
 
     The dashed line is the interpolation ridge: left of it 99 % of the labels trained on are fitted. Dots are valleys,
     where the test for double descent finds one. Grey is where there is no run. Below, of several widths: networks of
-    different widths that keep equally many weights, interpolated between levels.
+    different widths that keep equally many weights, interpolated between levels. Raises UsageError for runs that differ
+    in more, or in less, than that one field.
     """
     if len(varied) != 1 or varied[0] not in SECOND:
         differ = ", ".join(varied) or "nothing"
