@@ -35,6 +35,7 @@ def test_by_hand() -> None:
             "own_movement": (0.5 + 2) / 2,
             "movement_kept": (2 + 0.5) / 2,
             "movement_pruned": (0.5 + 5 + 0.25) / 3,  # the fourth of a was gone before
+            "movement_largest": 3,
         }
     )
     a, b = found.rows

@@ -69,8 +69,8 @@ class Verdict(NamedTuple):
         """The dip that 4 of 5 such sweeps detect, None where no finding is about one; it takes seconds."""
         if not any(finding.of_curve for finding in self.findings):
             return None
-        levels = min(setting.rows["level"].nunique() for setting in self.settings)
-        noise = [curve.test for setting in self.settings for curve in table.curves(setting.rows)]
+        levels = min(setting.rows[setting.column].nunique() for setting in self.settings)
+        noise = [curve.test for each in self.settings for curve in table.curves(each.rows, each.column)]
         return detectable_by(noise, self.seeds, levels)
 
 
@@ -221,7 +221,7 @@ def shows(label: str, setting: Setting) -> Finding:
     is_there, (dip, low, high) = setting.curve["found"], setting.size("dip")
     smallest = None
     if not is_there and high < DEEP:
-        (curve,) = table.curves(setting.rows)
+        (curve,) = table.curves(setting.rows, setting.column)
         smallest = detectable_by([curve.test], *curve.test.shape)
     is_absent = smallest is not None and smallest <= DEEP
     text = f"{label}: double descent, by its dip (p = {setting.curve['p']:.2g})"
