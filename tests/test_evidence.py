@@ -98,6 +98,27 @@ def test_products_in_bf16_leave_the_curve_where_it_is() -> None:
     assert pairs["test_accuracy_difference"].abs().max() < 0.021
 
 
+def test_what_the_map_of_criteria_says_is_in_its_record() -> None:
+    frame = table.grown(table.read(RECORDS / "digits-criteria.csv"))
+    verdicts = table.judged(frame, judge, PLACES).set_index("criterion")
+    shown = verdicts[verdicts["found"]]
+    page = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
+    named = set(
+        page.split("matter to the loss (")[1].split("`gradient` by")[0].replace("`", "").replace("\n ", "").split(", ")
+    )
+    assert len(verdicts) == 19 and set(shown.index) == {*named - {""}, "gradient", "gradient:batches=all"}
+    assert len(shown) == 9 and shown["p"].max() < 0.0035 and verdicts.drop(shown.index)["p"].min() > 0.1
+    assert (100 * shown["dip"].min()).round(1) == 4.6 and (100 * shown["dip"].max()).round(1) == 9.4
+    late = shown.drop(["gradient", "gradient:batches=all"])
+    assert late["fitted"].between(13, 15).all() and late["valley"].between(14, 15).all() and late["dip"].min() > 0.0775
+    means = table.summary(frame)
+    peaks = means.loc[means.groupby("criterion")["test_accuracy"].idxmax()].set_index("criterion")
+    for name, low, high in (("train_accuracy", 0.6, 0.67), ("clean_accuracy", 0.91, 0.975), ("memorized", 0.04, 0.125)):
+        assert peaks[name].between(low, high).all(), name
+    others = peaks.drop(shown.index)
+    assert others["test_accuracy"].between(0.844, 0.9).all() and others["level"].between(7, 20).all()
+
+
 def test_what_the_phenomenon_page_says_is_in_its_record() -> None:
     """Its table of correlations, and its verdict, against the results it was written from."""
     frame = table.read(ROOT / "docs" / "phenomenon" / "results.csv")

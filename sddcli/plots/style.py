@@ -45,10 +45,10 @@ with _no_settings():
 # Okabe & Ito's palette: apart for colour-blind readers too.
 GREY = "#555555"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MORE = ("#882255", "#999933", "#332288", "#DDCC77", "#8C564B", "#AA4499", "#117733")
 LIGHTER = ("#7FB8D8", "#EAAE7F", "#7FCEB9", "#E5BCD3", "#F2CF7F", "#AAD9F4", "#7F7F7F")
-DARKER = ("#003959", "#6A2F00", "#004F39", "#663C53", "#735000", "#2B5A74", "#3F3F3F")
-CURVES = (*COLOURS, *LIGHTER, *DARKER)
-"""The colours of curves, one after the other: shades of the palette where it is used up."""
+CURVES = (*COLOURS, *MORE, *LIGHTER)
+"""The colours of curves, one after the other: those of Tol's palettes, and lighter ones, where the first is used up."""
 MARKERS = dict(zip(CURVES, "os^DvPX*<dph>8+x1234|", strict=True))
 """The mark of a curve of each colour, so that curves are apart in print too."""
 LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
