@@ -4,7 +4,8 @@
 
 Every kill is SIGKILL, to the sweep or to one of its workers, while runs are being trained and saved after each
 epoch; the same command then goes on. At the end weights, histories and results.csv must be those of a sweep that
-was never killed, byte for byte, and no finished run may have been written again.
+was never killed, byte for byte, and no finished run may have been written again. --kind names another kind of run than
+those of the lottery.
 """
 
 import argparse
@@ -20,7 +21,18 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-SWEEP = ["--levels", "0-8", "--seeds", "0-3", "--epochs", "20", "--set", "eval_every=5", "--rewind", "3it"]
+SHORT = "--seeds 0,1 --epochs 100 --set eval_every=5"
+KINDS = {
+    "lottery": "--levels 0-8 --seeds 0-3 --epochs 20 --set eval_every=5 --rewind 3it",
+    "supermask": f"{SHORT} --levels 1-2 --retraining supermask:rescale=yes --start constant",
+    "edge-popup": f"{SHORT} --levels 1-2 --retraining edge-popup",
+    "set": f"{SHORT} --levels 2-3 --retraining set:every=13it",
+    "rigl": f"{SHORT} --levels 2-3 --retraining rigl:every=13it --scope erk",
+    "events": f"{SHORT} --levels 1-2 --retraining events:period=3ep:batches=40:end=0.9 --unit neuron",
+    "distill": f"{SHORT} --levels 1-2 --loss distill:teacher=1",
+    "take": f"{SHORT} --levels 0-2 --take validation --validation 0.2 --dropout 0.2",
+}
+"""The sweep of each kind of run."""
 
 
 def contents(root: Path) -> dict[str, str]:
@@ -32,15 +44,21 @@ def contents(root: Path) -> dict[str, str]:
     }
 
 
-def start(root: Path) -> "subprocess.Popen[bytes]":
+def start(root: Path, kind: str) -> "subprocess.Popen[bytes]":
     """The sweep, as a process."""
-    command = [sys.executable, "-m", "sddcli", "sweep", *SWEEP, "--runs", str(root), "--checkpoint-every", "0"]
+    command = [sys.executable, "-m", "sddcli", "sweep", *KINDS[kind].split(), "--runs", str(root)]
+    command += ["--checkpoint-every", "0"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def saved(root: Path) -> float:
-    """When something was last saved in a run's folder."""
-    return max((path.stat().st_mtime for path in root.glob("*/**/") if path.exists()), default=0.0)
+    """When a run was last saved, in its middle or at its end."""
+    files = [path for name in ("checkpoint.json", "weights.safetensors") for path in root.rglob(name)]
+    times = []
+    for path in files:
+        with suppress(FileNotFoundError):  # of a run that has just ended
+            times.append(path.stat().st_mtime)
+    return max(times, default=0.0)
 
 
 def workers(process: "subprocess.Popen[bytes]") -> list[int]:
@@ -65,16 +83,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--kind", choices=KINDS, default="lottery")
     asked = parser.parse_args()
     draw, kills, inside, of_workers = random.Random(asked.seed), 0, 0, 0
     finished: dict[Path, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         whole, root = Path(folder) / "whole", Path(folder) / "killed"
         began = time.perf_counter()
-        assert start(whole).wait() == 0
+        assert start(whole, asked.kind).wait() == 0
         seconds, began = time.perf_counter() - began, time.perf_counter()
         while kills < asked.kills:
-            before, process = saved(root), start(root)
+            before, process = saved(root), start(root, asked.kind)
             while process.poll() is None and saved(root) <= before:
                 time.sleep(0.005)
             time.sleep(draw.random() * 0.25)
@@ -96,7 +115,7 @@ def main() -> int:
             )
             finished = now
         assert kills == asked.kills, f"it was done after {kills} kills: make the sweep longer"
-        assert start(root).wait() == 0
+        assert start(root, asked.kind).wait() == 0
         now = stamps(root)
         assert all(now[path] == then for path, then in finished.items()), "a finished run was made again"
         one, other = contents(root), contents(whole)
@@ -113,7 +132,7 @@ def main() -> int:
             "bit-identical": same,
             "seconds": round(time.perf_counter() - began),
             "seconds without kills": round(seconds),
-            "sweep": " ".join(SWEEP),
+            "sweep": KINDS[asked.kind],
         }
     print(json.dumps(said, indent=1))
     if asked.json:

@@ -280,7 +280,7 @@ def marks(verdict: Mapping[str, Any]) -> dict[str, list[Any]]:
 
     phase; smoothed: the mean test accuracy that phases and places were read from; both None without a verdict.
     at_fitted, at_valley, at_peak: whether the level is that place; in_valley, in_peak: whether it is within the
-    interval of it, None without one.
+    interval of it, None without one. dip, dip_low, dip_high: at the valley, the dip and its interval.
     """
     levels = len(verdict["smoothed"])
     unknown, is_there = [None] * levels, verdict["found"]
@@ -292,6 +292,10 @@ def marks(verdict: Mapping[str, Any]) -> dict[str, list[Any]]:
         **{
             f"in_{name}": unknown if low is None else [low <= k <= high for k in range(levels)]
             for name, (low, high) in ends.items()
+        },
+        **{
+            name: [verdict[name] if k == verdict["valley"] else None for k in range(levels)]
+            for name in ("dip", "dip_low", "dip_high")
         },
     }
 

@@ -372,6 +372,15 @@ def test_ten_kills_lose_nothing() -> None:
     assert recorded["bit-identical"] and recorded["kills"] == 100
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["supermask", "edge-popup", "set", "rigl", "events", "distill", "take"])
+def test_kills_lose_nothing_of_other_kinds_of_runs(kind: str) -> None:
+    script = Path(__file__).parents[2] / "benchmarks" / "kills.py"
+    words = [sys.executable, script, "--kills", "3", "--kind", kind]
+    said = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE).stdout)
+    assert said["bit-identical"] and said["kills"] == 3 and said["with a run saved in its middle"] > 0
+
+
 TINY = "--model lenet-16-8 --epochs 1 --seeds 0 --levels 0-1 --workers 2 --noise 0 --rewind 0it --train-size 100"
 SCRIPT = "from sddcli.cli.app import main\nif __name__ == '__main__':\n    main()"
 BESIDE = f"from sddcli.launchers import looking\nlooking.PATIENCE = -1\n{SCRIPT}"
