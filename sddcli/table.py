@@ -138,6 +138,11 @@ def read(path: Path, damaged: list[StoreError] | None = None) -> pd.DataFrame:
     return _alike(completed(frame))
 
 
+def beside(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of several folders or tables, as one."""
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+
+
 def completed(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with the fields and metrics that its rows do not say: the default, the seed, and unknown."""
     missing: dict[str, Any] = {name: FIELDS[name].default for name in FIELDS if name not in frame}

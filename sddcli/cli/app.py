@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from sddcli.cli.checking import compare, doctor
-from sddcli.cli.exporting import export
+from sddcli.cli.exporting import export, import_runs
 from sddcli.cli.help import Command
 from sddcli.cli.inspection import gc, list_runs, logs, status, verify
 from sddcli.cli.making import cancel, prune, retrain, sweep, train_dense
@@ -72,6 +72,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "retrain": retrain,
     "compare": compare,
     "export": export,
+    "import": import_runs,
     "verify": verify,
     "cancel": cancel,
     "gc": gc,

@@ -1,4 +1,4 @@
-"""The command that hands a run to others: export."""
+"""Commands that hand runs to others, and take theirs: export, import."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 from sddcli import sources
 from sddcli.cli.options import Debug, Trust
-from sddcli.core.words import unknown
+from sddcli.core.words import UsageError, unknown
 from sddcli.store import Store, write
 
 ENDINGS = {"torch": ".pt2", "safetensors": ".safetensors", "onnx": ".onnx", "seed+mask": ".ticket.safetensors"}
@@ -45,3 +45,30 @@ def export(
     write(path, content)
     print(path)
     print(f"{about}; {len(content) / 1e6:.2f} MB", file=sys.stderr)
+
+
+def import_runs(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of OpenLTH, or one lottery_HASH of it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Table to write: .csv.")] = Path(
+        "imported.csv"
+    ),
+    debug: Debug = False,
+) -> None:
+    """Import results of OpenLTH into a table.
+
+    The table can be plotted, listed, and drawn beside runs of sdd (sdd plot --beside). It is read from texts: nothing
+    of the folder is run, and its weights are left alone.
+
+    Example: sdd import open_lth_data/ -o openlth.csv
+    """
+    if output.suffix != ".csv":
+        raise UsageError(f"cannot write {output}: a table ends in .csv")
+    from sddcli.recipes import importing
+    from sddcli.store import rows_to_csv
+
+    rows, left_out = importing.open_lth(folder)
+    for each in left_out:
+        print(f"sdd: left out, not finished: {each}", file=sys.stderr)
+    names = dict.fromkeys(name for row in rows for name in row)
+    write(output, rows_to_csv([{name: row.get(name, "") for name in names} for row in rows]))
+    print(output)

@@ -77,6 +77,10 @@ Between = Annotated[
     list[Path],
     typer.Option("--between", metavar="RUN", help="Compare this run; give the option twice, once for each of the two."),
 ]
+Beside = Annotated[
+    list[Path],
+    typer.Option("--beside", metavar="RUNS", help="Draw these runs too: another folder or table; as often as needed."),
+]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="File of the figure: .png, .pdf or .svg.")
 ]
@@ -224,6 +228,7 @@ def plot(
     where: Where = [],
     along: Along = "",
     panels: Panels = "",
+    beside: Beside = [],
     output: Output = None,
     debug: Debug = False,
 ) -> None:
@@ -246,7 +251,7 @@ def plot(
     from sddcli.plots import style
 
     with leaving_out() as damaged:
-        frame = table.select(table.read(runs, damaged), where_of(where))
+        frame = table.select(table.beside([table.read(each, damaged) for each in (runs, *beside)]), where_of(where))
         # Runs of one level are drawn as points, unless curves along it are asked for.
         view = viewed(frame, along) if along else View(table.grown(frame), "sparsity")
         if along and axis_of(along).values(view.frame).isna().any():

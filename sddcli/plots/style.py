@@ -243,15 +243,17 @@ class Entry(NamedTuple):
 
 def legend(figure: Figure, entries: Iterable[tuple[Any, ...]]) -> None:
     """A legend below the axes, where it hides nothing: an `Entry` each, or the first of its words; none unlabelled."""
-    lines = [Entry(*entry) for entry in entries if entry[0]]
-    if not lines:
+    whole = [Entry(*entry) for entry in entries if entry[0]]
+    if not whole:
         return
+    lines = [entry._replace(label=wrapped(entry.label, figure.get_figwidth() - 1)) for entry in whole]  # a line before
     handles = [
         Line2D([], [], label=label, color=colour, linestyle=line, marker=marker, markersize=4)
         for label, colour, line, marker in lines
     ]
-    columns = _columns([len(str(handle.get_label())) for handle in handles])
-    rows = -(-len(handles) // columns)
+    columns = _columns([len(entry.label) for entry in whole])
+    high = max(entry.label.count("\n") + 1 for entry in lines)
+    rows = high * -(-len(handles) // columns)
     figure.set_figheight(figure.get_figheight() + 0.17 * (rows - 1))  # its rows take nothing from the panels
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
