@@ -34,14 +34,17 @@ def load(name: str, train_size: int = 0, validation: float = 0.0, device: str = 
     In a part each class has its share of the whole, within an example, and parts nest: a smaller one lies within a
     larger one. validation: the share of these examples that is held out, of each class alike. tell: hears of progress.
     A name may end in :half=a or :half=b, one half of the training examples; the test set is that of the whole.
-    What was loaded is kept. Raises UsageError for an unknown name or parameter, a part larger than the whole or a
-    share that leaves no examples on one side; OSError for missing or damaged files.
+    What was loaded is kept. Raises UsageError for an unknown name or parameter, a part larger than the whole, a share
+    that leaves no examples on one side, or examples that a GPU has no room for; OSError for missing or damaged files.
     """
     key = name, train_size, validation, device
     if key in _loaded:
         return _loaded[key]
     if device != "cpu":
-        _loaded[key] = _moved(load(name, train_size, validation, "cpu", tell), device)
+        whole = load(name, train_size, validation, "cpu", tell)
+        if device.startswith("cuda"):
+            _must_fit(whole, name, device)
+        _loaded[key] = _moved(whole, device)
     elif train_size or validation:
         _loaded[key] = _part(load(name, tell=tell), name, train_size, validation)
     elif half := _half(name):
@@ -97,6 +100,18 @@ def _function(word: str, what: str) -> Callable[..., Data]:
     whole = ":".join(pieces)
     argument = {"path": now_at(whole)} if "path" in takes else {"name": whole}
     return functools.partial(pick("data set", ":".join([name, *settings]), {name: function}), **argument)
+
+
+def _must_fit(data: Data, name: str, device: str) -> None:
+    """Raises UsageError where the examples of `data` do not fit in the free memory of a GPU."""
+    held = [] if data.held is None else [data.held.x]
+    large = [] if data.large is None else [data.large]
+    size = sum(x.numel() * x.element_size() for x in (data.train.x, data.test.x, *held, *large))
+    if size > (free := torch.cuda.mem_get_info(device)[0]):
+        raise UsageError(
+            f"{name} takes {size / 1e9:.1f} GB on {device}, where {free / 1e9:.1f} GB are free: "
+            "take smaller images or a part of them (--train-size), or --device cpu, which reads them from disk"
+        )
 
 
 def _moved(data: Data, device: str) -> Data:

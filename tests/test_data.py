@@ -8,9 +8,11 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from sddcli.core.words import UsageError
 from sddcli.data import forget, load, outline
@@ -201,3 +203,56 @@ def test_halves_have_no_example_in_common_and_each_class_in_its_share() -> None:
     assert len(outline("digits:half=b").train.y) == 648
     with pytest.raises(UsageError, match="half takes a or b, got 'c'"):
         load("digits:half=c")
+
+
+LIMITED = """
+import resource, sys
+import torch
+from sddcli.core.types import Tensors
+from sddcli.datasets.reading import files
+from sddcli.recipes import prune_retrain
+from sddcli.resolve import runs
+from sddcli.store import Store
+
+root, images, most, limit = sys.argv[1:]
+torch.set_num_threads(1)
+files.MAPPED = int(most)
+if int(limit):
+    before = int(next(line for line in open("/proc/self/status") if line.startswith("VmData")).split()[1]) * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (before + int(limit),) * 2)
+words = {"dataset": f"folder:{images}", "model": "lenet-2-2", "epochs": "1", "batch_size": "16", "level": "0"}
+(run,) = runs(words | {"seed": "0", "noise": "0.2", "lr": "0.001", "init": "kaiming"})
+prune_retrain.check([run])
+events = []
+prune_retrain.work(Store(root), [run], {}, "cpu", events.append)
+print(events[-1])
+"""
+"""Reads a folder of images, decodes, and trains, with so many bytes more of memory for data than libraries take."""
+
+
+@pytest.mark.slow
+def test_more_data_than_memory_trains_to_the_same_bits(tmp_path: Path) -> None:
+    """Images of 480 MB under a limit of 350 MB: decoded, kept and trained on; in memory they do not fit."""
+    generator = np.random.default_rng(0)
+    for k in range(1000):
+        path = tmp_path / "images" / ("test" if k < 50 else "train") / "ab"[k % 2] / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture = Image.new("RGB", (400, 400), tuple(int(c) for c in generator.integers(0, 256, 3)))
+        picture.save(path, compress_level=1)
+    ends = {}
+    for name, most, limit in (("whole", 1 << 40, 0), ("mapped", 1 << 20, 350 << 20), ("too much", 1 << 40, 350 << 20)):
+        words = [tmp_path / name, tmp_path / "images", most, limit]
+        environment = os.environ | {"SDD_DATA": str(tmp_path / f"data of {name}")}
+        ends[name] = subprocess.run(
+            [sys.executable, "-c", LIMITED, *map(str, words)], env=environment, capture_output=True, text=True
+        )
+    assert "Saved" in ends["whole"].stdout and "Saved" in ends["mapped"].stdout, ends
+    assert "Saved" not in ends["too much"].stdout, "the limit is none"
+    weights = [[*(tmp_path / name).rglob("weights.safetensors")] for name in ("whole", "mapped")]
+    assert weights[0][0].read_bytes() == weights[1][0].read_bytes()
+
+
+def test_what_a_gpu_has_no_room_for_is_said_before_it_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100_000, 1 << 30))
+    with pytest.raises(UsageError, match=r"digits takes 0.0 GB on cuda:1, where 0.0 GB are free: take smaller"):
+        load("digits", device="cuda:1")

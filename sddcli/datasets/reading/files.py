@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPException, IncompleteRead
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -140,30 +141,104 @@ def cached(name: str, stamped: str, decode: Callable[[], tuple[Arrays, Facts]]) 
     name: of that file; stamped: the `stamp` of what is decoded, for which alone the file counts. A damaged file is
     made again. Where none can be written all is decoded each time, and the fact UNSAVED is a sentence that says so.
     """
-    from safetensors.numpy import load, save
-
     path = data_folder() / "cache" / f"{name}.safetensors"
     try:
-        content = path.read_bytes()
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
-        if header["source"] == stamped and header["sha256"] == digest(arrays := load(content)):
+        arrays, header = _read(path)
+        if header["source"] == stamped and header["sha256"] == digest(arrays):
             return arrays, dict(json.loads(header["facts"]))
     except Exception:  # missing, damaged or of another kind: all the same, it can be made again
         pass
     arrays, facts = decode()
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}  # as safetensors takes them to be
     header = {"source": stamped, "sha256": digest(arrays), "facts": json.dumps(facts)}
     temporary = path.with_name(f".{path.name}.{_unique()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(save(arrays, metadata=header))
+        _write(temporary, arrays, header)
         temporary.replace(path)
+        return _read(path)[0], facts
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
         why = f"{path.parent} cannot be written to ({error.strerror})"
         facts = {**facts, UNSAVED: f"decoded images are not kept, since {why}: each start decodes them again"}
-    return arrays, facts
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}, facts
+
+
+MAPPED = 1 << 28
+"""Arrays of so many bytes or more stay in their file, which the system reads where it is needed and forgets again:
+they may be larger than the memory, and all workers of a machine share what of them is in it."""
+KINDS = {"U8": np.uint8, "I64": np.int64, "I32": np.int32, "F32": np.float32, "F64": np.float64}
+"""What safetensors calls the types of numbers."""
+
+
+def _read(path: Path) -> tuple[Arrays, dict[str, str]]:
+    """The arrays of a file of safetensors and what its header says of them; large ones cannot be written to."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    arrays: Arrays = {}
+    for name, facts in ((name, header[name]) for name in header if name != "__metadata__"):
+        first, last = facts["data_offsets"]
+        kind, shape, offset = np.dtype(KINDS[facts["dtype"]]), tuple(facts["shape"]), 8 + length + first
+        if last - first >= MAPPED:
+            arrays[name] = np.memmap(path, kind, "r", offset, shape)
+        else:
+            arrays[name] = np.fromfile(path, kind, -(-(last - first) // kind.itemsize), offset=offset).reshape(shape)
+    return arrays, header["__metadata__"]
+
+
+def _write(path: Path, arrays: Arrays, facts: Mapping[str, str]) -> None:
+    """Writes a file of safetensors, array by array: they need not be in memory. Raises OSError."""
+    names = {np.dtype(kind): name for name, kind in KINDS.items()}
+    header: dict[str, Any] = {"__metadata__": dict(facts)}
+    order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))  # so all lie where their numbers may
+    place = 0
+    for name in order:
+        array = arrays[name]
+        shape = {"dtype": names[array.dtype], "shape": list(array.shape)}
+        header[name] = {**shape, "data_offsets": [place, place + array.nbytes]}
+        place += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            np.ascontiguousarray(arrays[name]).tofile(file)
+
+
+class Pile:
+    """Images of one shape, put one upon the other: from MAPPED bytes on in a file without a name, not in memory."""
+
+    def __init__(self) -> None:
+        self._images: list[NDArray[np.uint8]] = []
+        self._file: Any = None
+        self._count, self._shape = 0, (3, 1, 1)
+
+    def add(self, image: NDArray[np.uint8]) -> None:
+        """Puts an image (3, H, W) on top."""
+        self._count, self._shape = self._count + 1, image.shape
+        self._images.append(image)
+        if len(self._images) * image.nbytes >= (1 << 24 if self._file else MAPPED):
+            self._put_away()
+
+    def whole(self) -> NDArray[np.uint8]:
+        """All of them, (N, 3, H, W)."""
+        if self._file is None:
+            return np.stack(self._images) if self._images else np.empty((0, *self._shape), np.uint8)
+        self._put_away()
+        self._file.flush()
+        return np.memmap(self._file, np.uint8, "r", shape=(self._count, *self._shape))
+
+    def _put_away(self) -> None:
+        if self._file is None:
+            try:
+                (folder := data_folder() / "cache").mkdir(parents=True, exist_ok=True)
+                self._file = TemporaryFile(dir=folder)  # noqa: SIM115, it lives as long as what is mapped from it
+            except OSError:  # then they stay in memory
+                return
+        for image in self._images:
+            self._file.write(np.ascontiguousarray(image).data)
+        self._images = []
 
 
 def digest(arrays: Mapping[str, NDArray[Any]]) -> str:

@@ -1,24 +1,26 @@
 """Pictures: image files -> bytes (N, 3, height, width), all of one size."""
 
 import warnings
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from sddcli.core.words import printable
-from sddcli.datasets.reading.files import Tell
+from sddcli.datasets.reading.files import Pile, Tell
 
 Bytes = NDArray[np.uint8]
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff", ".webp")
 EVERY = 500
 """After how many images `tell` hears of the next ones."""
+AHEAD = 64
+"""So many images are decoded before they are asked for."""
 NUMBERS = {1: "whole numbers", 2: "signed whole numbers", 3: "floating-point numbers"}
 """What a pixel is, by the number that TIFF has for it in SAMPLE_FORMAT."""
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
@@ -53,32 +55,43 @@ def decode(paths: Sequence[Path], resize: int, crop: int, skip: bool, tell: Tell
     out. tell hears of `what` is done, now and then. Raises Unreadable naming the first file that cannot be read,
     unless they are skipped, and OSError naming the first image of another size than the first.
     """
-    images: list[Bytes | None] = []
-    changes, unread = Counter[str](), dict[Path, str]()
+    pile, first = Pile(), -1
+    kept, changes, unread = np.zeros(len(paths), bool), Counter[str](), dict[Path, str]()
+    shape: tuple[int, ...] = ()
+    wrong = ""
     with ThreadPoolExecutor(4) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's: what they are about is read all the same, or is an error
-        for done, result in enumerate(pool.map(partial(_read, resize=resize, crop=crop), paths), 1):
+        for done, result in enumerate(_in_order(pool, partial(_read, resize=resize, crop=crop), paths), 1):
             if isinstance(result, OSError):
                 if not skip:
                     raise Unreadable(f"{written(paths[done - 1])} {result}")
                 unread[paths[done - 1]] = str(result)
-                images.append(None)
             else:
-                images.append(result[0])
+                image, kept[done - 1] = result[0], True
+                first, shape = (done - 1, image.shape) if first < 0 else (first, shape)
+                if image.shape == shape:
+                    pile.add(image)
+                elif not wrong:  # said at the end: an image that cannot be read is said before
+                    sizes = [f"{each[2]}x{each[1]}" for each in (image.shape, shape)]
+                    names = [written(paths[each]) for each in (done - 1, first)]
+                    wrong = f"{names[0]} has {sizes[0]} pixels and {names[1]} {sizes[1]}"
                 changes.update(result[1])
             if done % EVERY == 0 or done == len(paths):
                 tell(what, done, len(paths))
-    readable = [image for image in images if image is not None]
-    kept = [path for path, image in zip(paths, images, strict=True) if image is not None]
-    for path, image in zip(kept, readable, strict=True):
-        if image.shape != readable[0].shape:
-            sizes = [f"{each.shape[2]}x{each.shape[1]}" for each in (image, readable[0])]
-            names = [written(each) for each in (path, kept[0])]
-            raise OSError(
-                f"{names[0]} has {sizes[0]} pixels and {names[1]} {sizes[1]}; size=N brings all images to NxN"
-            )
-    x = np.stack(readable) if readable else np.empty((0, 3, 1, 1), np.uint8)
-    return Decoded(x, np.array([image is not None for image in images], bool), changes, unread)
+    if wrong:
+        raise OSError(f"{wrong}; size=N brings all images to NxN")
+    return Decoded(pile.whole(), kept, changes, unread)
+
+
+def _in_order(pool: ThreadPoolExecutor, read: Callable[[Path], Any], paths: Sequence[Path]) -> Iterator[Any]:
+    """What `read` gives of each path, some of them read ahead: all at once would wait in memory."""
+    ahead: deque[Future[Any]] = deque()
+    for path in paths:
+        ahead.append(pool.submit(read, path))
+        if len(ahead) > AHEAD:
+            yield ahead.popleft().result()
+    while ahead:
+        yield ahead.popleft().result()
 
 
 def size_of(path: Path) -> tuple[int, int]:

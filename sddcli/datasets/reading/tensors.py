@@ -1,6 +1,7 @@
 """Tensors: the bytes of a data set as Data, and the outline of one that has not been read."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,10 +24,11 @@ def photographs(arrays: Arrays, classes: int, similar: tuple[int, ...] = (), not
     arrays: train.x, test.x: (N, 3, H, W) uint8; train.y, test.y: (N,) int64; and where there is one, train.large:
     (N, 3, height, width) uint8, the training images before they were brought to H x W. similar: (classes,) or ().
     """
-    train, test = (
-        Examples(*(torch.from_numpy(arrays[f"{split}.{part}"]) for part in "xy")) for split in ("train", "test")
-    )
-    large = torch.from_numpy(arrays["train.large"]) if "train.large" in arrays else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writ")  # mapped files: nobody writes to them
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    train, test = (Examples(tensors[f"{split}.x"], tensors[f"{split}.y"]) for split in ("train", "test"))
+    large = tensors.get("train.large")
     return Data(train, test, classes, digest(arrays), similar, MEAN, DEVIATION, large=large, notes=notes)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sddcli.datasets.reading import files
-from sddcli.datasets.reading.files import UNSAVED, cached, digest, fetch, stamp
+from sddcli.datasets.reading.files import UNSAVED, Pile, cached, digest, fetch, stamp
 from tests.datasets.conftest import Server
 
 CONTENT = np.random.default_rng(0).integers(256, size=1_000_000, dtype=np.uint8).tobytes()
@@ -122,6 +122,38 @@ def test_a_cache_is_made_once_and_again_when_its_source_or_itself_is_another(roo
         path.write_bytes(damage)
         assert cached("some", "two", decode)[0]["y"].tolist() == [4, 5]
     assert len(made) == 6 and [each.name for each in (root / "cache").iterdir()] == ["some.safetensors"]
+
+
+def test_large_arrays_stay_in_their_file_and_small_ones_do_not(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAPPED", 1000)
+    given = {"x": np.arange(3000, dtype=np.uint8).reshape(10, 3, 10, 10), "y": np.arange(10)}
+    for _ in range(2):  # made, and read again
+        arrays, _ = cached("some", "one", lambda: (given, {}))
+        assert isinstance(arrays["x"], np.memmap) and not arrays["x"].flags.writeable
+        assert not isinstance(arrays["y"], np.memmap) and digest(arrays) == digest(given)
+    from safetensors.numpy import load_file
+
+    assert digest(load_file(root / "cache" / "some.safetensors")) == digest(given), "it is no file of safetensors"
+
+
+@pytest.mark.parametrize("in_the_way", [False, True])
+def test_a_pile_is_the_same_in_memory_and_in_a_file(
+    root: Path, monkeypatch: pytest.MonkeyPatch, in_the_way: bool
+) -> None:
+    images = np.arange(3000, dtype=np.uint8).reshape(10, 3, 10, 10)
+    piles = []
+    for most in (1 << 28, 700):
+        monkeypatch.setattr(files, "MAPPED", most)
+        if in_the_way and most == 700:
+            root.mkdir(exist_ok=True)
+            (root / "cache").write_text("no folder")
+        piles.append(pile := Pile())
+        for image in images:
+            pile.add(image)
+    first, second = (pile.whole() for pile in piles)
+    assert (first == images).all() and (second == images).all()
+    assert isinstance(second, np.memmap) is not in_the_way and not isinstance(first, np.memmap)
+    assert Pile().whole().shape == (0, 3, 1, 1)
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(root: Path) -> None:
