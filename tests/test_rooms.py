@@ -71,6 +71,7 @@ MAY = {
     "plots": {"plots.style", "plots.drawing", "axes", "core.criteria", "core.words"},
     "resolve": {"families", "sources", "spec", "core.words", "core.own", "core.retraining"},
     "cli": {
+        "trackers",
         "resolve",
         "sources",
         "families",
@@ -95,6 +96,7 @@ MAY = {
         "core.own",
         "cli",
     },
+    "trackers": {"core.words"},
     "notebook": {"sources", "recipes", "stages", "data", "datasets.reading", "store", "spec", "core"},
     "__main__": {"cli"},
 }

@@ -22,6 +22,7 @@ from sddcli.cli.reporting import report
 from sddcli.cli.reproducing import reproduce
 from sddcli.cli.seeing import analyze, plot
 from sddcli.cli.theory import theory
+from sddcli.cli.tracking import track
 from sddcli.core.words import UsageError, expanded
 from sddcli.launchers import libraries, machine
 from sddcli.store import StoreError
@@ -73,6 +74,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "export": export,
     "import": import_runs,
+    "track": track,
     "verify": verify,
     "cancel": cancel,
     "gc": gc,

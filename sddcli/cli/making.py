@@ -34,6 +34,7 @@ from sddcli.cli.options import (
     SkipBusy,
     Threads,
     Time,
+    Track,
     Trust,
     Workers,
     Writes,
@@ -42,9 +43,10 @@ from sddcli.cli.options import (
     with_fields,
 )
 from sddcli.cli.progress import Display, spoken_time
+from sddcli.cli.tracking import listener
 from sddcli.core import own
 from sddcli.core.words import UsageError, printable, unknown
-from sddcli.events import Failed
+from sddcli.events import Event, Failed, Report
 from sddcli.metrics import metric_of
 from sddcli.spec import BRANCH, CHAINED, FIELDS, Run, last_level, unfold
 from sddcli.store import KEEPS, Store, StoreError, Unwritable
@@ -74,6 +76,7 @@ def sweep(
     skip_busy: SkipBusy = False,
     keep: Keep = "all",
     trust: Trust = False,
+    track: Track = "",
     on: On = "",
     address: Address = "",
     gpus_per_task: GpusPerTask = None,
@@ -107,11 +110,13 @@ def sweep(
     store = Store(runs)
     if trust:
         sources.trust(store)
+    if track:
+        listener(store, track)
     looking.find_images(store)
     plan = _spelled(store, resolve.plan(fields, sets, file, protocol, _training_examples, _hint, trust))
     _say_changed(store, (run for table in plan for run in auto.runs_at_most(store, table)))
     cluster = Cluster(on, address, gpus_per_task, partition, time)
-    how = How(device, workers, threads, checkpoint_every, retry_failed, fail_fast, skip_busy, keep, cluster)
+    how = How(device, workers, threads, checkpoint_every, retry_failed, fail_fast, skip_busy, keep, cluster, track)
     if dry_run:
         with leaving_out() as damaged:
             price(store, plan, how, as_json, damaged)
@@ -156,6 +161,7 @@ class How(NamedTuple):
     skip_busy: bool = False
     keep: str = "all"
     cluster: Cluster = Cluster()
+    track: str = ""
 
     def crew(self, todo: Sequence[Run]) -> int:
         """How many workers make these runs."""
@@ -173,7 +179,8 @@ def made(store: Store, plan: Sequence[resolve.Table], how: How) -> "tuple[Progre
     chosen = any(last_level(table) for table in plan)  # then a later round may grow from any run of an earlier one
     now = sweeps.progress(store, plan, failed.__contains__)
     todo = now.left
-    display = Display(todo, screen.errors(), family=now.runs)
+    listeners = [_patient(listener(store, how.track))] if how.track else []
+    display = Display(todo, screen.errors(), family=now.runs, listeners=listeners)
     _look_over(store, set(now.runs).difference(todo), display)
     meanwhile = "all" if chosen else how.keep
     record = (_command(), list(plan))
@@ -187,6 +194,21 @@ def made(store: Store, plan: Sequence[resolve.Table], how: How) -> "tuple[Progre
     if chosen:
         sweeps.collect(store, how.keep, of=set(now.runs))
     return now, display
+
+
+def _patient(hear: Report) -> Report:
+    """A tracker that takes no run along when it fails: that is said once."""
+    said = list[str]()
+
+    def patient(event: Event) -> None:
+        try:
+            hear(event)
+        except Exception as error:  # a library of others, which may fail in any way
+            if not said:
+                said.append(str(error))
+                _hint(f"the tracker failed ({' '.join(str(error).split())}); the sweep goes on, later: sdd track")
+
+    return patient
 
 
 def price(store: Store, plan: Sequence[resolve.Table], how: How, as_json: bool, damaged: list[StoreError]) -> None:

@@ -68,6 +68,10 @@ Trust = Annotated[
 ]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Retry runs that failed before.")]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")]
+Track = Annotated[
+    str,
+    typer.Option("--track", metavar="TRACKER", help="Write finished runs for a tracker too: tensorboard or wandb."),
+]
 SkipBusy = Annotated[
     bool, typer.Option("--skip-busy", help="Skip runs that another process is working on, instead of waiting.")
 ]

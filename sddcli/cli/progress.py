@@ -6,7 +6,7 @@ from statistics import mean
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from sddcli.events import Advanced, Busy, Event, Failed, Noted, Reading, Saved, Stopping
+from sddcli.events import Advanced, Busy, Event, Failed, Noted, Reading, Report, Saved, Stopping
 from sddcli.spec import Run, differing, named
 
 if TYPE_CHECKING:  # a help text shall not wait for what draws bars
@@ -19,13 +19,15 @@ PLAIN_SECONDS = 5.0
 class Display:
     """Follows the events of a sweep of `runs`, the unfinished ones. A context manager; call it with events.
 
-    family: all runs of the sweep, finished ones too: a run is named by what tells it from them.
+    family: all runs of the sweep, finished ones too: a run is named by what tells it from them. listeners: who hears
+    of each event, too.
     """
 
     runs: Sequence[Run]
     console: "Console"
     failures: list[Failed] = field(default_factory=list)
     family: Sequence[Run] = ()
+    listeners: Sequence[Report] = ()
 
     def __post_init__(self) -> None:
         from rich.live import Live
@@ -62,6 +64,8 @@ class Display:
 
     def __call__(self, event: Event) -> None:
         """Takes in one event."""
+        for listener in self.listeners:
+            listener(event)
         if isinstance(event, Reading):
             self._reading = f"{event.what}: {event.done / max(event.total, 1):.0%}"
             if not self._alive and (monotonic() - self._spoken > PLAIN_SECONDS or event.done >= event.total):
