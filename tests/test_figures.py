@@ -20,6 +20,7 @@ def test_all_figures_of_the_paper_are_there_in_order_with_a_plot() -> None:
     assert list(FIGURES) == [f"figure-{k}" for k in range(1, 50)]
     assert {figure.plot for figure in FIGURES.values()} <= set(members("plots"))
     assert all(tuple(figure.sweeps) == SCALES for figure in FIGURES.values())
+    assert all(figure.beside.endswith(".") for figure in FIGURES.values())
 
 
 @pytest.mark.parametrize("scale", SCALES)

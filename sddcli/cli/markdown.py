@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sddcli.claims.deciding.terms import Finding, Verdict, sentences
-from sddcli.cli.reproducing import Result, draw
-from sddcli.cli.targets import Target, claims
+from sddcli.cli.reproducing import Result, draw, panels_of
+from sddcli.cli.targets import Target, claims, figures
 from sddcli.launchers import machine
 from sddcli.store import StoreError, write
 
@@ -32,13 +32,13 @@ def write_figures(path: Path, results: Sequence[Result], scale: str, root: Path)
     for result in results:
         shared.setdefault(pictures[_drawn_from(result)], []).append(result)
     parts = ["\n".join(_picture(picture, group)) for picture, group in shared.items()]
-    write(path, "\n".join([*_head_of_figures(scale), *parts]).encode())
+    left = [each for each in figures().values() if each.name not in {result.target.name for result in results}]
+    write(path, "\n".join([*_head_of_figures(scale), *parts, *_missing(left, scale)]).encode())
 
 
 def _drawn_from(result: Result) -> tuple[str, ...]:
     """What a picture shows: targets of the same share one."""
-    target = result.target
-    return (target.plot, target.panels, *sorted(set(result.rows["run"])))
+    return (result.target.plot, panels_of(result), *sorted(set(result.rows["run"])))
 
 
 def _pictures(path: Path, results: Sequence[Result], scale: str, root: Path) -> dict[tuple[str, ...], str]:
@@ -118,8 +118,8 @@ def _origin(origin: Mapping[str, str], models: Collection[str]) -> str:
 
 def _missing(targets: Sequence[Target], scale: str) -> Iterator[str]:
     if targets:
-        yield "## Not decided here\n"
-        yield f"No results are recorded for these at scale {scale}; each command makes them.\n"
+        yield "## Not here\n"
+        yield f"Of these there are no results at scale {scale}; each command makes them.\n"
         for target in targets:
             command = shlex.join(["sdd", "reproduce", target.name, "--scale", scale])
             yield (

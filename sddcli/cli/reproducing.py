@@ -68,7 +68,10 @@ Record = Annotated[
 Output = Annotated[
     Path | None,
     typer.Option(
-        "-o", "--output", metavar="FILE", help="File of the figure; of all or figures: of the page, which ends in .md."
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="File of the figure, or of a page of all that is asked for, which ends in .md.",
     ),
 ]
 
@@ -145,7 +148,7 @@ def _must_be_writable_as(what: str, output: Path | None, record: Path | None) ->
     """Raises UsageError for files whose names end in what is not written, before anything is trained for them."""
     if what in PAGES and output and output.suffix != ".md":
         raise UsageError(f"cannot write {output}: a page ends in .md")
-    if what not in PAGES and output:
+    if output and output.suffix != ".md":
         must_be_picture(output)
     if record and record.suffix != ".csv":
         raise UsageError(f"cannot record in {record}: a record ends in .csv")
@@ -251,12 +254,14 @@ def _measuring(target: Target) -> str:
 
 def _finish(what: str, scale: str, results: Sequence[Result], root: Path, output: Path | None, as_json: bool) -> None:
     """Says the verdicts and draws the figures; of all claims or figures, writes the page instead."""
-    if what in PAGES:
+    if what in PAGES or (output and output.suffix == ".md"):
         from sddcli.cli import markdown
 
         path = output or Path(PAGES[what])
-        write_page = markdown.write_claims if what == "all" else markdown.write_figures
-        write_page(path, results, scale, root)
+        if decided := [result for result in results if result.target.decide]:
+            markdown.write_claims(path, decided, scale, root)
+        else:
+            markdown.write_figures(path, results, scale, root)
         print(path)
         return
     if as_json:
@@ -296,6 +301,12 @@ def _say(result: Result) -> None:
             out.print(f"  {line}", soft_wrap=True, highlight=False)
 
 
+def panels_of(result: Result) -> str:
+    """The field whose values have a panel each here: at a scale of one data set there are no panels of several."""
+    panels = result.target.panels
+    return panels if panels in result.rows and result.rows[panels].nunique() > 1 else ""
+
+
 def draw(result: Result, root: Path, path: Path) -> None:
     """Draws the picture of a result into a file. Raises StoreError for what it needs and lacks, else as `sdd plot`."""
     from sddcli import table
@@ -304,8 +315,7 @@ def draw(result: Result, root: Path, path: Path) -> None:
     must_be_picture(path)
     frame = _plainly(table.grown(result.rows))
     view = viewed(frame, result.target.along) if result.target.along else View(frame, "sparsity")
-    # At a scale of one data set there are no panels of several.
-    panels = result.target.panels if result.target.panels in view.varied else ""
+    panels = panels_of(result)
     summary = summarized(view.curves, view.column)
     picture = drawn(root, view.curves, summary, result.target.plot, view.axis, view.column, panels=panels)
     write(path, style.rendered(picture, path.suffix, {"claim": result.target.name, "scale": result.scale}))

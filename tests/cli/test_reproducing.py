@@ -113,9 +113,8 @@ def test_a_claim_about_a_study_trains_nothing_and_is_recorded_alike(
 
 
 def test_a_changed_number_in_a_record_changes_the_verdict(sdd: Sdd, tmp_path: Path) -> None:
-    shutil.copytree(
-        RECORDS, tmp_path / "kept", ignore=shutil.ignore_patterns("*.png", "precision.csv", "digits-criteria.csv")
-    )
+    (tmp_path / "kept").mkdir()
+    shutil.copy(RECORDS / "digits.csv", tmp_path / "kept")  # other records have some of the same runs
     before = sdd("reproduce", "C1c", "--recorded", "kept", "--json").json
     path = tmp_path / "kept" / "digits.csv"
     lines = path.read_text().splitlines()
@@ -243,8 +242,8 @@ def test_several_claims_are_one_document_of_json(sdd: Sdd) -> None:
     ("words", "code", "said"),
     [
         (["figure-400"], 2, "did you mean 'figure-40'?"),
-        (["c33"], 2, "did you mean 'C3'?"),
-        (["C3,c33"], 2, "did you mean 'C3'?"),
+        (["c99"], 2, "did you mean 'C9'?"),
+        (["C3,c99"], 2, "did you mean 'C9'?"),
         (["C3", "--scale", "labtop"], 2, "did you mean 'laptop'?"),
         (["C3", "--recorded", "nowhere"], 4, "no recorded results in nowhere"),
         (["C3", "--recorded", RECORDS, "--scale", "paper"], 4, "to make those of C3: sdd reproduce C3 --scale paper"),
