@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import pi, sqrt
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sddcli.core import own
@@ -134,13 +135,46 @@ def slimming(net: Net) -> Tensors:
     """
     import torch
 
+    def scale(batchnorms: Sequence[str]) -> Tensor:
+        return torch.stack([net.others[f"{name}.weight"].abs() for name in batchnorms]).mean(0)
+
+    return _of_batchnorm("slimming", net, scale)
+
+
+def expected_bn(net: Net) -> Tensors:
+    """E[ReLU(z)], z normal as the BatchNorm behind its filter makes it: mean beta, deviation |gamma| (Bartoldson et al.
+    2020, E[BN]).
+
+    Of layers whose outputs are added, means are added, and variances. Weights of layers without one have an infinite
+    score. Raises UsageError for a network that has none at all.
+    """
+    import torch
+
+    def output(batchnorms: Sequence[str]) -> Tensor:
+        mean = torch.stack([net.others[f"{name}.bias"] for name in batchnorms]).sum(0)
+        squares = torch.stack([net.others[f"{name}.weight"].square() for name in batchnorms]).sum(0)
+        deviation = squares.sqrt().clamp_min(torch.finfo(mean.dtype).tiny)
+        ratio = mean / deviation
+        below: Tensor = torch.special.ndtr(ratio)
+        return deviation * (-ratio.square() / 2).exp() / sqrt(2 * pi) + mean * below
+
+    return _of_batchnorm("expected-bn", net, output)
+
+
+def _of_batchnorm(word: str, net: Net, score: Callable[[Sequence[str]], Tensor]) -> Tensors:
+    """Scores of filters by the BatchNorms behind them, infinite where there is none.
+
+    score(their names, of all layers whose outputs are added) -> one for each filter, (out,).
+    """
+    import torch
+
     scores = {name: torch.full_like(w, torch.inf) for name, w in net.final.items()}
     for part in net.channels():
-        scales = [net.others[name].abs() for name in part.vectors if name.endswith(".weight")]
-        for name in part.outputs if scales else ():
-            scores[name] = _shared(torch.stack(scales).mean(0), net.final[name])
+        batchnorms = [name.removesuffix(".weight") for name in part.vectors if name.endswith(".weight")]
+        for name in part.outputs if batchnorms else ():
+            scores[name] = _shared(score(batchnorms), net.final[name])
     if all(score.isinf().all() for score in scores.values()):
-        raise UsageError("criterion slimming ranks filters by their BatchNorm scales, and this network has none")
+        raise UsageError(f"criterion {word} ranks filters by their BatchNorm scales, and this network has none")
     return scores
 
 
@@ -338,6 +372,7 @@ CRITERIA: dict[str, Criterion] = {
     "taylor-filter": Criterion(taylor_filter, ties="random", family="neuron or filter"),
     "activation": Criterion(activation, ties="random", family="neuron or filter"),
     "slimming": Criterion(slimming, ties="random", batchnorm=True, family="neuron or filter"),
+    "expected-bn": Criterion(expected_bn, ties="random", batchnorm=True, family="neuron or filter"),
     "lamp": Criterion(lamp, family="size"),
     "small-final": Criterion(small_final, family="size"),
     "large-init": Criterion(large_init, moment="initial", family="initial size"),

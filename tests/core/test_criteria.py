@@ -278,6 +278,21 @@ def images() -> Net:
     )  # fmt: skip
 
 
+def test_expected_bn_is_what_a_filter_puts_out_on_average_if_batchnorm_makes_it_normal() -> None:
+    """Against a million draws of each filter; of layers whose outputs are added, of the sum."""
+    given, draw = images(), np.random.default_rng(0)
+    values = {name: draw.standard_normal(len(w)) for name, w in given.others.items() if w.dim() == 1}
+    given = replace(given, others=given.others | {name: torch.from_numpy(value) for name, value in values.items()})
+    scores, z = rows(criterion("expected-bn").score(given)), draw.standard_normal((3, 10**6))
+    cases = {"layer1.0.conv1.weight": ["layer1.0.bn1"], "conv1.weight": ["bn1", "layer1.0.bn2", "layer1.1.bn2"]}
+    for name, batchnorms in cases.items():
+        for k, score in enumerate(scores[name]):
+            parts = zip(batchnorms, z, strict=False)
+            total = sum(values[f"{each}.bias"][k] + values[f"{each}.weight"][k] * drawn for each, drawn in parts)
+            assert float(score) == pytest.approx(np.maximum(total, 0).mean(), abs=0.01)
+    assert criterion("expected-bn").score(given)["fc.weight"].isinf().all()
+
+
 def test_slimming_is_the_scale_of_the_batchnorm_behind_a_filter() -> None:
     given = images()
     scores = criterion("slimming").score(given)
