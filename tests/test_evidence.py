@@ -33,6 +33,7 @@ def fixture_results() -> dict[str, Result]:
 def test_the_page_has_every_claim_that_the_records_decide(results: dict[str, Result]) -> None:
     assert {name: result.verdict.word for name, result in results.items() if result.verdict} == DECIDED
     assert len(DECIDED) >= 20 and set(DECIDED.values()) & {NOT, UNDECIDED}
+    assert "nan" not in re.findall(r"\w+", PAGE), "a setting of a claim has no level that its rule looks at"
 
 
 @pytest.mark.parametrize("name", DECIDED)

@@ -32,7 +32,9 @@ def decide(results: pd.DataFrame) -> Verdict:
 
     Controls: the native ticket's masks shuffled within layers or permuted among them, and new weights under them.
     """
-    settings, findings = by(results, "optimizer", "retraining"), list[Finding]()
+    # The dense network of a ticket's source is none of the setting that it is a row of.
+    pruned = results[results["level"] > 0]
+    settings, findings = by(pruned, "optimizer", "retraining"), list[Finding]()
     mean = {names: setting.beyond(HIGH, "test_accuracy") for names, setting in settings.items()}
     for (optimizer, word), accuracy in mean.items():
         if word.startswith("ticket:"):
