@@ -59,8 +59,8 @@ def _deepest(curve: pd.DataFrame) -> float:
 def _dip(ax: Axes, row: int, curve: pd.DataFrame) -> None:
     """The dip of one remedy, with its interval where there is more than one seed."""
     found = curve["smoothed"].notna().any()
-    at = curve[curve["dip"].notna()].iloc[0]
-    value, low, high = (100 * float(at[f"dip{end}"]) for end in ("", "_low", "_high"))
+    at = curve.loc[curve["dip"].notna(), ["dip", "dip_low", "dip_high"]].iloc[0]
+    value, low, high = (100 * at.astype(float)).tolist()  # of one seed without an interval, which is None there
     ax.plot([low, high], [row, row], color=COLOURS[0])
     face = COLOURS[0] if found else "white"
     ax.plot([value], [row], color=COLOURS[0], marker="o", markerfacecolor=face, linestyle="")
