@@ -4,17 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sddcli.core import curvature
 from sddcli.core.curvature import LossPart, Ritz
-from sddcli.core.seeds import stream
-from sddcli.core.types import Found, Subject, Tensors, learned
+from sddcli.core.types import Found, Subject, Tensors
 from sddcli.core.words import UsageError, unknown
 
-ROOM = 2**17
-"""How many input values are differentiated twice at once, at most: their graph has to fit in memory."""
 DECADES = np.arange(-3, 3.01, 0.25)
 EDGES = np.concatenate([-(10 ** DECADES[::-1]), 10**DECADES])
 """Bins of eigenvalues: four to a decade from 0.001 to 1000 on either side, and one around 0."""
@@ -41,14 +37,14 @@ def measure(
     `hessian_trace_error` its standard error; `sam_sharpness` and `epsilon_sharpness` are `sam` and `box` below.
     Rows: part `eigenvalue`: the `top` largest, `at` 1, 2, ...; part `eigenvalue error`: an eigenvalue is at most so
     far from that; part `density`: the share of eigenvalues in the bin around `at`, by Lanczos quadrature from
-    `starts` of the probes. Holds `steps` vectors of `hessian_size`, and the graph of a few examples (see ROOM).
-    Raises UsageError for other directions, or numbers out of range.
+    `starts` of the probes. Holds `steps` vectors of `hessian_size`, and the graph of a few examples (see
+    curvature.ROOM). Raises UsageError for other directions, or numbers out of range.
     """
     if directions not in ("unmasked", "all"):
         raise unknown("directions", directions, ("unmasked", "all"))
     if min(examples, top, steps, starts, probes - 1) < 1 or starts > probes:
         raise UsageError("sharpness takes examples, top, steps and starts from 1, and probes from 2 and from starts")
-    at, ways, losses = subject.net.final, _directions(subject, directions), _losses(subject, examples)
+    at, ways, losses = subject.net.final, curvature.free(subject, directions), curvature.mean_losses(subject, examples)
     signs = _signs(subject, probes, len(curvature.vector(at, ways)))
     operator = curvature.hessian(losses, at, ways)
     runs = [curvature.lanczos(operator, v, steps) for v in signs[:starts]]
@@ -89,31 +85,6 @@ def box(losses: Sequence[LossPart], at: Tensors, directions: Tensors, epsilon: f
         value, slope = curvature.value_and_gradient(losses, there, directions)
         highest = max(highest, value)
     return 100 * (highest - low) / (1 + low)
-
-
-def _directions(subject: Subject, directions: str) -> Tensors:
-    """Parameter -> which of its entries are directions, (*shape) bool."""
-    masks = subject.net.masks if directions == "unmasked" else {}
-    weights = sorted(learned(subject.net.final).items())  # a file does not keep the order
-    return {name: masks.get(name, torch.ones_like(w)).bool() for name, w in weights}
-
-
-def _losses(subject: Subject, examples: int) -> Sequence[LossPart]:
-    """The mean loss on the chosen examples, in pieces that add up to it."""
-    x = subject.data.train.x
-    # Not the run's own stream: other examples at each level would be noise in the curve.
-    order = stream(0, "analysis", "sharpness", "examples").permutation(len(x))
-    chosen = torch.from_numpy(np.sort(order[:examples])).to(x.device)
-
-    def part(piece: Tensor) -> LossPart:
-        def loss(weights: Tensors) -> Tensor:
-            together = {name: w.unsqueeze(0) for name, w in weights.items()}
-            logits = subject.forward(together, x[piece].unsqueeze(0), False).squeeze(0)
-            return F.cross_entropy(logits, subject.labels[piece], reduction="sum") / len(chosen)
-
-        return loss
-
-    return [part(piece) for piece in chosen.split(max(1, ROOM // x[0].numel()))]
 
 
 def _signs(subject: Subject, probes: int, size: int) -> list[Tensor]:

@@ -6,7 +6,7 @@ from sddcli.claims.deciding.terms import Verdict, above, along, below, interval,
 from sddcli.figures import widths
 
 SOURCE = "Du et al. 2018"
-SWEEPS = {"laptop": (widths(of=(16, 32, 64, 128, 256, 512), noise="0.2"),)}
+SWEEPS = {"laptop": (widths(of=(16, 32, 64, 128, 256), noise="0.2"),)}
 FIGURE, ALONG = "movement", "width"
 ANALYSES = ("movement",)
 NEEDS = ("movement", "movement_largest", "learning_distance")

@@ -7,15 +7,20 @@ ever held.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from sddcli.core.types import Tensors
+from sddcli.core.seeds import stream
+from sddcli.core.types import Subject, Tensors, learned
 
 LossPart = Callable[[Tensors], Tensor]
 """Parameters (*shape) -> (): a part of the loss, e.g. that of some of the examples. The loss is their sum."""
 Operator = Callable[[Tensor], Tensor]
 """v: (D,) -> H v: (D,), symmetric."""
+ROOM = 2**17
+"""How many input values are differentiated twice at once, at most: their graph has to fit in memory."""
 TWICE = 2
 """Gram-Schmidt done twice is enough (Giraud et al. 2005)."""
 
@@ -40,6 +45,34 @@ class Ritz(NamedTuple):
     values: Tensor
     weights: Tensor
     errors: Tensor
+
+
+def free(subject: Subject, directions: str = "unmasked") -> Tensors:
+    """Parameter -> which of its entries are directions, (*shape) bool: all that are learned, "all", or not pruned."""
+    masks = subject.net.masks if directions == "unmasked" else {}
+    weights = sorted(learned(subject.net.final).items())  # a file does not keep the order
+    return {name: masks.get(name, torch.ones_like(w)).bool() for name, w in weights}
+
+
+def mean_losses(subject: Subject, examples: int) -> Sequence[LossPart]:
+    """The mean cross-entropy on so many training examples, those of a data set, in pieces that add up to it.
+
+    In evaluation mode, against the labels that were trained on.
+    """
+    x = subject.data.train.x
+    # Not the run's own stream: other examples at each level would be noise in the curve.
+    order = stream(0, "analysis", "sharpness", "examples").permutation(len(x))
+    chosen = torch.from_numpy(np.sort(order[:examples])).to(x.device)
+
+    def part(piece: Tensor) -> LossPart:
+        def loss(weights: Tensors) -> Tensor:
+            together = {name: w.unsqueeze(0) for name, w in weights.items()}
+            logits = subject.forward(together, x[piece].unsqueeze(0), False).squeeze(0)
+            return F.cross_entropy(logits, subject.labels[piece], reduction="sum") / len(chosen)
+
+        return loss
+
+    return [part(piece) for piece in chosen.split(max(1, ROOM // x[0].numel()))]
 
 
 def vector(tensors: Tensors, directions: Tensors) -> Tensor:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sddcli.analyses import sharpness
+from sddcli.core import curvature
 from sddcli.core.inits import fresh
 from sddcli.core.models import Model, architecture, of_module
 from sddcli.core.seeds import stream
@@ -71,7 +72,7 @@ def test_against_the_full_matrix(model: Model, features: tuple[int, ...], direct
 def test_examples_in_pieces_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     of = subject(MLP, (4,), 0.4)
     whole = sharpness.measure(of).values
-    monkeypatch.setattr(sharpness, "ROOM", 4 * 7)
+    monkeypatch.setattr(curvature, "ROOM", 4 * 7)
     for name, value in sharpness.measure(of).values.items():
         assert value == pytest.approx(whole[name], rel=1e-3, abs=1e-6)
     assert sharpness.measure(of, examples=20).values["hessian_top"] != pytest.approx(whole["hessian_top"], rel=1e-3)
