@@ -7,7 +7,7 @@ from sddcli.figures import widths
 
 SOURCE = "Du et al. 2018"
 SWEEPS = {"laptop": (widths(of=(16, 32, 64, 128, 256), noise="0.2"),)}
-FIGURE, ALONG = "movement", "width"
+FIGURE, ALONG = "learning-distance", "width"
 ANALYSES = ("movement",)
 NEEDS = ("movement", "movement_largest", "learning_distance")
 
