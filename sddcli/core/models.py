@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -222,7 +222,8 @@ def _of_library(library: str, name: str, settings: str, features: Shape, classes
         each for each in settings.split(":")[1:] if re.match(r"(pretrained|checkpoint|weights|cache)", each)
     ]:
         raise UsageError(f"networks are untrained here, and {strange[0]} would read a file of weights")
-    given = {key: _number(text) for key, _, text in (each.partition("=") for each in settings.split(":")[1:])}
+    pairs = (each.partition("=") for each in settings.split(":")[1:])
+    given: dict[str, Any] = {key: _number(text) for key, _, text in pairs}
     try:
         if library == "timm":
             import timm
