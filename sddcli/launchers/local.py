@@ -20,7 +20,7 @@ from sddcli.launchers import machine
 from sddcli.launchers import sweep as sweeping
 from sddcli.launchers.agenda import width
 from sddcli.launchers.sweep import USUAL, Policy
-from sddcli.launchers.worker import Orders, Worker, orders
+from sddcli.launchers.worker import Orders, Worker, orders_for
 from sddcli.spec import Run
 from sddcli.store import Store
 
@@ -42,8 +42,8 @@ def sweep(
 
     @contextmanager
     def hire(runs: Sequence[Run]) -> Iterator[Workers]:
-        told = orders(store, runs, facts, threads, policy.checkpoint_seconds)
-        crew = Workers(min(workers, width(runs)), machine.devices(device), told)
+        orders = orders_for(store, runs, facts, threads, policy.checkpoint_seconds)
+        crew = Workers(min(workers, width(runs)), machine.devices(device), orders)
         try:
             yield crew
         finally:
@@ -55,7 +55,7 @@ def sweep(
 
 @dataclass
 class _Worker:
-    """task: what it was told to do, "" while it is idle; left: the runs of its batch of which no end was heard."""
+    """task: what it has to do, "" while it is idle; left: the runs of its batch of which no end was heard."""
 
     process: BaseProcess
     pipe: "Connection[Any, Any]"
@@ -66,9 +66,9 @@ class _Worker:
 class Workers:
     """A crew (see sweep.Crew) of processes, each at the end of a pipe and at a device of its own as far as they go."""
 
-    def __init__(self, size: int, devices: Sequence[str], told: Orders) -> None:
-        """size: how many. told: what each process is told when it starts."""
-        self._devices, self._told, self._stopping = tuple(devices), told, False
+    def __init__(self, size: int, devices: Sequence[str], orders: Orders) -> None:
+        """size: how many. orders: what each process has to know when it starts."""
+        self._devices, self._orders, self._stopping = tuple(devices), orders, False
         self._context = multiprocessing.get_context("spawn")
         self._workers = [self._hired(number) for number in range(size)]
 
@@ -144,7 +144,7 @@ class Workers:
         ours, theirs = self._context.Pipe()
         own = number % len(self._devices)  # first, as its own: a check looks at the others too
         devices = (*self._devices[own:], *self._devices[:own])
-        process = self._context.Process(target=_serve, args=(theirs, devices, self._told), daemon=True)
+        process = self._context.Process(target=_serve, args=(theirs, devices, self._orders), daemon=True)
         # A child is not interrupted while it loads its libraries: Ctrl-C reaches the whole group, the caller decides.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -155,14 +155,14 @@ class Workers:
         return _Worker(process, ours)
 
 
-def _serve(pipe: "Connection[Any, Any]", devices: Sequence[str], told: Orders) -> None:
+def _serve(pipe: "Connection[Any, Any]", devices: Sequence[str], orders: Orders) -> None:
     """What a worker process does: it checks or makes the runs that it is sent, until its caller ends."""
     ending: list[int] = []
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the caller decides
     signal.signal(signal.SIGTERM, lambda number, _: ending.append(number))
     parent = multiprocessing.parent_process()
     Thread(target=lambda: (parent and wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-    worker = Worker(told, devices, lambda: bool(ending))
+    worker = Worker(orders, devices, lambda: bool(ending))
     while True:
         task, runs = pipe.recv()
         try:

@@ -23,7 +23,7 @@ from sddcli.launchers import machine
 from sddcli.launchers import sweep as sweeping
 from sddcli.launchers.agenda import width
 from sddcli.launchers.sweep import USUAL, Policy
-from sddcli.launchers.worker import Orders, Worker, orders
+from sddcli.launchers.worker import Orders, Worker, orders_for
 from sddcli.spec import Run
 from sddcli.store import Store
 
@@ -66,12 +66,12 @@ def sweep(
     try:
         gpus, places = _room(ray, cluster)
         _look_at_nodes(ray, store, gpus, cluster.threads)
-        told = orders(store, runs, facts, cluster.threads, policy.checkpoint_seconds)
-        told = told._replace(root=str(store.root.absolute()))
+        orders = orders_for(store, runs, facts, cluster.threads, policy.checkpoint_seconds)
+        orders = orders._replace(root=str(store.root.absolute()))
 
         @contextmanager
         def hire(runs: Sequence[Run]) -> Iterator[Actors]:
-            crew = Actors(ray, min(cluster.workers or places, places, width(runs)), gpus, told)
+            crew = Actors(ray, min(cluster.workers or places, places, width(runs)), gpus, orders)
             try:
                 crew.wait()
                 yield crew
@@ -225,10 +225,10 @@ class Mailbox:
 class Maker:
     """An actor that makes runs, where the cluster has room for it."""
 
-    def __init__(self, mailbox: Any, number: int, told: Orders, device: str, surroundings: Mapping[str, str]) -> None:
+    def __init__(self, mailbox: Any, number: int, orders: Orders, device: str, surroundings: Mapping[str, str]) -> None:
         os.environ.update(surroundings)
         self._mailbox, self._number = mailbox, number
-        self._worker = Worker(told, [device], _now_and_then(self._asked_to_stop))
+        self._worker = Worker(orders, [device], _now_and_then(self._asked_to_stop))
 
     def ready(self) -> None:
         """Answers once it is started."""
@@ -278,10 +278,10 @@ class _Hired:
 class Actors:
     """A crew (see sweep.Crew) of actors; one that is lost is replaced as soon as there is room for another."""
 
-    def __init__(self, ray: Any, size: int, gpus: float, told: Orders) -> None:
+    def __init__(self, ray: Any, size: int, gpus: float, orders: Orders) -> None:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as At
 
-        self._ray, self._gpus, self._told = ray, gpus, told
+        self._ray, self._gpus, self._orders = ray, gpus, orders
         beside = At(ray.get_runtime_context().get_node_id(), soft=False)  # it is lost with the sweep alone
         self._mailbox = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=beside).remote()
         self._letters = self._mailbox.take.remote()
@@ -343,8 +343,10 @@ class Actors:
         self._next += 1
         named = {name: value for name in ("SDD_DATA", "MKL_CBWR") if (value := os.environ.get(name))}
         device = "cuda" if self._gpus else "cpu"
-        options = {"num_cpus": self._told.threads, "num_gpus": self._gpus, "max_restarts": 0}
-        actor = self._ray.remote(Maker).options(**options).remote(self._mailbox, self._next, self._told, device, named)
+        options = {"num_cpus": self._orders.threads, "num_gpus": self._gpus, "max_restarts": 0}
+        actor = (
+            self._ray.remote(Maker).options(**options).remote(self._mailbox, self._next, self._orders, device, named)
+        )
         self._hired[self._next] = _Hired(actor, actor.ready.remote())
 
     def _read(self, number: int, letter: Any) -> Iterator[Event]:

@@ -26,7 +26,7 @@ from sddcli.events import Event, Failed, Noted, Report, Saved
 from sddcli.launchers import local, machine
 from sddcli.launchers.agenda import width
 from sddcli.launchers.sweep import Policy
-from sddcli.launchers.worker import Orders, Worker, orders
+from sddcli.launchers.worker import Orders, Worker, orders_for
 from sddcli.spec import Run
 from sddcli.store import Store
 
@@ -86,9 +86,9 @@ def submit(
     except ModuleNotFoundError:
         raise UsageError("--on slurm needs submitit, which is not installed: pip install 'sddcli[slurm]'") from None
     _must_be_taken(wanted)
-    told = orders(store, runs, facts, wanted.threads, policy.checkpoint_seconds)
-    told = told._replace(root=str(store.root.absolute()))
-    Worker(told, ["cpu"], lambda: False).check(runs, report)
+    orders = orders_for(store, runs, facts, wanted.threads, policy.checkpoint_seconds)
+    orders = orders._replace(root=str(store.root.absolute()))
+    Worker(orders, ["cpu"], lambda: False).check(runs, report)
     store.prepare()
     mark = store.root.absolute() / f".probe-{uuid4().hex}"
     try:
@@ -106,7 +106,7 @@ def submit(
     executor = submitit.SlurmExecutor(folder=store.root.absolute() / ".jobs" / "%j", max_num_timeout=REQUEUES)
     executor.update_parameters(**_parameters(store, jobs, wanted))
     with executor.batch():  # they become one array
-        several = [executor.submit(Job(told, list(tables), k, jobs, wanted.gpus, policy.keep)) for k in range(jobs)]
+        several = [executor.submit(Job(orders, list(tables), k, jobs, wanted.gpus, policy.keep)) for k in range(jobs)]
     return str(several[0].job_id).partition("_")[0]
 
 
@@ -203,9 +203,9 @@ class Job:
     Pickled by submitit, which calls it, and `checkpoint` when its time is over.
     """
 
-    def __init__(self, told: Orders, tables: Sequence[Any], number: int, jobs: int, gpus: int, keep: str) -> None:
+    def __init__(self, orders: Orders, tables: Sequence[Any], number: int, jobs: int, gpus: int, keep: str) -> None:
         """number: which of the `jobs`; gpus: of this job; keep: of store.KEEPS."""
-        self.words = (told, tables, number, jobs, gpus, keep)
+        self.words = (orders, tables, number, jobs, gpus, keep)
         self.process: BaseProcess | None = None
 
     def __call__(self) -> int:
@@ -220,17 +220,17 @@ class Job:
         if self.process is not None:
             self.process.terminate()
             self.process.join()
-        told, tables, number, jobs, gpus, keep = self.words
+        orders, tables, number, jobs, gpus, keep = self.words
         submitit: Any = import_module("submitit")
-        return submitit.helpers.DelayedSubmission(Job(told, tables, number, jobs, gpus, keep))
+        return submitit.helpers.DelayedSubmission(Job(orders, tables, number, jobs, gpus, keep))
 
 
-def _work(told: Orders, tables: Sequence[Any], number: int, jobs: int, gpus: int, keep: str) -> None:
+def _work(orders: Orders, tables: Sequence[Any], number: int, jobs: int, gpus: int, keep: str) -> None:
     """Makes what is left of a sweep: exit code 3 where runs failed, 143 where it was told to stop."""
     signal.signal(signal.SIGTERM, _terminated)
-    own.SOURCES.update(told.code)
-    store, failed = Store(told.root), set[Run]()
-    policy = Policy(told.pause, sweeps=jobs, keep=keep)
+    own.SOURCES.update(orders.code)
+    store, failed = Store(orders.root), set[Run]()
+    policy = Policy(orders.pause, sweeps=jobs, keep=keep)
 
     def report(event: Event) -> None:
         if isinstance(event, Failed):
@@ -240,7 +240,7 @@ def _work(told: Orders, tables: Sequence[Any], number: int, jobs: int, gpus: int
 
     while todo := _own_first(sweeps.progress(store, tables, failed.__contains__).to_make, number, jobs):
         device = "cuda" if gpus else "cpu"
-        local.sweep(store, todo, told.facts, max(gpus, 1), told.threads, device, report, policy)
+        local.sweep(store, todo, orders.facts, max(gpus, 1), orders.threads, device, report, policy)
     raise SystemExit(3 if failed else 0)
 
 

@@ -26,7 +26,7 @@ class Orders(NamedTuple):
     code: Mapping[str, bytes]
 
 
-def orders(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], threads: int, pause: float) -> Orders:
+def orders_for(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], threads: int, pause: float) -> Orders:
     """The orders to workers that shall make these runs, or some of them."""
     return Orders(str(store.root), dict(facts), threads, pause, sources.carried(runs))
 
