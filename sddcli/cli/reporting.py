@@ -127,8 +127,8 @@ def _figures(root: Path, frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iter
         if unknown := [need for need in module.NEEDS if need in summary and summary[need].isna().all()]:
             missing.append(f"{name}: no run here has a number for {unknown[0].replace('_', ' ')}")
             continue
-        if (field := getattr(module, "COMPARES", "")) and field not in varied:
-            missing.append(f"{name}: all runs here have the same {field.replace('_', ' ')}")
+        if (field := getattr(module, "COMPARES", None)) is not None and not (field in varied if field else varied):
+            missing.append(f"{name}: all runs here have the same {field.replace('_', ' ') or 'settings'}")
             continue
         try:
             picture = style.rendered(drawn(root, frame, summary, name), ".svg", evidence)

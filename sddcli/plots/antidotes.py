@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NEEDS = ("test_accuracy", "train_accuracy")
+COMPARES = ""
+"""Whatever remedies differ in."""
 LONGEST = 60
 """Characters of a row's label, which stands beside the panel: of a longer one the end is left out."""
 
@@ -42,7 +44,8 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
             ax.set_yticks(range(len(rows)), labels)
             ax.set_ylim(-0.6, len(rows) - 0.2)
         depth.set_xlabel("dip before the rise (points of test accuracy)")
-        reach.set_xlim(summary["x"].min(), summary["x"].max())
+        if summary["x"].nunique() > 1:
+            reach.set_xlim(summary["x"].min(), summary["x"].max())
         x_axis(reach, summary, "sparsity", most=9)
         reach.set_xlabel(f"last sparsity (%) with {common:.1%} test accuracy")
         low, high = int(summary["n"].min()), int(summary["n"].max())

@@ -94,8 +94,8 @@ def test_every_figure_is_drawn_or_named_with_its_command(sdd: Sdd, trained: Path
     assert sdd("report", root, "-o", tmp_path / "b.html").code == 0
     full = Outline((tmp_path / "b.html").read_text())
     lacking = len(members("verdicts/sizes"))  # which take runs on several training sets
-    # For runs with events within a training, for runs of several criteria, and for what `sdd theory` computes.
-    others = ("event-stability", "criteria", "risk")
+    # For runs with events within a training, of several criteria, remedies or widths, and for what `sdd theory` computes.
+    others = ("event-stability", "criteria", "antidotes", "plane", "risk")
     assert len(full.all("img")) == len(members("plots")) - lacking - len(others) > len(bare.all("img"))
     assert "criteria: all runs here have the same criterion" in full.text
     assert full.text.count("needs runs that differ in train_size") == lacking
@@ -203,7 +203,7 @@ def test_names_are_harmless(sdd: Sdd, evil: Path) -> None:
     assert not found.all("script") and not found.all("b") and not found.all("i")
     assert f"folder:{evil / 'data' / EVIL}" in found.text, "shown as it is called"
     assert "memorization: no run here has a number for memorized" in found.text
-    assert len(found.all("img")) == 7, "nor is it taken for a formula"
+    assert len(found.all("img")) == 6, "nor is it taken for a formula"
 
 
 def test_text_is_readable_in_light_and_dark_and_print() -> None:
