@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-MADE_BY = {"learning-order": "memorization"}
-"""The analysis whose numbers a figure shows, where that has another name."""
+MADE_BY = {"learning-order": ("sdd analyze memorization ", ""), "risk": ("sdd theory -o ", "/theory.csv")}
+"""What makes the numbers of a figure, where no analysis has its name: the command before the folder, and after it."""
 Along = Annotated[str, typer.Option("--along", metavar="AXIS", help=f"What curves run along: {', '.join(AXES)}.")]
 Panels = Annotated[
     str,
@@ -291,8 +291,8 @@ def drawn(
     if missing and MEASURES.get(figure.split(":")[0]) == "sizes" and (error := nothing_for(figure)):
         raise error
     if missing:
-        analysis = MADE_BY.get(figure.split(":")[0], figure)
-        raise StoreError(f"{runs} has no {missing[0]} yet; first: sdd analyze {analysis} {runs}")
+        before, after = MADE_BY.get(figure.split(":")[0], (f"sdd analyze {figure} ", ""))
+        raise StoreError(f"{runs} has no {missing[0]} yet; first: {before}{runs}{after}")
     if (hasattr(module, "KEYS") or hasattr(module, "EQUAL_WEIGHTS")) and column != "level":
         axes = [name for name, axis in AXES.items() if "level" in axis.columns]
         raise UsageError(f"{figure} shows single levels, and is drawn along {', '.join(axes)} of them, not along {x}")

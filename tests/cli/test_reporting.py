@@ -94,7 +94,7 @@ def test_every_figure_is_drawn_or_named_with_its_command(sdd: Sdd, trained: Path
     assert sdd("report", root, "-o", tmp_path / "b.html").code == 0
     full = Outline((tmp_path / "b.html").read_text())
     lacking = len(members("verdicts/sizes"))  # which take runs on several training sets
-    # For runs with events within a training, of several criteria, remedies or widths, and for what `sdd theory` computes.
+    # Of runs with events, of several criteria, remedies or widths, and of what `sdd theory` computes.
     others = ("event-stability", "criteria", "antidotes", "plane", "risk")
     assert len(full.all("img")) == len(members("plots")) - lacking - len(others) > len(bare.all("img"))
     assert "criteria: all runs here have the same criterion" in full.text
