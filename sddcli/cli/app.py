@@ -17,7 +17,8 @@ from sddcli.cli.checking import compare, doctor
 from sddcli.cli.exporting import export, import_runs
 from sddcli.cli.help import Command
 from sddcli.cli.inspection import gc, list_runs, logs, status, verify
-from sddcli.cli.making import cancel, prune, retrain, sweep, train_dense
+from sddcli.cli.launching import cancel
+from sddcli.cli.making import prune, retrain, sweep, train_dense
 from sddcli.cli.reporting import report
 from sddcli.cli.reproducing import reproduce
 from sddcli.cli.seeing import analyze, plot

@@ -1,18 +1,17 @@
 """Commands that make runs: sweep, and its three stages by hand."""
 
-import json
 import shlex
-import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sddcli import resolve, sources
 from sddcli.cli import screen
+from sddcli.cli.launching import LAUNCHERS, Cluster, How, command, make, submit
 from sddcli.cli.options import (
     DEFAULT_RUNS,
     Address,
@@ -22,7 +21,6 @@ from sddcli.cli.options import (
     Device,
     Devices,
     FailFast,
-    Folder,
     GpusPerTask,
     Json,
     Keep,
@@ -42,10 +40,10 @@ from sddcli.cli.options import (
     leaving_out,
     with_fields,
 )
-from sddcli.cli.progress import Display, spoken_time
+from sddcli.cli.pricing import price
+from sddcli.cli.progress import Display
 from sddcli.cli.tracking import listener
-from sddcli.core import own
-from sddcli.core.words import UsageError, printable, unknown
+from sddcli.core.words import unknown
 from sddcli.events import Event, Failed, Report
 from sddcli.metrics import metric_of
 from sddcli.spec import BRANCH, CHAINED, FIELDS, Run, last_level, unfold
@@ -53,7 +51,6 @@ from sddcli.store import KEEPS, Store, StoreError, Unwritable
 
 if TYPE_CHECKING:
     from sddcli.auto import Landmarks
-    from sddcli.launchers.sweep import Policy
     from sddcli.sweeps import Progress
 
 
@@ -122,10 +119,17 @@ def sweep(
             price(store, plan, how, as_json, damaged)
         return
     if on == "slurm":
-        _submit(store, plan, how)
+        submit(store, plan, how)
         return
     now, display = made(store, plan, how)
     complain(display, debug)
+    _conclude(store, plan, now, display, as_json)
+
+
+def _conclude(store: Store, plan: Sequence[resolve.Table], now: "Progress", display: Display, as_json: bool) -> None:
+    """Shows what came of a sweep, and ends as its failures ask for."""
+    from sddcli import auto
+
     with leaving_out() as damaged:
         try:
             if not set(now.asked) <= set(now.left):
@@ -137,37 +141,6 @@ def sweep(
             damaged[:] = [error for error in damaged if str(error) not in complained]
             if all(isinstance(error, Unwritable) for error in damaged):
                 end(display)
-
-
-class Cluster(NamedTuple):
-    """Where runs are made but on this machine: the options of `sdd sweep` of these names."""
-
-    on: str = ""
-    address: str = ""
-    gpus_per_task: float | None = None
-    partition: str = ""
-    time: str = "60"
-
-
-class How(NamedTuple):
-    """How runs are made, none of which changes a number: the options of `sdd sweep` of these names."""
-
-    device: str = "auto"
-    workers: int | None = None
-    threads: int = 1
-    checkpoint_every: float = 60.0
-    retry_failed: bool = False
-    fail_fast: bool = False
-    skip_busy: bool = False
-    keep: str = "all"
-    cluster: Cluster = Cluster()
-    track: str = ""
-
-    def crew(self, todo: Sequence[Run]) -> int:
-        """How many workers make these runs."""
-        from sddcli.launchers import agenda, machine
-
-        return min(self.workers or machine.crew(self.device), agenda.width(todo))
 
 
 def made(store: Store, plan: Sequence[resolve.Table], how: How) -> "tuple[Progress, Display]":
@@ -183,10 +156,10 @@ def made(store: Store, plan: Sequence[resolve.Table], how: How) -> "tuple[Progre
     display = Display(todo, screen.errors(), family=now.runs, listeners=listeners)
     _look_over(store, set(now.runs).difference(todo), display)
     meanwhile = "all" if chosen else how.keep
-    record = (_command(), list(plan))
+    record = (command(), list(plan))
     policy = Policy(how.checkpoint_every, how.retry_failed, how.fail_fast, how.skip_busy, record, meanwhile)
     while todo:
-        stopped = _make(store, todo, display, how, policy)
+        stopped = make(store, todo, display, how, policy)
         failed.update(failure.run for failure in display.failures)
         now = sweeps.progress(store, plan, failed.__contains__)
         todo = () if stopped else now.to_make
@@ -198,26 +171,17 @@ def made(store: Store, plan: Sequence[resolve.Table], how: How) -> "tuple[Progre
 
 def _patient(hear: Report) -> Report:
     """A tracker that takes no run along when it fails: that is said once."""
-    said = list[str]()
+    failures = list[str]()
 
     def patient(event: Event) -> None:
         try:
             hear(event)
         except Exception as error:  # a library of others, which may fail in any way
-            if not said:
-                said.append(str(error))
+            failures.append(str(error))
+            if len(failures) == 1:
                 _hint(f"the tracker failed ({' '.join(str(error).split())}); the sweep goes on, later: sdd track")
 
     return patient
-
-
-def price(store: Store, plan: Sequence[resolve.Table], how: How, as_json: bool, damaged: list[StoreError]) -> None:
-    """Says what making the missing runs of these tables costs."""
-    from sddcli import sweeps
-
-    chosen = any(last_level(table) for table in plan)
-    sweep = sweeps.progress(store, plan, set[Run]().__contains__, at_most=True)
-    _estimate(store, sweep, how, as_json, chosen, damaged)
 
 
 def _spelled(store: Store, plan: Sequence[resolve.Table]) -> list[resolve.Table]:
@@ -279,7 +243,7 @@ def train_dense(
     todo = [run for run in asked if not store.finished(run)]
     display = Display(todo, screen.errors(), family=asked)
     how = How(device, workers, threads)
-    _make(store, todo, display, how, Policy(checkpoint_every, retry_failed))
+    make(store, todo, display, how, Policy(checkpoint_every, retry_failed))
     complain(display, debug)
     for run in asked:
         if store.finished(run):
@@ -317,7 +281,7 @@ def prune(
         from sddcli.recipes import prune_retrain
 
         machine.one_thread()
-        prune_retrain.prune(store, child, machine.describe(_command()), prune_retrain.device_of(device))
+        prune_retrain.prune(store, child, machine.describe(command()), prune_retrain.device_of(device))
     print(store.folder(child))
 
 
@@ -347,7 +311,7 @@ def retrain(
     looking.find_images(store)
     display = Display([run], screen.errors())
     if not store.finished(run):
-        _make(store, [run], display, How(device, 1, threads), Policy(checkpoint_every, retry_failed))
+        make(store, [run], display, How(device, 1, threads), Policy(checkpoint_every, retry_failed))
     complain(display, debug)
     if store.finished(run):
         print(store.folder(run))
@@ -363,88 +327,6 @@ def _training_examples(dataset: str, train_size: int, validation: float) -> int:
     from sddcli.recipes import prune_retrain
 
     return prune_retrain.training_examples(dataset, train_size, validation)
-
-
-def _command() -> str:
-    return shlex.join(["sdd", *sys.argv[1:]])
-
-
-def _make(store: Store, todo: Sequence[Run], display: Display, how: How, policy: "Policy") -> bool:
-    """Has workers make the runs, on show; where it is stopped, says how to go on. Tells whether a failure ended it."""
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
-        with display:
-            LAUNCHERS[how.cluster.on](store, todo, how, display, policy)
-    except (KeyboardInterrupt, typer.Abort, SystemExit) as stop:
-        code = stop.code if isinstance(stop, SystemExit) else 130
-        if code == 3:  # --fail-fast
-            return True
-        print(f"sdd: stopped; what is done is saved, go on with: {_command()}", file=sys.stderr)
-        raise SystemExit(code) from None
-    return False
-
-
-def _here(store: Store, todo: Sequence[Run], how: How, display: Display, policy: "Policy") -> None:
-    from sddcli.launchers import local
-
-    local.sweep(store, todo, _facts(), how.crew(todo), how.threads, how.device, display, policy)
-
-
-def _on_ray(store: Store, todo: Sequence[Run], how: How, display: Display, policy: "Policy") -> None:
-    from sddcli.launchers import ray
-
-    cluster = ray.Cluster(how.cluster.address, how.workers or 0, _gpus(how), how.threads)
-    ray.sweep(store, todo, _facts(), cluster, display, policy)
-
-
-LAUNCHERS: "dict[str, Callable[[Store, Sequence[Run], How, Display, Policy], None]]" = {"": _here, "ray": _on_ray}
-
-
-def _submit(store: Store, plan: Sequence[resolve.Table], how: How) -> None:
-    """Submits what is missing of these tables to Slurm, and says how to follow and how to end it."""
-    from sddcli import sweeps
-    from sddcli.launchers import slurm
-    from sddcli.launchers.sweep import Policy
-
-    cluster = how.cluster
-    todo = sweeps.progress(store, plan, set[Run]().__contains__).left
-    if not todo:
-        print("all runs are finished")
-        return
-    gpus = _gpus(how) or 0.0
-    if gpus != int(gpus):
-        raise UsageError(f"--gpus-per-task of Slurm takes whole GPUs, got {gpus:g}: the runs of a job share theirs")
-    wanted = slurm.Wanted(cluster.partition, slurm.minutes_of(cluster.time), int(gpus), how.threads)
-    policy = Policy(how.checkpoint_every, how.retry_failed, plan=(_command(), list(plan)), keep=how.keep)
-    jobs = slurm.jobs_for(todo, how.workers or 0)
-    with Display(todo, screen.errors()) as display:
-        array = slurm.submit(store, todo, _facts(), jobs, wanted, display, policy)
-    where = shlex.quote(str(store.root))
-    print(f"submitted {jobs} job{'s' * (jobs > 1)} to Slurm, array {array}, for {len(todo)} runs")
-    print(f"to follow them: sdd status {where} --watch; to end them: sdd cancel {where}")
-
-
-def cancel(runs: Folder = DEFAULT_RUNS, debug: Debug = False) -> None:
-    """End the Slurm jobs of a folder, which save what they train.
-
-    Works for jobs that wait and jobs that run. The same sdd sweep --on slurm goes on later.
-
-    Example: sdd cancel runs/
-    """
-    from sddcli.launchers import slurm
-
-    store = Store(runs)
-    store.must_exist()
-    jobs = slurm.cancel(store)
-    print(f"ended {len(jobs)} job{'s' * (len(jobs) != 1)} of {runs}" if jobs else f"no job of {runs} waits or runs")
-
-
-def _facts() -> dict[str, Any]:
-    return {"command": printable(_command())}
-
-
-def _terminated(*_: Any) -> None:
-    raise SystemExit(143)
 
 
 def complain(display: Display, debug: bool) -> None:
@@ -489,110 +371,3 @@ def _print_places(settings: Sequence["Landmarks"]) -> None:
         places = f"valley near level {valley}, peak near level {peak}" if valley < peak else "no rise"
         cost = f"from {each.seeds} of {each.of_seeds} seeds and {each.trainings} of {each.of_trainings} trainings"
         print(f"{label}: {places}, {cost}" if label else f"{places}, {cost}", file=sys.stderr)
-
-
-def _estimate(
-    store: Store, sweep: "Progress", how: How, as_json: bool, chosen: bool, damaged: list[StoreError]
-) -> None:
-    """What a sweep would do: its runs, epochs, disk, and where runs of its kind are in this folder time and power."""
-    from sddcli import sweeps
-    from sddcli.recipes import prune_retrain
-
-    runs, todo, asked = len(sweep.runs), sweep.left, sweep.asked
-    epochs, size, files = prune_retrain.epochs(todo), prune_retrain.disk(todo), prune_retrain.files(todo)
-    workers, split = _split(todo, how)
-    notes = [*prune_retrain.notes(todo), *_faster(todo, how.device)]
-    alone = sweeps.seconds(todo, dict(store.manifests(damaged)) if store.root.is_dir() else {})
-    seconds = None if alone is None else alone / workers
-    if as_json:
-        dip, _, _ = _power(store, asked)
-        facts: dict[str, Any] = {
-            "runs": runs,
-            "done": runs - len(todo),
-            "to do": len(todo),
-            "epochs": epochs,
-            "bytes": size,
-        }
-        facts |= {"files": files, "seconds": seconds, "workers": workers, "split": split}
-        more = {"detectable_dip": dip, "notes": notes}
-        print(json.dumps(facts | more, indent=1))
-        return
-    most = "at most " if chosen else ""
-    print(f"{most}{runs} runs: {runs - len(todo)} done, {most}{len(todo)} to do")
-    for note in notes:
-        print(note)
-    print(f"epochs to train: {epochs}")
-    print(f"disk: about {size / 1e6:.1f} MB in {files} files in {store.root}")
-    print(f"split: {split}")
-    when = "unknown until runs of this kind are timed here" if seconds is None else f"about {spoken_time(seconds)}"
-    print(f"time on {workers} worker{'s' if workers > 1 else ''}: {when}")
-    dip, seeds, basis = _power(store, asked)
-    if dip is None:
-        print("smallest dip that this sweep can detect: unknown until two seeds of this kind are here")
-    else:
-        print(
-            f"with {seeds} seed{'s' * (seeds != 1)}, 4 of 5 such sweeps detect a dip of {100 * dip:.1f} points{basis}"
-        )
-
-
-def _split(todo: Sequence[Run], how: How) -> tuple[int, str]:
-    """How many workers make these runs side by side, and in words how the runs are split among them."""
-    from sddcli.launchers import agenda, machine, ray, slurm
-
-    cluster, chains, gpus = how.cluster, agenda.width(todo), _gpus(how)
-    if cluster.on == "slurm":
-        jobs = slurm.jobs_for(todo, how.workers or 0)
-        workers, device = jobs * max(int(gpus or 0), 1), "cuda" if gpus else "cpu"
-        of = f"of {_counted(jobs, 'Slurm job')} of at most {spoken_time(60 * slurm.minutes_of(cluster.time))} each"
-    elif cluster.on == "ray":
-        share, places = ray.room(ray.Cluster(cluster.address, how.workers or 0, gpus, how.threads))
-        workers, device, of = min(places, chains), "cuda" if share else "cpu", f"of a Ray cluster, {share:g} GPUs each"
-    else:
-        workers, device, of = how.crew(todo), how.device, f"of this machine, on {' '.join(machine.devices(how.device))}"
-    together = min(machine.most_side_by_side(device), -(-chains // workers))
-    return workers, f"{_counted(chains, 'chain')} over {_counted(workers, 'worker')} {of}, {together} at once in each"
-
-
-def _gpus(how: How) -> float | None:
-    return 0.0 if how.device == "cpu" else how.cluster.gpus_per_task
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
-
-
-def _faster(todo: Sequence[Run], device: str) -> list[str]:
-    """That convolutional networks among these runs would train faster in bf16, where this processor multiplies it."""
-    from sddcli.launchers import machine
-
-    models = {run.model for run in todo if run.precision != "bf16"}
-    slow = [word for word in sorted(models) if not machine.fully_connected(word) and not own.key_of(word)]
-    if not slow or not machine.convolves_faster_in_bf16(device):
-        return []
-    return [f"--precision bf16 is faster for {', '.join(slow)} on this processor: see docs/performance.md"]
-
-
-KIN, CLOSER = ("dataset", "model"), ("noise", "train_size")  # whose scatter a sweep's is taken to be
-
-
-def _power(store: Store, asked: Sequence[Run]) -> tuple[float | None, int, str]:
-    """The dip that the sweep would detect, by how runs of its data and model in the folder scatter; its seeds.
-
-    And what these runs are, in words, where they have other labels or examples than it.
-    """
-    from sddcli import table
-    from sddcli.verdicts import double_descent
-
-    seeds, levels = len({run.seed for run in asked}), len({run.level for run in asked})
-    try:
-        frame = table.grown(table.results(store, damaged=[]))  # what cannot be read was named before
-    except StoreError:
-        return None, seeds, ""
-    values = {name: {getattr(run, name) for run in asked} for name in (*KIN, *CLOSER)}
-    values["dataset"] = {printable(str(word)) for word in values["dataset"]}
-    alike = {name: frame[name].isin(values[name]) for name in values}
-    kin = frame[alike["dataset"] & alike["model"]]
-    close = frame[alike["dataset"] & alike["model"] & alike["noise"] & alike["train_size"]]
-    scatter = [curves.test for curves in table.curves(kin if close.empty else close)]
-    dip = double_descent.detectable_by(scatter, seeds, levels)
-    return dip, seeds, " (by runs of other noise or size)" if close.empty and dip is not None else ""

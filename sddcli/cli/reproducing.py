@@ -12,7 +12,8 @@ import typer
 
 from sddcli.cli import screen, targets
 from sddcli.cli.kinds import ENDS, View, kind_of, summarized, viewed
-from sddcli.cli.making import How, complain, end, made, price
+from sddcli.cli.launching import How
+from sddcli.cli.making import complain, end, made
 from sddcli.cli.options import (
     DEFAULT_RUNS,
     DataDir,
@@ -25,6 +26,7 @@ from sddcli.cli.options import (
     data_in,
     leaving_out,
 )
+from sddcli.cli.pricing import price
 from sddcli.cli.progress import spoken_time
 from sddcli.cli.seeing import drawn, must_be_picture
 from sddcli.cli.targets import Target

@@ -10,7 +10,8 @@ import pytest
 
 from sddcli.claims.deciding.terms import Verdict
 from sddcli.cli import targets
-from sddcli.cli.making import How, price
+from sddcli.cli.launching import How
+from sddcli.cli.pricing import price
 from sddcli.cli.targets import claims, figures, plan
 from sddcli.families import members
 from sddcli.figures import FIGURES, SCALES, Study, Sweep, Sweeps
