@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from sddcli.cli.options import DEFAULT_RUNS, Debug, Folder, leaving_out
-from sddcli.core.words import unknown
+from sddcli.core.words import UsageError, unknown
 from sddcli.events import Event, Report, Saved
 from sddcli.families import members
 from sddcli.spec import Run, to_dict
@@ -49,7 +49,10 @@ def listener(store: Store, to: str, output: Path | None = None) -> Report:
     def hear(event: Event) -> None:
         if isinstance(event, Saved) and (manifest := store.manifest(event.run)):
             history = [_numbers(row) for row in store.history(event.run, manifest)]
-            record(folder, _name(event.run), to_dict(event.run), history, _numbers(manifest["metrics"]))
+            try:
+                record(folder, _name(event.run), to_dict(event.run), history, _numbers(manifest["metrics"]))
+            except ImportError:
+                raise UsageError(f"{to} is not installed: pip install 'sddcli[{to}]'") from None
 
     return hear
 

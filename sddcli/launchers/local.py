@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from threading import Thread
 from typing import Any
 
-from sddcli.events import Busy, Event, Failed, Report, Saved
+from sddcli.events import Event, Failed, Report
 from sddcli.launchers import machine
 from sddcli.launchers import sweep as sweeping
 from sddcli.launchers.agenda import width
@@ -100,18 +100,11 @@ class Workers:
             number = next(k for k, worker in enumerate(self._workers) if worker.pipe is pipe)
             worker = self._workers[number]
             try:
-                event = worker.pipe.recv()
+                letter = worker.pipe.recv()
             except (EOFError, OSError):
                 yield from self._replaced(number)
                 continue
-            if isinstance(event, Exception):
-                raise event
-            if event is None:
-                worker.task, worker.left = "", []
-                continue
-            if isinstance(event, (Saved, Failed, Busy)) and event.run in worker.left:
-                worker.left.remove(event.run)
-            yield event
+            yield from sweeping.noted(worker, letter)
 
     def stop(self) -> None:
         """Has those at work save where they are."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from sddcli.core.words import UsageError
-from sddcli.events import Busy, Event, Failed, Lost, Noted, Report, Saved
+from sddcli.events import Event, Failed, Lost, Noted, Report
 from sddcli.launchers import machine
 from sddcli.launchers import sweep as sweeping
 from sddcli.launchers.agenda import width
@@ -350,17 +350,8 @@ class Actors:
         self._hired[self._next] = _Hired(actor, actor.ready.remote())
 
     def _read(self, number: int, letter: Any) -> Iterator[Event]:
-        if number not in self._hired:  # it was lost, and its runs are others' by now
-            return
-        hired = self._hired[number]
-        if isinstance(letter, Exception):
-            raise letter
-        if letter is None:
-            hired.task, hired.left = "", []
-            return
-        if isinstance(letter, (Saved, Failed, Busy)) and letter.run in hired.left:
-            hired.left.remove(letter.run)
-        yield letter
+        if number in self._hired:  # else it was lost, and its runs are others' by now
+            yield from sweeping.noted(self._hired[number], letter)
 
     def _note_answers(self, answers: Sequence[Any]) -> None:
         for hired in self._hired.values():

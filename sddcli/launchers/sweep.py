@@ -65,6 +65,28 @@ class Crew(Protocol):
         """Has them save the runs in training; they are idle when that is done."""
 
 
+class Maker(Protocol):
+    """One of a crew. task: what it has to do, "" while it is idle; left: the runs of its batch with no end heard."""
+
+    task: str
+    left: list[Run]
+
+
+def noted(maker: Maker, letter: Event | Exception | None) -> Iterator[Event]:
+    """The event that a maker sent, after taking note of it; None, with which each batch ends, is no event.
+
+    Raises the error that a check ended with.
+    """
+    if isinstance(letter, Exception):
+        raise letter
+    if letter is None:
+        maker.task, maker.left = "", []
+        return
+    if isinstance(letter, (Saved, Failed, Busy)) and letter.run in maker.left:
+        maker.left.remove(letter.run)
+    yield letter
+
+
 Hire = Callable[[Sequence[Run]], AbstractContextManager[Crew]]
 """Who makes these runs, parents first; at its end nobody of the crew is left."""
 

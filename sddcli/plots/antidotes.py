@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from sddcli.plots.style import COLOURS, GREY, headlines, panels, placed, plain, settings, wrapped, x_axis
+from sddcli.plots.style import COLOURS, GREY, headlines, panels, placed, row_labels, seeds, settings, wrapped, x_axis
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
 NEEDS = ("test_accuracy", "train_accuracy")
 COMPARES = ""
 """Whatever remedies differ in."""
-LONGEST = 60
-"""Characters of a row's label, which stands beside the panel: of a longer one the end is left out."""
 
 
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
@@ -29,8 +26,7 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
     """
     summary = placed(summary, "sparsity")
     rows = sorted(settings(summary, varied), key=lambda row: _deepest(row[1]), reverse=True)
-    labels = [", ".join(f"{name} {value}" for name, value in fields.items() if value != "") for fields, _ in rows]
-    labels = [plain(shorten(label, LONGEST, placeholder=" ...")) for label in labels]
+    labels = row_labels(rows)
     common = min(float(curve["test_accuracy"].max()) for _, curve in rows)
     width = 3.6 + 0.065 * max(map(len, labels))
     above = 0.13 * (2 + len(wrapped(title, width).splitlines())) / 2  # inches of the headline, half in each panel
@@ -48,9 +44,7 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
             reach.set_xlim(summary["x"].min(), summary["x"].max())
         x_axis(reach, summary, "sparsity", most=9)
         reach.set_xlabel(f"last sparsity (%) with {common:.1%} test accuracy")
-        low, high = int(summary["n"].min()), int(summary["n"].max())
-        seeds = f"{low} seed{'s' * (low != 1)}" if low == high else f"{low} to {high} seeds"
-        headlines(figure, title, f"{seeds}; bars: 95 % intervals; hollow: no double descent found")
+        headlines(figure, title, f"{seeds(summary)}; bars: 95 % intervals; hollow: no double descent found")
     return figure
 
 
@@ -61,10 +55,10 @@ def _deepest(curve: pd.DataFrame) -> float:
 
 def _dip(ax: Axes, row: int, curve: pd.DataFrame) -> None:
     """The dip of one remedy, with its interval where there is more than one seed."""
-    found = curve["smoothed"].notna().any()
+    is_there = curve["smoothed"].notna().any()
     at = curve.loc[curve["dip"].notna(), ["dip", "dip_low", "dip_high"]].iloc[0]
     value, low, high = (100 * at.astype(float)).tolist()  # of one seed without an interval, which is None there
     ax.plot([low, high], [row, row], color=COLOURS[0])
-    face = COLOURS[0] if found else "white"
+    face = COLOURS[0] if is_there else "white"
     ax.plot([value], [row], color=COLOURS[0], marker="o", markerfacecolor=face, linestyle="")
     ax.axvline(0, color=GREY, linewidth=0.5)

@@ -12,7 +12,7 @@ from io import BytesIO
 from itertools import pairwise
 from math import ceil, exp, floor, log, log10
 from pathlib import Path
-from textwrap import fill
+from textwrap import fill, shorten
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sddcli.axes import AXES
@@ -367,12 +367,27 @@ def named(axes: Sequence[Axes], columns: Sequence[tuple[Mapping[str, Any], Any]]
         ax.set_title(plain(label), fontsize=8, pad=pad)
 
 
+LONGEST = 60
+"""Characters of a label beside a panel: of a longer one the end is left out."""
+
+
+def seeds(frame: pd.DataFrame) -> str:
+    """How many seeds there are, in words."""
+    low, high = int(frame["n"].min()), int(frame["n"].max())
+    return f"{low} seed{'s' * (low != 1)}" if low == high else f"{low} to {high} seeds"
+
+
+def row_labels(rows: Iterable[tuple[Mapping[str, Any], pd.DataFrame]]) -> list[str]:
+    """What tells each setting from the others, in so few letters that it can stand beside a panel."""
+    labels = [", ".join(f"{name} {value}" for name, value in fields.items() if value != "") for fields, _ in rows]
+    return [plain(shorten(label, LONGEST, placeholder=" ...")) for label in labels]
+
+
 def replicates(frame: pd.DataFrame) -> str:
     """What lines, bands and squares are, in words: how many seeds, what the band shows, where two curves differ."""
-    low, high = int(frame["n"].min()), int(frame["n"].max())
-    if high == 1:
+    if int(frame["n"].max()) == 1:
         return "one seed, so no band"
-    text = f"mean ± standard deviation over {low if low == high else f'{low} to {high}'} seeds"
+    text = f"mean ± standard deviation over {seeds(frame)}"
     if any(str(name).endswith("_difference") for name in frame):
         text += "\nsquares: here the two differ, by the 95 % t-interval of pairs of seeds"
     return text

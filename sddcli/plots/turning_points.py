@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from sddcli.plots.style import COLOURS, GREY, Entry, headlines, legend, panels, placed, plain, settings, wrapped, x_axis
+from sddcli.plots.style import (
+    COLOURS,
+    GREY,
+    Entry,
+    headlines,
+    legend,
+    panels,
+    placed,
+    row_labels,
+    seeds,
+    settings,
+    wrapped,
+    x_axis,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,8 +28,6 @@ if TYPE_CHECKING:
 NEEDS = ("test_accuracy", "train_accuracy")
 POINTS = {"valley": (COLOURS[0], "o"), "peak": (COLOURS[1], "s")}
 """Turning point -> its colour and mark."""
-LONGEST = 60
-"""Characters of a row's label, which stands beside the panel: of a longer one the end is left out."""
 
 
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity") -> Figure:
@@ -29,9 +39,8 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
     """
     summary = placed(summary, x)
     rows = sorted(settings(summary, varied), key=lambda row: (_at(row[1], "peak"), _at(row[1], "valley")))
-    labels = [", ".join(f"{name} {value}" for name, value in fields.items() if value != "") for fields, _ in rows]
-    labels = [label.removeprefix("criterion ") if list(varied) == ["criterion"] else label for label in labels]
-    labels = [shorten(label, LONGEST, placeholder=" ...") for label in labels]
+    field = "criterion " if list(varied) == ["criterion"] else ""  # the names of criteria speak for themselves
+    labels = [label.removeprefix(field) for label in row_labels(rows)]
     width = 3.6 + 0.065 * max(map(len, labels))
     above = 0.13 * len(wrapped(title, width).splitlines())  # inches of the headline
     with panels(height=1.2 + above + 0.21 * len(rows), width=width) as (figure, (ax,)):
@@ -39,14 +48,12 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
             fitted = curve["x"][curve["at_fitted"].eq(True)]
             ax.plot(fitted, [k] * len(fitted), color=GREY, marker="|", markersize=7, linestyle="")
             _points(ax, k, curve)
-        ax.set_yticks(range(len(rows)), [plain(label) for label in labels])
+        ax.set_yticks(range(len(rows)), labels)
         ax.set_ylim(-0.6, len(rows) - 0.4)
         x_axis(ax, summary, x, most=9)
         marks = [Entry(point, colour, "", mark) for point, (colour, mark) in POINTS.items()]
         legend(figure, [*marks, Entry("last level with train accuracy of 99 %", GREY, "", "|")])
-        low, high = int(summary["n"].min()), int(summary["n"].max())
-        seeds = f"{low} seed{'s' * (low != 1)}" if low == high else f"{low} to {high} seeds"
-        headlines(figure, title, f"{seeds}; bars: 95 % intervals; hollow: no double descent found")
+        headlines(figure, title, f"{seeds(summary)}; bars: 95 % intervals; hollow: no double descent found")
     return figure
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sddcli.core.words import UsageError
-
 
 def record(
     folder: Path,
@@ -15,12 +13,10 @@ def record(
 ) -> None:
     """Writes a run below `folder`: each metric at each evaluation, its step the epoch, and the final numbers as text.
 
-    Raises UsageError where tensorboard is not installed.
+    Raises ImportError where tensorboard is not installed.
     """
-    try:
-        from tensorboard.summary import Writer
-    except ImportError:
-        raise UsageError("tensorboard is not installed: pip install 'sddcli[tensorboard]'") from None
+    from tensorboard.summary import Writer
+
     writer = Writer(str(folder / name))
     for row in history:
         for metric, value in row.items():

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sddcli.core.words import UsageError
-
 
 def record(
     folder: Path,
@@ -15,12 +13,10 @@ def record(
 ) -> None:
     """Writes a run below `folder`: its settings, each metric at each evaluation, its final numbers. Sends nothing.
 
-    Raises UsageError where wandb is not installed.
+    Raises ImportError where wandb is not installed.
     """
-    try:
-        import wandb
-    except ImportError:
-        raise UsageError("wandb is not installed: pip install 'sddcli[wandb]'") from None
+    import wandb
+
     folder.mkdir(parents=True, exist_ok=True)
     quiet = wandb.Settings(silent=True, console="off")
     with wandb.init(
