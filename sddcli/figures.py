@@ -250,8 +250,8 @@ BESIDE = {
         "through better accuracies than it ends with."
     ),
     "45 47 49": (
-        "With learning-rate rewinding distance and accuracy turn at the same levels; fine-tuning hardly changes the "
-        "distance, and from scratch it only falls, so that no turn of accuracy shows in it."
+        "With learning-rate rewinding the distance is largest a level behind the valley; fine-tuning hardly changes "
+        "the distance, and from scratch it falls from the first level on, so that no turn of accuracy shows in it."
     ),
     "20 27": ("The twin is a small convnet with BatchNorm instead of VGG-16."),
 }

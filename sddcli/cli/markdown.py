@@ -132,7 +132,7 @@ def _missing(targets: Sequence[Target], scale: str) -> Iterator[str]:
 
 def _head_of_figures(scale: str) -> Iterator[str]:
     yield "# The figures of the paper\n"
-    yield f"Written by `sdd reproduce figures --scale {scale}`; no line of it by hand. Each figure of He et al. 2022"
+    yield f"Written by `sdd reproduce` at the scale `{scale}`; no line of it by hand. Each figure of He et al. 2022"
     yield "is made by one command at three scales, `laptop`, `standard` and `paper`, as in"
     yield "`sdd reproduce figure-4 --scale paper`. At the scale of this page data and networks are small, and several"
     yield "figures of the paper are one picture. Below each picture: how it differs from what the paper shows, and the"

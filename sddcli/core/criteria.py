@@ -403,8 +403,8 @@ def criterion(word: str) -> Criterion:
     """
     if not own.key_of(word):
         return pick("criterion", word, CRITERIA)
-    said = {key: value for key, _, value in (piece.partition("=") for piece in word.split(":")) if key in OWN}
-    for key, value in said.items():
+    flags = {key: value for key, _, value in (piece.partition("=") for piece in word.split(":")) if key in OWN}
+    for key, value in flags.items():
         if value not in OWN[key]:
             raise unknown(f"{key} of criterion {word!r}:", value, OWN[key])
     plain = ":".join(piece for piece in word.split(":") if piece.partition("=")[0] not in OWN)
@@ -412,4 +412,4 @@ def criterion(word: str) -> Criterion:
     def score(net: Net) -> Tensors:
         return pick("criterion", plain, CRITERIA).score(net)
 
-    return Criterion(score, **said, family="your own")  # type: ignore[arg-type]
+    return Criterion(score, **flags, family="your own")  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sddcli.core.activity import Watch
-from sddcli.core.evaluate import chunk
+from sddcli.core.evaluate import chunk, logits
 from sddcli.core.types import Found, Subject, Tensors
 from sddcli.core.words import UsageError
 
@@ -30,10 +30,13 @@ def measure(a: Subject, b: Subject, *, examples: int = 1000) -> Found:
     if (shapes := [{name: w.shape for name, w in each.net.final.items()} for each in (a, b)])[0] != shapes[1]:
         raise UsageError("networks of different layers cannot be compared layer by layer")
     x = a.data.test.x[:examples]
-    (of_a, _), (of_b, _) = (_outputs(each, x) for each in (a, b))
+    of_a, of_b = (_outputs(each, x) for each in (a, b))
     layers = {name: alignment(of_a[name], of_b[name]) for name in of_a if name in of_b}
     known = [value for value in layers.values() if not isnan(value)]
-    predicted, others = (_outputs(each, each.data.test.x)[1] for each in (a, b))
+    predicted, others = (
+        logits(each.forward, {name: w.unsqueeze(0) for name, w in each.net.final.items()}, a.data.test.x).argmax(1)
+        for each in (a, b)
+    )
     return Found(
         {
             "disagreement": float((predicted != others).double().mean()),
@@ -63,8 +66,8 @@ def _weights(a: Subject, b: Subject) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _outputs(subject: Subject, x: Tensor) -> tuple[Tensors, Tensor]:
-    """Layer -> what its ReLUs put out, (N, features), and the logits as "output"; and the (N,) predicted classes."""
+def _outputs(subject: Subject, x: Tensor) -> Tensors:
+    """Layer -> what its ReLUs put out, (N, features), and the logits as "output"."""
     weights = {name: w.unsqueeze(0) for name, w in subject.net.final.items()}
     pieces = dict[str, list[Tensor]]()
 
@@ -73,7 +76,5 @@ def _outputs(subject: Subject, x: Tensor) -> tuple[Tensors, Tensor]:
 
     for piece in x.split(chunk(x)):
         with Watch({w.data_ptr(): name for name, w in weights.items() if w.dim() > 2}, keep):
-            logits = subject.forward(weights, piece.unsqueeze(0), False)
-        keep("output", logits[0].float())
-    outputs = {name: torch.cat(each) for name, each in pieces.items()}
-    return outputs, outputs["output"].argmax(1)
+            keep("output", subject.forward(weights, piece.unsqueeze(0), False)[0].float())
+    return {name: torch.cat(each) for name, each in pieces.items()}

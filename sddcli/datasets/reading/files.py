@@ -192,12 +192,12 @@ def _write(path: Path, arrays: Arrays, facts: Mapping[str, str]) -> None:
     names = {np.dtype(kind): name for name, kind in KINDS.items()}
     header: dict[str, Any] = {"__metadata__": dict(facts)}
     order = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))  # so all lie where their numbers may
-    place = 0
+    offset = 0
     for name in order:
         array = arrays[name]
         shape = {"dtype": names[array.dtype], "shape": list(array.shape)}
-        header[name] = {**shape, "data_offsets": [place, place + array.nbytes]}
-        place += array.nbytes
+        header[name] = {**shape, "data_offsets": [offset, offset + array.nbytes]}
+        offset += array.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
