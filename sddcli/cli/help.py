@@ -23,6 +23,7 @@ PANELS = {
     ),
     "Pruning": ("rate", "pruning", "scope", "unit", "count", "start", "rewind", "keep"),
     "Random seeds": ("init_seed", "order_seed", "noise_seed"),
+    "Cluster": ("on", "address", "gpus_per_task", "partition", "time"),
 }
 """Under which heading the help of a command with settings of runs shows which options; the others stand below."""
 PANEL_OF = {name: panel for panel, names in PANELS.items() for name in names}
