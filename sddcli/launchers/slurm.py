@@ -26,7 +26,7 @@ from sddcli.events import Event, Failed, Noted, Report, Saved
 from sddcli.launchers import local, machine
 from sddcli.launchers.agenda import width
 from sddcli.launchers.sweep import Policy
-from sddcli.launchers.worker import Orders, Worker, orders_for
+from sddcli.launchers.worker import Orders, check, orders_for
 from sddcli.spec import Run
 from sddcli.store import Store
 
@@ -88,7 +88,7 @@ def submit(
     _must_be_taken(wanted)
     orders = orders_for(store, runs, facts, wanted.threads, policy.checkpoint_seconds)
     orders = orders._replace(root=str(store.root.absolute()))
-    Worker(orders, ["cpu"], lambda: False).check(runs, report)
+    check(runs, ["cpu"], report)
     store.prepare()
     mark = store.root.absolute() / f".probe-{uuid4().hex}"
     try:

@@ -31,8 +31,25 @@ def orders_for(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], thre
     return Orders(str(store.root), dict(facts), threads, pause, sources.carried(runs))
 
 
+def check(runs: Sequence[Run], devices: Sequence[str], report: Report) -> None:
+    """Reads the data and looks up all words of these runs, on each device; sets nothing of the process it runs in.
+
+    Raises UsageError, OSError, StoreError, with the traceback as a note.
+    """
+    from sddcli.recipes import prune_retrain
+
+    try:
+        for device in (*devices[1:], devices[0]):  # the last one asked for is the current one
+            prune_retrain.device_of(device)
+        for note in prune_retrain.check(runs, lambda *progress: report(Reading(*progress))):
+            report(Noted(note))
+    except Exception as error:
+        error.add_note(traceback.format_exc())  # no pipe takes a traceback, and --debug shows notes
+        raise
+
+
 class Worker:
-    """A process that makes runs; it loads torch, and keeps what it has read for its next batch."""
+    """A process that makes runs; it sets torch for training, and keeps what it has read for its next batch."""
 
     def __init__(self, orders: Orders, devices: Sequence[str], stopping: Callable[[], bool]) -> None:
         """devices: its own, then those of others, which a check asks for as well.
@@ -56,17 +73,8 @@ class Worker:
         TASKS[task](self, runs, report)
 
     def check(self, runs: Sequence[Run], report: Report) -> None:
-        """Reads the data and looks up all words of these runs. Raises UsageError, OSError, StoreError."""
-        from sddcli.recipes import prune_retrain
-
-        try:
-            for device in (*self._devices[1:], self._devices[0]):  # the last one asked for is the current one
-                prune_retrain.device_of(device)
-            for note in prune_retrain.check(runs, lambda *progress: report(Reading(*progress))):
-                report(Noted(note))
-        except Exception as error:
-            error.add_note(traceback.format_exc())  # no pipe takes a traceback, and --debug shows notes
-            raise
+        """Reads the data and looks up all words of these runs, as `check` does."""
+        check(runs, self._devices, report)
 
     def work(self, runs: Sequence[Run], report: Report) -> None:
         """Makes these runs, a batch: what goes wrong is reported as their failure."""
