@@ -1,11 +1,17 @@
 """The rooms: which may know which. Arrows point down only, and the words above the engine load no torch."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from sddcli.spec import FIELDS
 
 PACKAGE = Path(__file__).parent.parent / "sddcli"
 CORE_WORDS = {"core.words", "core.retraining", "core.schedules", "core.criteria", "core.allocation", "core.own"}
@@ -188,21 +194,68 @@ def raising(node: ast.AST) -> bool:
     )
 
 
-def test_public_docstrings_say_which_errors_are_raised() -> None:
-    """But those of commands, which are help for users, and end in an example: exit codes stand in the README."""
-    silent = set()
+def public_functions() -> Iterator[tuple[str, ast.FunctionDef, str]]:
+    """The name of every public function and method, its syntax tree, and its docstring."""
     for path in FILES:
         tree = ast.parse(path.read_text())
         classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
         for holder in (tree, *classes):
-            functions = [node for node in holder.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"]
             within = [holder.name] if isinstance(holder, ast.ClassDef) else []
-            silent |= {
-                ".".join([module_of(path), *within, node.name])
-                for node in functions
-                if raising(node) and not {"raises", "example:"} & set((ast.get_docstring(node) or "").lower().split())
-            }
+            for node in holder.body:
+                if isinstance(node, ast.FunctionDef) and node.name[0] != "_":
+                    name = ".".join([module_of(path), *within, node.name])
+                    yield name, node, ast.get_docstring(node) or ""
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    """Functions, methods, and what stands alone at the top of a module and is a class."""
+    silent = {name for name, _, text in public_functions() if not text}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and node.name[0] != "_" and not ast.get_docstring(node):
+                silent.add(f"{module_of(path)}.{node.name}")
+    assert not silent, f"say what they are: {silent}"
+
+
+def test_public_docstrings_say_which_errors_are_raised() -> None:
+    """But those of commands, which are help for users, and end in an example: exit codes stand in the README."""
+    says = {"raises", "example:"}
+    silent = {name for name, node, text in public_functions() if raising(node) and not says & {*text.lower().split()}}
     assert not silent, f"say what they raise, and when: {silent}"
+
+
+SHAPE = re.compile(r"\((?![^()]*(?:\d{4}| et al))(?:\.\.\., |\*)?[\w ]+(?:(?:, | [*/+-] )\*?[\w ]+)*,?\)|\(\)")
+"""How a docstring writes a shape: (M, N), (N,), (*shape), (..., p) or (); a source with its year is none."""
+
+
+def test_public_docstrings_say_the_shapes_of_single_tensors() -> None:
+    """Those of whole networks have one convention, core.types.Tensors."""
+    array = re.compile(r"\b(Tensor|ndarray|Array)\b")
+    silent = set()
+    for name, node, text in public_functions():
+        types = [each.annotation for each in (*node.args.args, *node.args.kwonlyargs)] + [node.returns]
+        if any(array.search(ast.unparse(each)) for each in types if each) and not SHAPE.search(text):
+            silent.add(name)
+    assert not silent, f"say the shapes of what they take and return: {silent}"
+
+
+SOURCED = ("model", "noise_kind", "init", "criterion", "retraining", "start", "loss", "regularization", "optimizer")
+OURS = {"none", "static"}
+"""Members of these tables that no paper need be named for: what does nothing, and a control."""
+
+
+def test_every_idea_of_somebody_says_whose_it_is() -> None:
+    """A member of a table of ideas is a function whose docstring has a source with its year."""
+    silent = set()
+    for field in SOURCED:
+        module, table = FIELDS[field].metadata["table"].rsplit(".", 1)
+        for word, member in getattr(import_module(f"sddcli.{module}"), table).items():
+            function = member[0] if isinstance(member, tuple) else member
+            while isinstance(function, partial):
+                function = function.func
+            if word not in OURS and not re.search(r"\b(19|20)\d\d\b", function.__doc__ or ""):
+                silent.add(f"{field} {word}")
+    assert not silent, f"say whose idea it is: {silent}"
 
 
 def test_the_package_itself_loads_nothing() -> None:

@@ -118,7 +118,10 @@ def beside_frozen(weights: Tensors, prunable: Sequence[str], counts: Counts, dra
 
 
 def summed(learned: Tensors, fixed: Tensors, chance: Tensor | None = None) -> Tensors:
-    """The weights in effect: what is learned, which is 0 where a mask removes it, and the frozen values."""
+    """The weights in effect (M, *shape): what is learned, which is 0 where a mask removes it, and the frozen values.
+
+    chance: not used, for nothing is drawn.
+    """
     whole = {name: w + fixed[FROZEN + name] if FROZEN + name in fixed else w for name, w in learned.items()}
     return whole | {name: w for name, w in fixed.items() if not name.startswith(FROZEN)}
 
@@ -186,7 +189,10 @@ def uniform_scores(weights: Tensors, prunable: Sequence[str], counts: Counts, dr
 
 
 def top_gates(learned: Tensors, fixed: Tensors, chance: Tensor | None = None) -> Tensors:
-    """Open are the gates of the largest |scores|, of each layer exactly as many as it keeps."""
+    """Open are the gates of the largest |scores|, of each layer exactly as many as it keeps; 1 or 0, (M, *shape).
+
+    chance: not used, for nothing is drawn.
+    """
     return {
         name: masks.top(score.abs(), fixed[COUNT + name].squeeze(1)).to(score.dtype) for name, score in learned.items()
     }
@@ -200,8 +206,9 @@ def by_sign(score: Tensor, slope: Tensor) -> Tensor:
 def behind(split: Split, gates: Gates, passed: Callable[[Tensor, Tensor], Tensor], rescale: bool = False) -> Teaching:
     """Frozen weights behind gates whose scores learn.
 
-    passed(score, its gate's gradient) -> its own. rescale: the weights of each layer are multiplied by size / number of
-    open gates, of those that were drawn (dynamic weight rescaling, Zhou et al. 2019); the gradient does not see it.
+    passed(score (M, *shape), its gate's gradient) -> its own. rescale: the weights of each layer are multiplied by
+    size / number of open gates, of those that were drawn (dynamic weight rescaling, Zhou et al. 2019); the gradient
+    does not see it.
     """
 
     def factors(opened: Tensors) -> Tensors:

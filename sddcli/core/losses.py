@@ -43,7 +43,10 @@ DENSE, HOT, MOST = Teacher("dense"), Positive(10), Share(0.8)
 
 
 def cross_entropy(logits: Tensor, y: Tensor, parameters: Tensors, *, smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy of the batch; smoothing=0.1 mixes the label with all classes (Szegedy et al. 2016)."""
+    """Mean cross-entropy of the batch; smoothing=0.1 mixes the label with all classes (Szegedy et al. 2016).
+
+    logits: (M, B, classes); y: (M, B). Returns the sum over models, ().
+    """
     import torch.nn.functional as F
 
     total = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="sum", label_smoothing=smoothing)
@@ -51,7 +54,10 @@ def cross_entropy(logits: Tensor, y: Tensor, parameters: Tensors, *, smoothing: 
 
 
 def mse(logits: Tensor, y: Tensor, parameters: Tensors) -> Tensor:
-    """Squared error to the label as a unit vector, summed over classes, mean over the batch (Hui & Belkin 2021)."""
+    """Squared error to the label as a unit vector, summed over classes, mean over the batch (Hui & Belkin 2021).
+
+    logits: (M, B, classes); y: (M, B). Returns the sum over models, ().
+    """
     import torch.nn.functional as F
 
     target = F.one_hot(y, logits.shape[2]).to(logits.dtype)

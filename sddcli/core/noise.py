@@ -74,7 +74,10 @@ def asymmetric(
 
 
 def pairflip(labels: Labels, rate: float, classes: Classes, generator: np.random.Generator) -> Labels:
-    """A fraction `rate` of the labels becomes the next class, the last the first. labels: (N,). Returns (N,)."""
+    """A fraction `rate` of the labels becomes the next class, the last the first (Han et al. 2018).
+
+    labels: (N,). Returns (N,).
+    """
     chosen = _chosen(np.arange(len(labels)), rate, generator)
     noisy = labels.copy()
     noisy[chosen] = (labels[chosen] + 1) % classes.number

@@ -27,7 +27,10 @@ must stay exactly 0: gradient 0 and memory 0 must not move it, and weight decay 
 
 
 def sgd(w: Tensor, g: Tensor, memory: Mapping[str, Tensor], scratch: Tensor, update: Update) -> None:
-    """Stochastic gradient descent with momentum and L2 penalty: torch.optim.SGD(fused=True)."""
+    """Stochastic gradient descent with momentum (Polyak 1964) and L2 penalty: torch.optim.SGD(fused=True).
+
+    Buffers are (size,), as of each Rule.
+    """
     # One pass over the buffers instead of five. Their sizes are whole cache lines, so that every value is
     # computed in a vector and rounded alike, wherever it lies: bits would depend on M otherwise.
     torch._fused_sgd_(
@@ -55,7 +58,7 @@ def adam(
     beta2: float = 0.999,
     eps: float = 1e-8,
 ) -> None:
-    """Adam (Kingma & Ba 2015) with L2 penalty in the gradient, as torch.optim.Adam."""
+    """Adam (Kingma & Ba 2015) with L2 penalty in the gradient, as torch.optim.Adam. Buffers are (size,)."""
     # Product and sum apart: whether torch's add(alpha=) rounds once or twice may depend on an element's
     # position in the buffer, and so on M. Into scratch: a fresh buffer's page faults cost a third of a step.
     if update.weight_decay:
@@ -74,7 +77,7 @@ def adamw(
     beta2: float = 0.999,
     eps: float = 1e-8,
 ) -> None:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), as torch.optim.AdamW."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019), as torch.optim.AdamW. Buffers are (size,)."""
     if update.weight_decay:
         w.mul_(1 - update.lr * update.weight_decay)
     _adam(w, g, memory, scratch, update, beta1, beta2, eps)

@@ -236,7 +236,7 @@ def freeze(run: Run, *, pruned: str = "start") -> Origin:
 
 
 def redense(run: Run, *, lr: float = 0.0) -> Origin:
-    """The lottery run goes on with all weights, pruned ones from 0, at its last learning rate, or `lr` (figure 6)."""
+    """The lottery run goes on with all weights, pruned ones from 0, at its last rate or `lr` (He et al. 2022)."""
     return Origin(Masks(ticket(run), "open"), Weights(ticket(run), "final"), "last", lr)
 
 

@@ -53,17 +53,26 @@ def _gaussian(values: Array, p: int, labels: Array) -> World:
 
 
 def isotropic(p: int, labels: Array, seed: int) -> World:
-    """All features have variance 1."""
+    """All p features have variance 1.
+
+    labels: (SIGNAL,), what a label gains by each coordinate that it depends on.
+    """
     return _gaussian(np.ones(max(p, SIGNAL)), p, labels)
 
 
 def spiked(p: int, labels: Array, seed: int) -> World:
-    """20 features have variance 5, all others 1."""
+    """20 of p features have variance 5, all others 1.
+
+    labels: (SIGNAL,), what a label gains by each coordinate that it depends on.
+    """
     return _gaussian(np.where(np.arange(max(p, SIGNAL)) < 20, 5.0, 1.0), p, labels)
 
 
 def power_law(p: int, labels: Array, seed: int) -> World:
-    """Variances fall as 1, 1/2, 1/3, ...; the mean of those that labels depend on is 1."""
+    """Variances fall as 1, 1/2, 1/3, ...; the mean of those that labels depend on is 1.
+
+    labels: (SIGNAL,), what a label gains by each coordinate that it depends on.
+    """
     values = 1 / np.arange(1, max(p, SIGNAL) + 1)
     return _gaussian(values / values[:SIGNAL].mean(), p, labels)
 
@@ -72,6 +81,7 @@ def relu(p: int, labels: Array, seed: int) -> World:
     """ReLU(w·x) of standard Gaussian x with random w, minus its mean; labels depend on x along a line.
 
     Covariances by the arc-cosine kernel of Cho & Saul (2009).
+    labels: (SIGNAL,), what a label gains by each coordinate that it depends on.
     """
     w = stream(seed, "theory", "relu").standard_normal((p, SIGNAL)) / np.sqrt(SIGNAL)
     length: Array = np.linalg.norm(w, axis=1)
@@ -82,7 +92,10 @@ def relu(p: int, labels: Array, seed: int) -> World:
 
 
 def fourier(p: int, labels: Array, seed: int) -> World:
-    """√2 cos(w·x + b) of standard Gaussian x with random w and b (Rahimi & Recht 2007), minus its mean."""
+    """√2 cos(w·x + b) of standard Gaussian x with random w and b (Rahimi & Recht 2007), minus its mean.
+
+    labels: (SIGNAL,), what a label gains by each coordinate that it depends on.
+    """
     w = stream(seed, "theory", "fourier").standard_normal((p, SIGNAL)) / np.sqrt(SIGNAL)
     b = stream(seed, "theory", "fourier", "phases").uniform(0, 2 * np.pi, p)
     square, inner = (w**2).sum(1), w @ w.T
@@ -118,17 +131,20 @@ FEATURES: dict[str, Callable[[int, Array, int], World]] = {
 
 
 def magnitude(estimate: Array, world: World) -> Array:
-    """|w|."""
+    """|w|, of estimates (..., p)."""
     return np.abs(estimate)
 
 
 def hessian(estimate: Array, world: World) -> Array:
-    """|w| times the deviation of its feature: how much the risk rises without it, where features are independent."""
+    """|w| times the deviation of its feature: how much the risk rises without it, where features are independent.
+
+    estimate: (..., p), and so is what it returns (Chang et al. 2021).
+    """
     return np.abs(estimate) * np.sqrt(np.diag(world.covariance))
 
 
 def oracle(estimate: Array, world: World) -> Array:
-    """The Hessian's score of the best line itself, which nobody knows."""
+    """The Hessian's score of the best line itself, which nobody knows, (..., p) as the estimates are."""
     return np.broadcast_to(hessian(world.signal, world), estimate.shape)
 
 
@@ -218,7 +234,8 @@ def _known(world: World, s: int) -> World:
 def simulation(x: Array, y: Array, world: World, s: int, rules: Sequence[str]) -> dict[tuple[str, str], float]:
     """The risk of the estimate from these examples, by rule and retraining; ("", "") has all weights.
 
-    "refit": least squares of the kept weights alone, from the same examples. "none": they stay as they were.
+    x: (n, p); y: (n,). "refit": least squares of the kept weights alone, from the same examples. "none": they stay
+    as they were.
     """
     whole = estimate(x, y)
     risks = {("", ""): float(risk(whole, world))}

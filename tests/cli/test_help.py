@@ -1,14 +1,23 @@
 """Help: what a newcomer sees first, headings, examples, and how little is loaded for it."""
 
+import inspect
+import os
+import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer.main
 
 from sddcli.cli.app import COMMANDS, app
-from sddcli.cli.help import MAIN, PANEL_OF
+from sddcli.cli.help import MAIN, NOTE, PANEL_OF
+from sddcli.cli.targets import claims
+from sddcli.figures import FIGURES, Sweep
+from sddcli.store import Store
 from tests.conftest import Sdd
+from tests.recipes.test_importing import written
 
 SLOW = ("rich", "pygments", "markdown_it", "numpy", "torch", "pandas", "matplotlib", "sklearn", "multiprocessing")
 
@@ -55,3 +64,48 @@ finally:
     print("slow:", [name for name in {SLOW} if name in sys.modules])
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.endswith("slow: []\n")
+
+
+TINY = {"level": "0-1", "seed": "0", "epochs": "1", "train_size": "200"}
+SHORTER = {
+    "sweep": ("--levels", "0-1", "--epochs", "1", "--train-size", "200", "--workers", "1"),
+    "train-dense": ("--epochs", "1", "--train-size", "200", "--workers", "1"),
+    "reproduce": ("--workers", "1"),
+}
+"""What is added to the example of a command that trains, so that it takes seconds."""
+
+
+@pytest.fixture(scope="module")
+def at_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that has what examples name: runs/, a chain of eight levels, and a folder of OpenLTH."""
+    here = tmp_path_factory.mktemp("examples")
+    words = [word for name, value in (TINY | {"level": "0-7"}).items() for word in ("--set", f"{name}={value}")]
+    subprocess.run(
+        [sys.executable, "-m", "sddcli", "sweep", *words, "--workers", "1"], cwd=here, check=True, capture_output=True
+    )
+    written(here / "open_lth_data")
+    return here
+
+
+def example(command: str) -> list[str]:
+    """The words of the example that ends the help of a command."""
+    return shlex.split((inspect.getdoc(COMMANDS[command]) or "").partition(NOTE)[2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_example_of_every_command_runs(
+    sdd: Sdd, at_work: Path, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tensorboard: object
+) -> None:
+    """As it stands there, but for the name of a run, and with less to train."""
+    claims()  # which take sweeps of figures over when they are first loaded
+    monkeypatch.setitem(FIGURES, "figure-4", FIGURES["figure-4"]._replace(sweeps={"laptop": (Sweep(TINY),)}))
+    shutil.copytree(at_work, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    for program in ("squeue", "scancel"):  # a Slurm that has no jobs
+        Path(program).symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    chains = {bool(run.level): Store("runs").folder(run).parts[1] for run, _ in Store("runs").manifests()}
+    _, *words = (word.replace("RUN", chains[command != "prune"]) for word in example(command))
+    said = sdd(*words, *SHORTER.get(command, ()))
+    assert said.code == 0 and (said.out or said.err), said

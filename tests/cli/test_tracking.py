@@ -1,9 +1,7 @@
 """Tracking: what a tracker is handed is what the runs are; a tracker that fails takes no run along."""
 
-import sys
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,31 +11,6 @@ from sddcli.core.words import UsageError
 from sddcli.events import Saved
 from sddcli.store import Store
 from tests.conftest import Sdd
-
-
-class Written:
-    """Stands in for what TensorBoard writes with."""
-
-    rows: list[tuple[str, str, float, int]] = []
-
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
-
-    def add_scalar(self, name: str, value: float, step: int) -> None:
-        self.rows.append((Path(self.folder).name, name, value, step))
-
-    def close(self) -> None:
-        pass
-
-
-@pytest.fixture
-def tensorboard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, float, int]]:
-    summary = ModuleType("tensorboard.summary")
-    summary.Writer = Written  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "tensorboard", ModuleType("tensorboard"))
-    monkeypatch.setitem(sys.modules, "tensorboard.summary", summary)
-    monkeypatch.setattr(Written, "rows", [])
-    return Written.rows
 
 
 def test_each_evaluation_and_the_final_numbers_are_handed_over(
@@ -69,7 +42,7 @@ def test_a_sweep_goes_on_where_its_tracker_fails(
     def fail(*_: object) -> None:
         raise RuntimeError("no room")
 
-    monkeypatch.setattr(Written, "add_scalar", fail)
+    monkeypatch.setattr("tensorboard.summary.Writer.add_scalar", fail)
     words = ("--levels", "0-1", "--seeds", "0", "--epochs", "1", "--workers", "1", "--runs", tmp_path / "runs")
     said = sdd("sweep", *words, "--track", "tensorboard")
     assert said.code == 0 and said.err.count("the tracker failed (no room); the sweep goes on") == 1

@@ -41,12 +41,11 @@ Pretraining Training Hyperparameters
 """
 
 
-@pytest.fixture
-def theirs(tmp_path: Path) -> Path:
-    """Two replicates of levels 0 to 2; of a third level nothing is finished."""
+def written(root: Path) -> Path:
+    """A folder of OpenLTH: two replicates of levels 0 to 2; of a third level nothing is finished."""
     for replicate in (1, 2):
         for level in range(4):
-            folder = tmp_path / "open_lth" / "lottery_0a1b" / f"replicate_{replicate}" / f"level_{level}" / "main"
+            folder = root / "lottery_0a1b" / f"replicate_{replicate}" / f"level_{level}" / "main"
             folder.mkdir(parents=True)
             (folder / "hparams.log").write_text(HPARAMS)
             (folder / "mask.pth").write_bytes(b"never looked at")
@@ -56,7 +55,12 @@ def theirs(tmp_path: Path) -> Path:
                     f"test_loss,{k},1.5\ntest_accuracy,{k},{0.5 + 0.01 * level + k / 1e6}" for k in (0, 62560, 31280)
                 ]
                 (folder / "logger").write_text("\n".join(lines))
-    return tmp_path / "open_lth"
+    return root
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    return written(tmp_path / "open_lth")
 
 
 def test_a_row_says_what_the_texts_say(theirs: Path) -> None:
