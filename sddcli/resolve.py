@@ -41,7 +41,7 @@ MOST_REWOUND = 10  # a tenth of the training: the latest point that a protocol r
 LENGTH = ("train_size", "validation", "batch_size", "epochs", "length")  # what decides how many steps a training has
 LENGTHS = ("epochs", "length")  # two words for the same: the one that is said by the later source counts
 PLURALS = {"levels": "level", "seeds": "seed"}
-PROTOCOLS = ("paper", "quick", "lth", "lth-code", "renda", "zhou", "gst")
+PROTOCOLS = ("paper", "quick", "lth", "lth-code", "renda", "zhou", "gst", "nakkiran")
 """The paper's settings, ours that keep the shape of the curve at a tenth of the cost, or those of a neighbour's paper.
 
 That of a paper's released code, NAME-code, is what protocols.toml has for NAME, and over it what differs.

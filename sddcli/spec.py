@@ -15,7 +15,7 @@ from typing import Any
 from sddcli.core import retraining
 from sddcli.core.allocation import ALLOCATIONS
 from sddcli.core.retraining import PRUNINGS, RETRAININGS, Retraining, origin, steps_or_epochs
-from sddcli.core.schedules import milestones
+from sddcli.core.schedules import SCHEDULES, milestones
 from sddcli.core.words import CONTROL, UsageError, pick, printable, unknown
 
 Value = str | int | float | None
@@ -110,6 +110,9 @@ class Run:
     lr: float = _option("Learning rate", 0.1, "(0, inf)")
     momentum: float = _option("Momentum of SGD", 0.0, "[0, 1)")
     weight_decay: float = _option("Weight decay", 0.0, "[0, inf)")
+    schedule: str = _option(
+        "How the learning rate falls: at milestones (drops), or ever slower", "drops", table="core.schedules.SCHEDULES"
+    )
     milestones: str = _option("When the learning rate drops: epochs, 80/120, or shares of training, 0.5/0.75", "")
     gamma: float = _option("Factor of each drop of the learning rate", 0.1, "(0, inf)")
     precision: str = _option("Numerical precision of training", "fp32", table="core.precisions.PRECISIONS")
@@ -149,7 +152,10 @@ class Run:
             canonical |= {"noise_kind": Run.noise_kind, "noise_seed": None}
         if self.optimizer.split(":")[0] != "sgd":
             canonical["momentum"] = Run.momentum
-        if not self.milestones:
+        pick("schedule", self.schedule, SCHEDULES)
+        if self.schedule != Run.schedule:
+            canonical["milestones"] = Run.milestones
+        if not canonical["milestones"]:
             canonical["gamma"] = Run.gamma
         taught = retraining.lesson_of(self.loss)
         if taught and (taught["share"] == 0 or self.level == 0):

@@ -90,7 +90,7 @@ def test_what_cannot_be_loaded_says_why(trained: Path, tmp_path: Path) -> None:
 
 MODELS = [
     *(("lenet-8-4", size) for size in ((12, 12), (20, 12), (9, 9))),
-    *((model, (20, 20)) for model in ("conv-2", "convnet:width=2", "resnet18:width=2")),
+    *((model, (20, 20)) for model in ("conv-2", "convnet:width=2", "resnet18:width=2", "preresnet18:width=2")),
     *((model, (20, 12)) for model in ("convnet:width=2", "resnet18:width=2")),
 ]
 

@@ -1,4 +1,4 @@
-"""Presets: --protocol lth, lth-code, renda, zhou, gst have the settings of those papers, and can be trained."""
+"""Presets: --protocol lth, renda, zhou, gst, nakkiran, ... have the settings of papers, and can be trained."""
 
 import re
 from dataclasses import replace
@@ -81,6 +81,20 @@ def test_gst_removes_filters_as_its_code_does() -> None:
     assert [part.size for part in setting.unit_of(run, model).channels[-4:]] == [512] * 4
     steps = list(setting.timetable(run, model, 50_000))
     assert min(steps) == 3 * 391 and 266 * 391 < max(steps) <= 275 * 391 and {step % 391 for step in steps} == {0}
+
+
+def test_nakkirans_networks_are_dense_and_of_many_widths() -> None:
+    """A residual network with Adam at 1e-4; the five-layer one with SGD at 0.1 / sqrt(1 + floor(t / 512))."""
+    every = runs({"dataset": "cifar10"}, protocol="nakkiran")
+    assert {(run.optimizer, run.lr, run.epochs, run.batch_size, run.noise_kind, run.level) for run in every} == {
+        ("adam", 1e-4, 4000, 128, "flip", 0)
+    }
+    widths = [setting.model_of(run, outline("cifar10")).width for run in every]
+    assert widths[0] == 1 and widths[-1] == 64 and widths == sorted(set(widths))
+    (convnet,) = runs({"dataset": "cifar10", "model": "convnet:width=64"}, protocol="nakkiran")
+    assert (convnet.optimizer, convnet.momentum, convnet.length) == ("sgd", 0, "500000it")
+    rates, _ = setting.schedule(convnet, 50_000)
+    assert len(rates) == 500_000 and rates[0] == 0.1 and rates[-1] == pytest.approx(0.1 / 977**0.5)
 
 
 def test_what_is_asked_for_and_what_released_code_has_lie_over_the_paper() -> None:

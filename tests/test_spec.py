@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sddcli.core.words import UsageError
 from sddcli.spec import (
     FIELDS,
     KINDS,
@@ -69,7 +70,7 @@ OTHERS: dict[str, Any] = {
     "model": "lenet-9", "noise_kind": "flip", "augment": "x", "init": "glorot", "criterion": "magnitude",
     "scope": "layer", "count": "all", "pruning": "one-shot", "retraining": "finetune", "rewind": "1it",
     "loss": "mse", "optimizer": "adam", "milestones": "2", "precision": "bf16", "length": "9it",
-    "regularization": "distance", "take": "validation",
+    "regularization": "distance", "take": "validation", "schedule": "inverse-square-root",
     **{name: 0.5 if kind is float else 7 for name, kind in KINDS.items() if kind is not str and name != "level"},
 }  # fmt: skip
 
@@ -113,6 +114,16 @@ def test_milestones_have_one_spelling() -> None:
     assert replace(DENSE, milestones="0.50/.750") == DENSE
     precise = replace(DENSE, milestones="0.33333331/0.33333332")
     assert from_dict(to_dict(precise)) == precise and replace(DENSE, milestones="1234567.0").milestones == "1234567"
+
+
+def test_milestones_matter_where_the_rate_drops_at_them_alone() -> None:
+    falling = replace(DENSE, schedule="inverse-square-root:every=100")
+    assert falling.milestones == "" and falling == replace(falling, gamma=0.5) != replace(DENSE, milestones="")
+    assert falling.batch != DENSE.batch and replace(DENSE, schedule="drops") == DENSE
+    with pytest.raises(UsageError, match=r"unknown schedule 'cosine'.*inverse-square-root"):
+        replace(DENSE, schedule="cosine")
+    with pytest.raises(UsageError, match=r"every=0.*takes 1 or more"):
+        replace(DENSE, schedule="inverse-square-root:every=0")
 
 
 def test_a_chain_is_named_by_its_first_level() -> None:

@@ -18,8 +18,8 @@ PANELS = {
     "Main options": MAIN,
     "Data": ("noise_kind", "train_size", "validation", "augment", "data_dir"),
     "Training": (
-        *("init", "loss", "optimizer", "lr", "momentum", "weight_decay", "milestones", "gamma", "batch_size", "length"),
-        *("regularization", "dropout", "eval_every", "take", "precision"),
+        *("init", "loss", "optimizer", "lr", "momentum", "weight_decay", "schedule", "milestones", "gamma"),
+        *("batch_size", "length", "regularization", "dropout", "eval_every", "take", "precision"),
     ),
     "Pruning": ("rate", "pruning", "scope", "unit", "count", "start", "rewind", "keep"),
     "Random seeds": ("init_seed", "order_seed", "noise_seed"),

@@ -311,6 +311,44 @@ def resnet(
     return of_module(lambda: ResNet(block, depths, width, n_in, classes), features)
 
 
+class PreBlock(nn.Module):
+    """Two 3x3 convolutions, each of what BatchNorm and ReLU make of its input, added to the block's own input.
+
+    Where channels or resolution change, that is brought to them by a 1x1 convolution of the first ReLU's output.
+    """
+
+    def __init__(self, n_in: int, n_out: int, stride: int) -> None:
+        super().__init__()
+        self.bn1, self.bn2 = nn.BatchNorm2d(n_in), nn.BatchNorm2d(n_out)
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1, bias=False)
+        changes = stride != 1 or n_in != n_out
+        self.shortcut = nn.Conv2d(n_in, n_out, 1, stride, bias=False) if changes else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, n_in, height, width). Returns (B, n_out, height / stride, width / stride)."""
+        h = self.bn1(x).relu()
+        inner: Tensor = self.conv2(self.bn2(self.conv1(h)).relu())
+        return inner + (x if self.shortcut is None else self.shortcut(h))
+
+
+def preresnet(depths: Sequence[int], features: Shape, classes: int, *, width: int = 64) -> Model:
+    """ResNet of pre-activation blocks (He et al. 2016b) as Nakkiran et al. (2020) widen it: k, 2k, 4k, 8k channels.
+
+    As in their code, nothing stands between the last addition and the mean over the image. Every layer is prunable.
+    """
+    n_in = _image(features)
+
+    def build() -> nn.Module:
+        widths = [width, *(width * 2**stage for stage, depth in enumerate(depths) for _ in range(depth))]
+        strides = [2 if stage and not i else 1 for stage, depth in enumerate(depths) for i in range(depth)]
+        stem = nn.Conv2d(n_in, width, 3, padding=1, bias=False)
+        blocks = [PreBlock(*each) for each in zip(widths, widths[1:], strides, strict=False)]
+        return _classifier(nn.Sequential(stem, *blocks), nn.AdaptiveAvgPool2d(1), widths[-1], classes)
+
+    return of_module(build, features)
+
+
 def vgg(plan: str, features: Shape, classes: int, *, width: int = 64) -> Model:
     """VGG with BatchNorm and one linear layer, as in OpenLTH and He et al. (2022); its convolutions are prunable.
 
@@ -388,6 +426,7 @@ MODELS: dict[str, Architecture] = {
     "resnet34": partial(resnet, "basic", (3, 4, 6, 3)),
     "resnet50": partial(resnet, "bottleneck", (3, 4, 6, 3)),
     "resnet101": partial(resnet, "bottleneck", (3, 4, 23, 3)),
+    "preresnet18": partial(preresnet, (2, 2, 2, 2)),
 }
 
 

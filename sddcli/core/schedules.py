@@ -1,9 +1,13 @@
 """Schedules: step -> learning rate. Plain numbers, no torch: spec reads the words of a schedule too."""
 
 from bisect import bisect_right
-from math import inf
+from collections.abc import Callable
+from math import inf, sqrt
+from typing import NamedTuple
 
-from sddcli.core.words import UsageError
+from sddcli.core.words import UsageError, Whole
+
+EVERY = Whole(512)
 
 
 def milestones(text: str) -> tuple[float, ...]:
@@ -21,12 +25,27 @@ def milestones(text: str) -> tuple[float, ...]:
     return tuple(drops)
 
 
-def piecewise(lr: float, drops: str, gamma: float, epochs: int, steps_per_epoch: int, steps: int = 0) -> list[float]:
-    """One learning rate per step: `lr` times `gamma` at each drop passed.
+class Course(NamedTuple):
+    """What a schedule goes by: the first rate, milestones and gamma of a run, steps of an epoch, and steps in all."""
 
-    `steps` of them or, for 0, epochs * steps_per_epoch.
-    """
-    shares = [drop for drop in milestones(drops) if drop < 1]
-    ends = [round(share * steps if steps else share * epochs * steps_per_epoch) for share in shares]
-    ends += [round(drop * steps_per_epoch) for drop in milestones(drops) if drop >= 1]
-    return [lr * gamma ** bisect_right(ends, step) for step in range(steps or epochs * steps_per_epoch)]
+    lr: float
+    milestones: str
+    gamma: float
+    epoch: int
+    steps: int
+
+
+def drops(course: Course) -> list[float]:
+    """`lr` times `gamma` at each milestone passed."""
+    ends = [round(drop * course.steps) for drop in milestones(course.milestones) if drop < 1]
+    ends += [round(drop * course.epoch) for drop in milestones(course.milestones) if drop >= 1]
+    return [course.lr * course.gamma ** bisect_right(ends, step) for step in range(course.steps)]
+
+
+def inverse_square_root(course: Course, *, every: Whole = EVERY) -> list[float]:
+    """lr / sqrt(1 + floor(step / every)): ever smaller, as convolutional networks of Nakkiran et al. (2020) have it."""
+    return [course.lr / sqrt(1 + step // every) for step in range(course.steps)]
+
+
+SCHEDULES: dict[str, Callable[[Course], list[float]]] = {"drops": drops, "inverse-square-root": inverse_square_root}
+"""(course, *, parameters) -> the learning rate of each step."""

@@ -25,7 +25,7 @@ from sddcli.core.optimizers import OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
 from sddcli.core.regularization import REGULARIZATIONS, Regularization, changed
 from sddcli.core.retraining import LEARNED_MASKS, RETRAININGS, origin, rewind_steps, teacher
-from sddcli.core.schedules import piecewise
+from sddcli.core.schedules import SCHEDULES, Course
 from sddcli.core.starts import FREEZINGS, STARTS
 from sddcli.core.timetables import TIMETABLES, Event, Length
 from sddcli.core.types import Data, Examples, Forward, Lesson, Tensors, Write
@@ -312,7 +312,8 @@ def schedule(run: Run, n: int) -> tuple[list[float], int]:
     steps = -(-n // run.batch_size)
     descent = origin(run) if run.level else None
     first = descent.lr if descent and descent.lr and descent.schedule == "full" else run.lr
-    rates = piecewise(first, run.milestones, run.gamma, run.epochs, steps, run.steps)
+    course = Course(first, run.milestones, run.gamma, steps, run.steps or run.epochs * steps)
+    rates = pick("schedule", run.schedule, SCHEDULES)(course)
     if descent is None:
         return rates, 0
     if descent.cycles > 1:

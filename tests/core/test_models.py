@@ -40,6 +40,8 @@ def test_lenets_have_any_widths() -> None:
         ("resnet34", 21_797_672 - 64 * 3 * 40 - 990 * 513),
         ("resnet50", 25_557_032 - 64 * 3 * 40 - 990 * 2049),
         ("resnet101", 44_549_160 - 64 * 3 * 40 - 990 * 2049),
+        # No BatchNorm behind the stem and in the shortcuts, and a block's first one is as wide as its input.
+        ("preresnet18", 11_689_512 - 64 * 3 * 40 - 990 * 513 - 2 * (64 + 128 + 256 + 512) - 2 * (64 + 128 + 256)),
         ("vgg16", 14_728_266),
         ("vgg11", 14_728_266 - 9 * (64**2 + 128**2 + 256**2 + 2 * 512**2) - 3 * (64 + 128 + 256 + 2 * 512)),
         ("conv-2", 4_300_992 + 38_000 + 394),
@@ -69,10 +71,36 @@ def test_resnets_are_torchvisions_with_another_stem(word: str) -> None:
     torch.testing.assert_close(model.forward(together, x.unsqueeze(0), False)[0], expected, rtol=1e-3, atol=1e-4)
 
 
+def test_preresnet_normalizes_before_each_convolution_and_adds_what_is_not_normalized() -> None:
+    """The network of Nakkiran et al. (2020) step by step, in training mode: BatchNorm by the batch's own statistics."""
+    model = architecture("preresnet18:width=3", (2, 16, 16), CLASSES)
+    w = fresh(model, "kaiming:bn=uniform", 0)
+    x = torch.randn(6, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    def normalized(h: torch.Tensor, name: str) -> torch.Tensor:
+        mean, variance = h.mean((0, 2, 3), keepdim=True), h.var((0, 2, 3), unbiased=False, keepdim=True)
+        scale, shift = (w[f"{name}.{end}"].view(1, -1, 1, 1) for end in ("weight", "bias"))
+        return ((h - mean) / (variance + 1e-5).sqrt() * scale + shift).clamp_min(0)
+
+    h = nn.functional.conv2d(x, w["features.0.weight"], padding=1)
+    for i, (channels, stride) in enumerate([(3, 1), (3, 1), (6, 2), (6, 1), (12, 2), (12, 1), (24, 2), (24, 1)], 1):
+        name = f"features.{i}"
+        first = normalized(h, f"{name}.bn1")
+        changes = h.shape[1] != channels
+        skipped = nn.functional.conv2d(first, w[f"{name}.shortcut.weight"], stride=stride) if changes else h
+        inner = nn.functional.conv2d(first, w[f"{name}.conv1.weight"], stride=stride, padding=1)
+        h = skipped + nn.functional.conv2d(normalized(inner, f"{name}.bn2"), w[f"{name}.conv2.weight"], padding=1)
+        assert h.shape == (6, channels, *2 * [16 // (channels // 3)])
+    expected = h.mean((2, 3)) @ w["output.weight"].T + w["output.bias"]
+    together = {name: each.unsqueeze(0) for name, each in w.items()}
+    torch.testing.assert_close(model.forward(together, x.unsqueeze(0), True)[0], expected, rtol=1e-4, atol=1e-4)
+    assert model.width == 3 and not {name for name, shape in model.shapes.items() if len(shape) > 1} - {*model.prunable}
+
+
 @pytest.mark.parametrize("word", MODELS)
 def test_every_network_takes_images_of_m_models_and_its_statistics_are_the_batchs(word: str) -> None:
     features = (3, 16, 16) if word != "vgg16" else FEATURES
-    word = f"{word}:width=2" if word[:3] in ("res", "vgg") or word == "convnet" else word
+    word = f"{word}:width=2" if word[:3] in ("res", "pre", "vgg") or word == "convnet" else word
     model = architecture(word, features, CLASSES)
     nets = [fresh(model, "kaiming", seed) for seed in range(2)]
     together = {name: torch.stack([net[name] for net in nets]) for name in model.weights}

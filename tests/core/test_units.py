@@ -16,7 +16,10 @@ from sddcli.core.words import UsageError
 
 SHAPES = {"a": (6, 9), "b": (4, 3, 3, 3)}
 FLAT = Layout(SHAPES)
-NETWORKS = ["lenet-12-8:prunable=all", "convnet:width=4", "vgg16:width=2", "resnet18:width=4", "resnet50:width=2"]
+NETWORKS = [
+    *("lenet-12-8:prunable=all", "convnet:width=4", "vgg16:width=2", "resnet18:width=4", "resnet50:width=2"),
+    "preresnet18:width=4",
+]
 STRUCTURED = ["channel", "filter", "2:4", "1:8"]
 
 

@@ -92,7 +92,13 @@ def test_a_neuron_with_a_bias_that_counts_stays_and_one_that_nobody_reads_goes()
 
 
 @pytest.mark.parametrize(
-    "word, features", [("resnet20:width=4", (3, 8, 8)), ("vgg16:width=2", (3, 32, 32)), ("conv-2", (1, 8, 8))]
+    "word, features",
+    [
+        ("resnet20:width=4", (3, 8, 8)),
+        ("preresnet18:width=4", (3, 8, 8)),
+        ("vgg16:width=2", (3, 32, 32)),
+        ("conv-2", (1, 8, 8)),
+    ],
 )
 def test_networks_with_shortcuts_and_pools_answer_the_same(word: str, features: tuple[int, ...]) -> None:
     model = architecture(word, features, 10)

@@ -79,7 +79,7 @@ def test_it_learns_clean_digits() -> None:
     assert last.metrics[0]["test_accuracy"] > 0.93 and np.isnan(last.metrics[0]["memorized"])
 
 
-@pytest.mark.parametrize("model", ["lenet-12-8", "convnet:width=4", "resnet18:width=2"])
+@pytest.mark.parametrize("model", ["lenet-12-8", "convnet:width=4", "resnet18:width=2", "preresnet18:width=2"])
 def test_what_belongs_to_a_removed_channel_is_0_after_training(model: str) -> None:
     """Bias and BatchNorm parameters too, though weight decay and momentum pull at them; masks are of weights."""
     run = replace(PRUNED, model=model, unit="channel", rate=0.5, epochs=1, weight_decay=0.1, train_size=200)
