@@ -6,16 +6,17 @@ from sddcli.claims.deciding.terms import Verdict, above, below, by, interval, ve
 from sddcli.figures import digits
 
 SOURCE = "the three-regime model of pruning, 2023 (temperature as epochs)"
-SWEEPS = {"laptop": (digits(model="lenet-100-100", epochs="8,15,30,60,120", eval_every="120", level="0-24"),)}
+LENGTHS = {"epochs": "8,30,120", "eval_every": "120"}
+SWEEPS = {"laptop": (digits(model="lenet-100-100", rate="0.4", level="0-12", **LENGTHS),)}
 FIGURE = "double-descent"
 ANALYSES = ("interpolation",)
 NEEDS = ("test_error_barrier",)
 PAIRS = "levels"
-SPARSE = 22
+SPARSE = 10
 
 
 def decide(results: pd.DataFrame) -> Verdict:
-    """The longest training minus the shortest at the dense network and at level 22, seed by seed.
+    """The longest training minus the shortest at the dense network and at level 10, 0.6 % of the weights, by seed.
 
     And the barrier of test error between neighbouring levels there, of the longest training: small where levels are of
     one basin, as where more training helps.
