@@ -68,6 +68,14 @@ def test_only_the_runs_asked_for(trained: Path) -> None:
     assert len(table.of_runs(other, [replace(asked[0], level=0)])) == 1
 
 
+def test_a_dense_run_that_is_asked_for_alone_is_of_no_chain(trained: Path) -> None:
+    """Whatever other sweeps grew from it in this folder: it makes curves with dense runs that nothing grew from."""
+    store = Store(trained)
+    dense = next(run for run, _ in store.manifests() if not run.level)
+    (row,) = table.of_runs(table.results(store), [dense]).to_dict("records")
+    assert (row["criterion"], row["retraining"], row["rate"], row["chain"]) == ("", "", 0, row["run"])
+
+
 def test_ids_of_digits_alone_stay_words(trained: Path, tmp_path: Path) -> None:
     frame = table.results(Store(trained)).assign(run="053170115561", chain="05317e011556")
     frame.to_csv(tmp_path / "results.csv", index=False)

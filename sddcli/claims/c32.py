@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from sddcli.claims.deciding.terms import Finding, Verdict, above, along, below, interval, one, verdict
+from sddcli.claims.deciding.terms import Finding, Verdict, above, along, below, by, interval, verdict
 from sddcli.figures import digits
 from sddcli.verdicts.double_descent import FIT
 
@@ -20,9 +20,9 @@ def decide(results: pd.DataFrame) -> Verdict:
 
     Sharpness is the largest relative rise of the loss within a small box around the weights, as Keskar et al. have it.
     """
-    settings = {noise: rows for noise, rows in results.groupby("noise", sort=True)}
-    findings = [finding for noise, rows in settings.items() for finding in _findings(f"noise {noise:g}", rows)]
-    return verdict([one(rows, "batch-size") for rows in settings.values()], *findings)
+    settings = by(results, "noise", along="batch-size")
+    findings = [each for noise, setting in settings.items() for each in _findings(f"noise {noise:g}", setting.rows)]
+    return verdict(settings.values(), *findings)
 
 
 def _findings(where: str, rows: pd.DataFrame) -> list[Finding]:
