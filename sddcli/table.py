@@ -194,13 +194,14 @@ def _listed(values: Sequence[Any]) -> str:
 
 
 def of_runs(frame: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
-    """The rows of `runs`; a dense one only under the chains that `runs` have, or once, by itself, if in none of them."""
+    """The rows of `runs`; a dense one only under the chains that `runs` have, or by itself if it is in none of them."""
     chains = {run.chain for run in runs if run.level}
     rows = frame[frame["run"].isin([run.id for run in runs])]
     of_chains = rows[rows["chain"].isin(chains)]
     alone = rows[~rows["run"].isin(of_chains["run"])].drop_duplicates("run")
     # The folder may have chains that grew from it for another sweep.
-    alone = alone.assign(**{name: FIELDS[name].default for name in BRANCH if name != "level"}, chain=alone["run"])
+    usual: dict[str, Any] = {name: FIELDS[name].default for name in BRANCH if name != "level"}
+    alone = alone.assign(**usual, chain=alone["run"])
     return pd.concat([of_chains, alone]) if len(alone) else of_chains
 
 
