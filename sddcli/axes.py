@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from math import nan
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sddcli.core.words import UsageError, unknown
@@ -17,8 +18,9 @@ Scale = Literal["removed", "left", "log", "linear"]
 class Column(NamedTuple):
     """A column of the tables whose values, one after the other, make a curve.
 
-    field: the field of a run that says it. called: what it is in a sentence. harder: whether labels are harder to fit
-    at its larger values, so that a curve is read from small to large, as levels are; else from large to small.
+    field: the field of a run that says it; an epoch is said by no field, but by each evaluation. called: what it is in
+    a sentence. harder: whether labels are harder to fit at its larger values, so that a curve is read from small to
+    large, as levels are; else from large to small.
     linear: whether equal differences are equal steps; else equal ratios are.
     """
 
@@ -37,6 +39,7 @@ COLUMNS: dict[str, Column] = {
     "lr": Column("lr", "learning rate"),
     "noise": Column("noise", "noise", harder=True, linear=True),
     "epochs": Column("epochs", "epochs"),
+    "epoch": Column("epoch", "epoch"),
 }
 
 
@@ -46,18 +49,27 @@ class Axis(NamedTuple):
     values: of the rows of a summary, those on this axis. columns: the COLUMNS that move along it: the first in which
     runs differ makes the curves, and the others tell curves apart. scale: "left" is -log of what is left of a network,
     so that equal shares removed are equal steps to the right, and "removed" the same of the share that is not.
+    analysis: the one that measures the values, where training does not say them.
     """
 
     label: str
     values: Callable[[pd.DataFrame], pd.Series[float]]
     columns: tuple[str, ...]
     scale: Scale = "log"
+    analysis: str = ""
 
 
 AXES: dict[str, Axis] = {
     "sparsity": Axis("sparsity (% of weights removed)", lambda summary: summary["sparsity"], ("level",), "removed"),
     "level": Axis("pruning level", lambda summary: summary["level"], ("level",), "linear"),
     "weights": Axis("prunable weights kept", lambda summary: summary["weights"], ("level", "parameters"), "left"),
+    "n-eff": Axis(
+        "effective parameters (sum of eigenvalue / (eigenvalue + alpha))",
+        lambda summary: summary["n_eff"] if "n_eff" in summary else summary["level"] * nan,
+        ("level",),
+        "left",
+        "effective-parameters",
+    ),
     "per-example": Axis(
         "prunable weights kept per training example",
         lambda summary: summary["weights"] / summary["examples"],
@@ -76,6 +88,7 @@ AXES: dict[str, Axis] = {
     "lr": Axis("learning rate", lambda summary: summary["lr"], ("lr",)),
     "noise": Axis("label noise (share of labels replaced)", lambda summary: summary["noise"], ("noise",), "linear"),
     "epochs": Axis("epochs of training", lambda summary: summary["epochs"], ("epochs",)),
+    "epoch": Axis("epoch", lambda summary: summary["epoch"], ("epoch",)),
 }
 """Every axis by its name. Phases are words of levels: a curve along another column has a valley and a peak alone."""
 

@@ -213,7 +213,7 @@ def along(frame: pd.DataFrame, axis: str) -> tuple[pd.DataFrame, str]:
     where the rows do not differ along this axis or two runs of a curve have the same value, and StoreError where an
     older sdd has not written the column.
     """
-    column = column_of(axis, [name for name in FIELDS if frame[name].nunique() > 1])
+    column = column_of(axis, [name for name in (*FIELDS, "epoch") if name in frame and frame[name].nunique() > 1])
     if column == "level":
         return grown(frame), column
     frame = _dense_once(frame)
@@ -242,7 +242,8 @@ def _dense_once(frame: pd.DataFrame) -> pd.DataFrame:
     Dense runs that no chain has grown from are left out where there are pruned runs.
     """
     frame = grown(frame) if frame["level"].any() else frame
-    dense, pruned = frame[frame["level"] == 0].drop_duplicates("run"), frame[frame["level"] > 0]
+    once = ["run", "epoch"] if "epoch" in frame else ["run"]
+    dense, pruned = frame[frame["level"] == 0].drop_duplicates(once), frame[frame["level"] > 0]
     kept = pruned if len(pruned) else dense
     shared = {name: kept[name].unique() for name in BRANCH if name != "level"}
     values: dict[str, Any] = {
@@ -434,22 +435,55 @@ def details(path: Path, name: str, frame: pd.DataFrame, keys: Sequence[str], col
     keys: the columns that tell the rows of a run apart; column: that along which curves run. The kind of a
     pair is the way between its runs, in words. Raises StoreError where there are none of these runs.
     """
-    root = path.parent if path.suffix == ".csv" else path
-    file = root / ("history.csv" if name == "history" else f"measures/{stem_of(name)}-details.csv")
-    remedy = f"first: sdd analyze {'learning-distance' if name == 'history' else name} {root}"
-    try:
-        rows = pd.read_csv(file, dtype={"run": str})
-    except FileNotFoundError:
-        raise StoreError(f"no {file}; {remedy}") from None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {file}: {error}") from None
+    rows = _rows_beside(path, name)
     if "kind" in rows:
         rows["kind"] = [PAIRS[kind].way if kind in PAIRS else OTHER for kind in rows["kind"]]
     own = list(dict.fromkeys([*FIELDS, "chain", "run", "sparsity", column]))
-    joined = frame[own].merge(rows, on=["run", "level"])
+    return summary(_joined(frame[own], rows, path, name), keys, varied(frame, column), column)
+
+
+SAME = ("sparsity", "density", "weights", "examples", "width", "parameters")
+"""The numbers of a run that its training does not change."""
+
+
+def at_epochs(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """A row for each time that a run of `frame` was evaluated: its `epoch`, and its accuracies and losses then.
+
+    path: as of `details`. Numbers that are of the trained network alone are left out. Raises StoreError where the
+    history of none of these runs is there.
+    """
+    kept = frame[[name for name in frame if name in (*FIELDS, "chain", "run", *SAME)]]
+    return _joined(kept, _rows_beside(path, "history"), path, "history")
+
+
+def _rows_beside(path: Path, name: str) -> pd.DataFrame:
+    """The table of that name beside the results at `path`. Raises StoreError where it cannot be read."""
+    file = _file_beside(path, name)
+    try:
+        return pd.read_csv(file, dtype={"run": str})
+    except FileNotFoundError:
+        raise StoreError(f"no {file}; {_remedy(path, name)}") from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"cannot read {file}: {error}") from None
+
+
+def _joined(frame: pd.DataFrame, rows: pd.DataFrame, path: Path, name: str) -> pd.DataFrame:
+    """`frame` and the rows that a table has of its runs. Raises StoreError where that has none."""
+    joined = frame.merge(rows, on=["run", "level"])
     if joined.empty:
-        raise StoreError(f"{file} knows none of these runs; {remedy}")
-    return summary(joined, keys, varied(frame, column), column)
+        raise StoreError(f"{_file_beside(path, name)} knows none of these runs; {_remedy(path, name)}")
+    return joined
+
+
+def _file_beside(path: Path, name: str) -> Path:
+    """The file of "history", or of the details of an analysis, in a runs folder or beside a results.csv."""
+    root = path.parent if path.suffix == ".csv" else path
+    return root / ("history.csv" if name == "history" else f"measures/{stem_of(name)}-details.csv")
+
+
+def _remedy(path: Path, name: str) -> str:
+    root = path.parent if path.suffix == ".csv" else path
+    return f"first: sdd analyze {'learning-distance' if name == 'history' else name} {root}"
 
 
 class Curves(NamedTuple):

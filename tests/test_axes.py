@@ -16,6 +16,7 @@ from sddcli import table
 from sddcli.axes import AXES, COLUMNS, column_of, family
 from sddcli.cli.kinds import summarized, viewed
 from sddcli.cli.seeing import drawn
+from sddcli.launchers import looking
 from sddcli.plots import style
 from sddcli.recipes import prune_retrain
 from sddcli.spec import FIELDS, Run, with_parents
@@ -39,6 +40,8 @@ SWEEPS: dict[str, tuple[dict[str, list[Any]], list[float]]] = {
     "lr": ({"lr": [0.01, 0.03, 0.1, 0.3]}, [0.01, 0.03, 0.1, 0.3]),
     "noise": ({"noise": [0.0, 0.2, 0.4, 0.8]}, [0, 0.2, 0.4, 0.8]),
     "epochs": ({"epochs": [1, 2, 4, 8]}, [1, 2, 4, 8]),
+    "epoch": ({"epochs": [8]}, [2, 4, 6, 8]),
+    "n-eff": ({"level": [0, 1, 2, 3]}, []),  # where they stand is measured
 }
 
 
@@ -49,7 +52,15 @@ def trained_along(root: Path, axis: str) -> Path:
     runs = [replace(RUN, seed=seed, **fields, **{field: value}) for seed, value in product((0, 1), values)]
     for run in with_parents(runs):
         prune_retrain.work(Store(root), [run], {}, "cpu", lambda event: None)
+    table.export(Store(root))
+    if axis == "n-eff":
+        looking.analyze(Store(root), ["effective-parameters"], runs, 1, "cpu", lambda *_: None, {})
     return root
+
+
+def rows_of(root: Path, axis: str) -> pd.DataFrame:
+    frame = table.results(Store(root))
+    return table.at_epochs(frame, root) if axis == "epoch" else frame
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +82,12 @@ def test_every_axis_is_tried() -> None:
 @pytest.mark.parametrize("axis", AXES)
 def test_a_sweep_is_one_curve_along_its_axis(axis: str, folder: Callable[[str], Path]) -> None:
     root, values = folder(axis), SWEEPS[axis][1]
-    view = viewed(table.results(Store(root)), axis)
+    view = viewed(rows_of(root, axis), axis)
     assert view.varied == [] and view.curves["chain"].nunique() == 2
     summary = summarized(view.curves, view.column)
     assert summary["n"].tolist() == [2] * 4
     placed = style.placed(summary, axis).sort_values("x")
+    values = values or sorted(view.frame.groupby("level")["n_eff"].mean(), reverse=True)
     assert AXES[axis].values(placed).tolist() == pytest.approx(values, abs=1e-3)
     by_hand = view.frame.groupby(view.column)["test_accuracy"].mean()
     assert placed.set_index(view.column)["test_accuracy"].to_dict() == pytest.approx(by_hand.to_dict())
@@ -98,11 +110,13 @@ def numeral(text: str) -> float:
 @pytest.mark.parametrize("axis", AXES)
 def test_commands_take_the_axis(axis: str, folder: Callable[[str], Path], sdd: Sdd, tmp_path: Path) -> None:
     root = folder(axis)
-    column = viewed(table.results(Store(root)), axis).column
-    levels = axis in ("sparsity", "level")
+    column = viewed(rows_of(root, axis), axis).column
+    levels = axis in ("sparsity", "level", "n-eff")
     judged = sdd("analyze", "double-descent", root, "--along", axis)
     assert judged.code == 0 and "phases" not in judged.out, judged.err
     assert levels or "read along" in judged.out
+    if axis == "epoch":
+        return
     numbers = sdd("analyze", "learning-distance", root, "--along", axis)
     assert numbers.code == 0 and (levels or "rank correlation" in numbers.out)
     assert f"{COLUMNS[column].called.split(' ')[-1]} " in numbers.out, "heads the first column"
@@ -167,9 +181,33 @@ def test_curves_are_judged_from_where_labels_are_easiest_to_fit() -> None:
     assert curve.density.tolist() == pytest.approx([1, 0.5, 0.25, 1 / 16])
 
 
+def test_along_epochs_each_evaluation_of_a_training_is_a_point(folder: Callable[[str], Path], sdd: Sdd) -> None:
+    """As history.csv has them; the last is what the results say. Numbers of the trained network alone are left out."""
+    root = folder("epoch")
+    results, history = table.results(Store(root)), table.at_epochs(table.results(Store(root)), root)
+    written = pd.read_csv(root / "history.csv", dtype={"run": str}).set_index(["run", "epoch"])["test_accuracy"]
+    assert history.set_index(["run", "epoch"])["test_accuracy"].to_dict() == written.to_dict()
+    last = history[history["epoch"] == 8].set_index("run")["test_accuracy"]
+    assert last.to_dict() == results.set_index("run")["test_accuracy"].to_dict()
+    assert "best_test_accuracy" in results and "best_test_accuracy" not in history
+    (curve,) = table.curves(*table.along(history, "epoch"))
+    assert curve.levels == [8, 6, 4, 2] and curve.test.shape == (2, 4) and curve.density[2] == pytest.approx(0.5)
+    said = sdd("analyze", "learning-distance,double-descent", root, "--along", "epoch")
+    assert (said.code, said.err.count("\n")) == (2, 1) and "along epoch there are accuracies and losses" in said.err
+
+
+def test_effective_parameters_are_an_axis_once_they_are_measured(folder: Callable[[str], Path], sdd: Sdd) -> None:
+    said = sdd("plot", "double-descent", folder("level"), "--along", "n-eff")
+    assert (said.code, said.err.count("\n")) == (4, 1) and "first: sdd analyze effective-parameters" in said.err
+
+
 def test_what_is_no_curve_is_one_line(folder: Callable[[str], Path], sdd: Sdd) -> None:
     for words, code, says in (
-        ("plot double-descent ROOT --along widht", 2, "did you mean 'width'? known: batch-size, epochs, level, lr"),
+        (
+            "plot double-descent ROOT --along widht",
+            2,
+            "did you mean 'width'? known: batch-size, epoch, epochs, level, lr",
+        ),
         ("plot double-descent ROOT --along noise", 2, "do not differ along noise; they do along: lr"),
         ("analyze stability ROOT --along level", 0, ""),
         ("analyze double-descent ROOT --along epochs", 2, "do not differ along epochs; they do along: lr"),

@@ -129,7 +129,9 @@ def analyze(
     unsaved: dict[tuple[Run | Pair, str], Mapping[str, float | None]] = {}
     with leaving_out() as damaged:
         frame = table.select(table.results(store, damaged=damaged), asked)
-        if along != "level":
+        if along == "epoch" and looks:
+            raise UsageError(f"{measure} looks at trained networks; along epoch there are accuracies and losses alone")
+        if along not in ("level", "epoch"):
             viewed(frame, along)  # where there are no such curves, that is said before anything is measured
         ids = set(frame["run"]) if looks else set()
         finished = looking.runs(store, ids) if looks else []
@@ -141,6 +143,7 @@ def analyze(
             failures += _look(store, of_kind, subjects[kind], workers, device, unsaved)
         frame = table.select(table.export(store, damaged=damaged), asked)
         kept = None if not any(isinstance(error, Unwritable) for error in damaged) else unsaved
+        frame = table.at_epochs(frame, store.root) if along == "epoch" else frame
         view = View(frame) if along == "level" else viewed(frame, along)
         shown = {word: kind.values(store, view, word, subjects.get(kind, ()), kept) for word, kind in kinds.items()}
         shown = {word: values for word, values in shown.items() if not values.empty}
@@ -251,10 +254,16 @@ def plot(
     from sddcli.plots import style
 
     with leaving_out() as damaged:
-        frame = table.select(table.beside([table.read(each, damaged) for each in (runs, *beside)]), where_of(where))
+        frames = {each: table.read(each, damaged) for each in (runs, *beside)}
+        if along == "epoch":
+            frames = {each: table.at_epochs(frame, each) for each, frame in frames.items()}
+        frame = table.select(table.beside(list(frames.values())), where_of(where))
         # Runs of one level are drawn as points, unless curves along it are asked for.
         view = viewed(frame, along) if along else View(table.grown(frame), "sparsity")
-        if along and axis_of(along).values(view.frame).isna().any():
+        missing = bool(along) and axis_of(along).values(view.frame).isna().any()
+        if missing and (analysis := axis_of(along).analysis):
+            raise StoreError(f"{runs} has no {axis_of(along).label} yet; first: sdd analyze {analysis} {runs}")
+        if missing:
             raise StoreError(f"{runs} does not say the {axis_of(along).label} of some runs: an older sdd wrote them")
         frame = view.curves
         picture = drawn(runs, frame, summarized(frame, view.column), figure, view.axis, view.column, panels)
