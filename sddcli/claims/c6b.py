@@ -7,7 +7,12 @@ from sddcli.claims.deciding.terms import Verdict, by, shows, verdict
 
 SOURCE = "He et al. 2022, figures 1, 20, 27 and 30"
 SWEEPS = {
-    "laptop": (figures.digits(), figures.digits(model="convnet:width=8", level="0-30"), figures.small_mnist()),
+    # Five seeds could not decide on the convnet: two sets of them said different things.
+    "laptop": (
+        figures.digits(),
+        figures.digits(model="convnet:width=8", level="0-30", seed="0-9"),
+        figures.small_mnist(),
+    ),
     "standard": (figures.mnist(), figures.photographs()),
     "paper": tuple(
         sweep

@@ -58,6 +58,7 @@ class Worker:
         """
         sources.received(orders.code)
         libraries.say_warnings()
+        machine.keep_freed_memory()
         import torch
 
         from sddcli.recipes.prune_retrain import Pace

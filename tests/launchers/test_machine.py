@@ -1,6 +1,7 @@
 """Machine: a core for each worker, one worker for a GPU, which takes more models at once."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +146,29 @@ def test_engines_that_train_convnets_to_the_same_bits_train_all_networks_so() ->
 def test_networks_without_convolutions_are_known_by_their_words(word: str) -> None:
     weights = architecture(word, (3, 32, 32), 10).shapes.values()
     assert machine.fully_connected(word) == all(len(shape) < 3 for shape in weights)
+
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from sddcli.launchers import machine
+
+if sys.argv[1] == "keeps":
+    machine.keep_freed_memory()
+np.ones(1 << 17)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(100):
+    first, second = np.ones(1 << 17), np.ones(1 << 17)
+    del first, second
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+"""How many pages of memory the system hands out, for blocks of 1 MB that are freed and asked for again."""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is another one")
+def test_freed_memory_is_kept_for_the_next_block_of_its_size() -> None:
+    faults = {}
+    for word in ("gives back", "keeps"):
+        ended = subprocess.run([sys.executable, "-c", FAULTS, word], capture_output=True, text=True, check=True)
+        faults[word] = int(ended.stdout)
+    assert 4 * faults["keeps"] < faults["gives back"], faults
