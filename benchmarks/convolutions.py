@@ -5,7 +5,7 @@
 DIR holds 32x32 images as train/CLASS and test/CLASS. Times are CPU milliseconds of a training step, without
 evaluations, of the process that trains, in turns, --repeats times; the shortest epoch counts. Processes that load
 images for the usual loop are not counted, which is in its favour. `before` is fp32 as convolutions lay before channels
-came last.
+came last, and with freed memory given back to the system. Each measurement has a process of its own.
 """
 
 import argparse
@@ -13,6 +13,9 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,12 +25,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 import reference
 import speed
 
-from sddcli.core import memory, models
-from sddcli.launchers.machine import describe
+from sddcli.core import memory
+from sddcli.launchers import machine
 from sddcli.spec import Run
 
-WAYS = {"before": ("fp32", False), "channels last": ("fp32", True), "bf16": ("bf16", False), "both": ("bf16", True)}
-"""What is measured: precision, and whether channels come last."""
+WAYS = {
+    "before": ("fp32", False, False),
+    "channels last": ("fp32", True, False),
+    "today": ("fp32", True, True),
+    "today in bf16": ("bf16", True, True),
+}
+"""What is measured: precision, whether channels come last, and whether freed memory is kept, as workers keep it."""
 
 
 class Case(NamedTuple):
@@ -59,20 +67,19 @@ def run_of(case: Case, photographs: Path, precision: str) -> Run:
 
 def step_seconds(case: Case, photographs: Path, way: str) -> float:
     """CPU seconds of a step of one model; the first epoch warms up."""
-    precision, last = WAYS[way]
-    layout = memory.channels_last
+    precision, last, keeps = WAYS[way]
     if not last:
         memory.channels_last = lambda x: x
-    models.architecture.cache_clear()  # a network keeps the layout that it was built with
-    try:
-        run = run_of(case, photographs, precision)
-        return min(speed.each_epoch(run, 1, "cpu", lambda: None, time.process_time)[1:]) / case.steps
-    finally:
-        memory.channels_last = layout
+    if keeps:
+        machine.keep_freed_memory()
+    speed.quiet(1)
+    run = run_of(case, photographs, precision)
+    return min(speed.each_epoch(run, 1, "cpu", lambda: None, time.process_time)[1:]) / case.steps
 
 
 def usual_seconds(name: str, photographs: Path) -> float:
     """The same of the usual loop."""
+    torch.set_num_threads(1)
     case = CASES[name]
     size = case.batch * case.steps
     trained, _ = reference.epoch_seconds(name, photographs, "cpu", size, case.batch, time.process_time)
@@ -81,17 +88,13 @@ def usual_seconds(name: str, photographs: Path) -> float:
 
 def measured(name: str, photographs: Path, repeats: int) -> dict[str, Any]:
     """Milliseconds of a step in each way, and the ratios to `before`."""
-    ways: dict[str, Callable[[], float]] = {
-        way: lambda way=way: step_seconds(CASES[name], photographs, way)  # type: ignore[misc]
-        for way in WAYS
-    }
-    ways["usual loop"] = lambda: usual_seconds(name, photographs)
+    ways: dict[str, Callable[[], float]] = {way: partial(step_seconds, CASES[name], photographs, way) for way in WAYS}
+    ways["usual loop"] = partial(usual_seconds, name, photographs)
     turns: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(repeats):
         for way in list(ways)[:: -1 if turn % 2 else 1]:
-            speed.quiet(1)
-            torch.set_flush_denormal(way != "usual loop")
-            turns[way].append(ways[way]())
+            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                turns[way].append(pool.submit(ways[way]).result())
     best = {way: min(seconds) for way, seconds in turns.items()}
     return {
         "case": name,
@@ -118,8 +121,8 @@ def main() -> None:
         times = (f"{way} {ms:.2f} ms ({ratios[way]:.2f}x)" for way, ms in rows[-1]["milliseconds"].items())
         print(f"{name}: {', '.join(times)}", flush=True)
     if asked.json:
-        machine = describe(" ".join(["python", *sys.argv])) | {"threads": 1}
-        asked.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+        facts = machine.describe(" ".join(["python", *sys.argv])) | {"threads": 1}
+        asked.json.write_text(json.dumps({"machine": facts, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

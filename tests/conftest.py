@@ -39,9 +39,13 @@ Sdd = Callable[..., Outcome]
 
 @pytest.fixture
 def sdd(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Sdd:
-    """Runs sdd with these words; what it prints is not wrapped by this terminal."""
+    """Runs sdd with these words; what it prints is not wrapped by this terminal.
+
+    As on a machine of one core: small sweeps spend their time on loading libraries, once for each worker.
+    """
     from sddcli.cli.app import main
 
+    monkeypatch.setattr("sddcli.launchers.machine.cores", lambda: 1)
     monkeypatch.setenv("COLUMNS", "80")
 
     def call(*words: object) -> Outcome:
