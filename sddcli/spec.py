@@ -106,7 +106,7 @@ class Run:
         0.0,
         "[0, 1)",
     )
-    optimizer: str = _option("Optimizer", "sgd", table="core.optimizers.OPTIMIZERS")
+    optimizer: str = _option("Optimizer", "sgd", table="core.optimizers.OPTIMIZERS", own=True)
     lr: float = _option("Learning rate", 0.1, "(0, inf)")
     momentum: float = _option("Momentum of SGD", 0.0, "[0, 1)")
     weight_decay: float = _option("Weight decay", 0.0, "[0, inf)")

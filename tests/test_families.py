@@ -22,7 +22,7 @@ from sddcli.core.lessons import LESSONS, Teaching, supervised
 from sddcli.core.losses import LOSSES, cross_entropy
 from sddcli.core.maskings import MASKINGS, Masking
 from sddcli.core.noise import NOISES
-from sddcli.core.optimizers import MEMORY, OPTIMIZERS, sgd
+from sddcli.core.optimizers import OPTIMIZERS, Optimizer, sgd
 from sddcli.core.regularization import REGULARIZATIONS, Change, Regularization
 from sddcli.core.retraining import RETRAININGS, Origin, Retraining, lottery, ticket, untrained
 from sddcli.core.starts import STARTS
@@ -86,7 +86,7 @@ MINE: dict[str, tuple[list[tuple[dict[str, Any], Any]], dict[str, str]]] = {
     "init": ([(INITS, lambda shapes, draw: {n: w / 2 for n, w in kaiming(shapes, draw).items()})], {"init": "mine"}),
     "loss": ([(LOSSES, lambda logits, y, parameters: 2 * cross_entropy(logits, y, parameters))], {"loss": "mine"}),
     "regularization": ([(REGULARIZATIONS, Regularization(doubled))], {"regularization": "mine"}),
-    "optimizer": ([(OPTIMIZERS, sgd), (MEMORY, ("velocity",))], {"optimizer": "mine"}),  # type: ignore[list-item]
+    "optimizer": ([(OPTIMIZERS, Optimizer(sgd, ("velocity",)))], {"optimizer": "mine"}),
     "retraining": ([(RETRAININGS, Retraining(from_the_first_step))], {"retraining": "mine"}),
     # These three are reached by a retraining that names them.
     "masking": (

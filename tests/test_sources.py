@@ -63,6 +63,16 @@ def mirrored(images, numbers):
 def signs(weights, masks, draw):
     return {name: w.sign() * w.abs().mean() for name, w in weights.items()}
 
+def lion(w, g, memory, update, beta=0.9):
+    """Chen et al. 2023: the sign of a mean of gradients. The step is as long as the weights of the tensor are large."""
+    step = (beta * memory["mean"] + (1 - beta) * g).sign() * w.norm().clamp(min=1)
+    memory["mean"] = beta * memory["mean"] + (1 - beta) * g
+    return w - update.lr * step / w.numel() ** 0.5
+lion.memory = ("mean",)
+
+def restless(w, g, memory, update):
+    return w - update.lr * g + 1e-3
+
 def flowers():
     generator = np.random.default_rng(0)
     y = np.arange(120) % 3
@@ -135,6 +145,63 @@ def test_ideas_of_ones_own_make_runs() -> None:
     run = made(model="lenet-16", train_size="300", **ideas)
     assert {name: getattr(run, name) for name in ideas} == {name: identified(word) for name, word in ideas.items()}
     assert [wrong for _, wrong in verifying.verified(Store("runs"), evaluate=True) if wrong] == []
+
+
+@pytest.mark.parametrize("model", ["lenet-33-17", "net.py:Net:width=13"])
+def test_an_optimizer_of_ones_own_trains_to_the_same_bits_in_any_company_and_after_any_interruption(
+    model: str,
+) -> None:
+    """It looks at whole tensors, of sizes that end within a cache line. Its memory is part of what is saved."""
+    words = {
+        "model": model,
+        "optimizer": "ideas.py:lion:beta=0.8",
+        "lr": "0.02",
+        "epochs": "3",
+        "train_size": "200",
+        "batch_size": "16",
+    }
+    dense, chain = (runs({"seed": "0-2", "noise": "0.3", **words, "level": level}) for level in ("0", "1"))
+    prune_retrain.work(Store("together"), dense, {}, "cpu", lambda _: None)
+    prune_retrain.work(Store("together"), chain, {}, "cpu", lambda _: None)
+    for run in (*dense, *chain):
+        stops = iter((False, False, True))  # before it begins, after its first epoch, after its second
+        pace = prune_retrain.Pace(1e9, stops.__next__)
+        prune_retrain.work(Store("alone"), [run], {}, "cpu", lambda _: None, pace)
+        assert not Store("alone").finished(run)
+        prune_retrain.work(Store("alone"), [run], {}, "cpu", lambda _: None)
+        for name, w in Store("together").weights(run)[0].items():
+            assert torch.equal(w, Store("alone").weights(run)[0][name]), (run.seed, run.level, name)
+    assert all(Store("alone").manifest(run)["metrics"]["train_accuracy"] > 0.3 for run in dense)  # type: ignore[index]
+
+
+def test_a_pruned_weight_stays_zero_whatever_an_optimizer_of_ones_own_does() -> None:
+    run = made(model="lenet-16", optimizer="ideas.py:restless", lr="0.1", train_size="200", rate="0.5")
+    weights, masks = Store("runs").weights(run)
+    assert sum(int((~mask).sum()) for mask in masks.values()) > 400
+    assert not any(weights[name][~mask].any() for name, mask in masks.items())
+
+
+@pytest.mark.parametrize(
+    "source, says",
+    [
+        ("def mine(w, g, memory, update): return w[:1]", "of a weight of shape (16, 64) an optimizer of your own gave"),
+        ("def mine(w, g, memory, update): w -= g", "gave a new weight: NoneType"),
+        ("def mine(w, g, memory, update): memory['mean'] = g; return w", "gave mean: (16, 64)"),
+        ("def mine(w, g, memory, update): return w\nmine.memory = 'mean'", "is a tuple of names"),
+        ("def mine(w, g, memory, update): return w / nothing", "failed, line 1: NameError"),
+    ],
+)
+def test_what_is_wrong_with_an_optimizer_is_said_in_one_line(files: Path, source: str, says: str) -> None:
+    (files / "wrong.py").write_text(source)
+    events = list[Event]()
+    asked = runs({"model": "lenet-16", "optimizer": "wrong.py:mine", "level": "0", "seed": "0", "epochs": "1"})
+    try:
+        prune_retrain.check(asked)
+        prune_retrain.work(Store("runs"), asked, {}, "cpu", events.append)
+        (reason,) = (event.reason for event in events if isinstance(event, Failed))
+    except UsageError as error:
+        reason = str(error)
+    assert says in reason and "\n" not in reason
 
 
 def test_images_of_ones_own_are_augmented_by_ones_own() -> None:

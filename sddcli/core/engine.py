@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sddcli.core import capture
 from sddcli.core.alignment import aligned
-from sddcli.core.optimizers import Rule, Update, sgd
+from sddcli.core.optimizers import OPTIMIZERS, Optimizer, Update
 from sddcli.core.types import Epoch, Lesson, State, Tensors, Write
 
 ALIGNMENT = 16  # floats in a 64-byte cache line
@@ -33,7 +33,7 @@ class Plan:
     lesson: makes what writes the gradients of a batch.
     order(epoch) -> (M, N) int64: each model's own order of the N examples in epoch 0, 1, ...
     lr: the learning rate of each step, from step 0 to the last of all epochs.
-    rule: the optimizer; memory: the names of the buffers that it keeps.
+    optimizer: how gradients change weights, see core/optimizers.
     draws(epoch) -> (M, N, K): the random numbers by which `augment` changes each example in that epoch.
     one_by_one: models are computed one after the other. aligned: and each from copies, see core/alignment.
     computing(): the context in which forward and backward passes run, see core/precisions.
@@ -48,8 +48,7 @@ class Plan:
     lr: Sequence[float]
     momentum: float = 0.0
     weight_decay: float = 0.0
-    rule: Rule = sgd
-    memory: Sequence[str] = ("velocity",)
+    optimizer: Optimizer = OPTIMIZERS["sgd"]
     draws: Callable[[int], Tensor] | None = None
     augment: Augment | None = None
     one_by_one: bool = False
@@ -108,7 +107,7 @@ class _Buffers(NamedTuple):
 def _buffers(state: State, plan: Plan) -> _Buffers:
     weights, views = _stack(state.learned, plan.cuda)
     slopes, gradients = _stack({name: torch.zeros_like(w) for name, w in views.items()}, plan.cuda)
-    stacks = {name: _stack(state.memory.get(name) or gradients, plan.cuda) for name in plan.memory}
+    stacks = {name: _stack(state.memory.get(name) or gradients, plan.cuda) for name in plan.optimizer.memory}
     memory = {name: flat for name, (flat, _) in stacks.items()}
     keep = None
     if _pruned(state.masks):
@@ -152,9 +151,28 @@ def _step(plan: Plan, buffers: _Buffers, x: Tensor, models: int) -> capture.Step
             if buffers.keep is not None:
                 buffers.slopes.mul_(buffers.keep)
             update = Update(lr, plan.weight_decay, plan.momentum, number)
-            plan.rule(buffers.weights, buffers.slopes, buffers.memory, buffers.scratch, update)
+            if plan.optimizer.alone:
+                _one_by_one(plan.optimizer, buffers, update)
+            else:
+                plan.optimizer.rule(buffers.weights, buffers.slopes, buffers.memory, buffers.scratch, update)
 
     return step
+
+
+def _one_by_one(optimizer: Optimizer, buffers: _Buffers, update: Update) -> None:
+    """An update of each tensor of each model from copies, which lie in memory as those of a model that is alone do."""
+    for name, weights in buffers.learned.items():
+        for m in range(len(weights)):
+            of_model = [weights, buffers.gradients[name], *(kept[name] for kept in buffers.kept.values())]
+            w, g, *remembered = (each[m].clone() for each in of_model)
+            memory = dict(zip(buffers.kept, remembered, strict=True))
+            optimizer.rule(w, g, memory, torch.empty_like(w), update)
+            for key, value in memory.items():
+                buffers.kept[key][name][m] = value
+            weights[m] = w
+    if buffers.keep is not None:  # what a user's own rule does to a pruned weight does not count
+        for buffer in (buffers.weights, *buffers.memory.values()):
+            buffer.mul_(buffers.keep)
 
 
 def _batches(plan: Plan, y: Tensor, epoch: int) -> list[Sequence[Tensor]]:

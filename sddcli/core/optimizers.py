@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -102,6 +103,19 @@ def _adam(
     w.sub_(scratch.mul_(update.lr / (1 - beta1**update.number)))
 
 
-OPTIMIZERS: dict[str, Rule] = {"sgd": sgd, "adam": adam, "adamw": adamw}
-MEMORY: dict[str, Sequence[str]] = {"sgd": ("velocity",), "adam": ("first", "second"), "adamw": ("first", "second")}
-"""Optimizer -> names of the buffers that it keeps from step to step, each (size,) as the weights, 0 at its start."""
+class Optimizer(NamedTuple):
+    """A rule, and the names of the buffers that it keeps from step to step, each as the weights and 0 at its start.
+
+    alone: the rule is given one tensor of one model at a time, (*shape), for it may look at more than single values.
+    """
+
+    rule: Rule
+    memory: Sequence[str] = ()
+    alone: bool = False
+
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "sgd": Optimizer(sgd, ("velocity",)),
+    "adam": Optimizer(adam, ("first", "second")),
+    "adamw": Optimizer(adamw, ("first", "second")),
+}

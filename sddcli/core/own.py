@@ -136,11 +136,33 @@ def _augment(mine: Callable[..., Any]) -> Callable[..., Any]:
     return lambda: Augmentation(draw, apply)
 
 
+def _optimizer(mine: Callable[..., Any]) -> Any:
+    """mine(w (*shape), g (*shape), memory, update) -> the new weight (*shape), of each tensor of each model by itself.
+
+    memory: name -> tensor (*shape), 0 at first, of the names in mine.memory; to be assigned. update: optimizers.Update.
+    """
+    from sddcli.core.optimizers import Optimizer
+
+    names = getattr(getattr(mine, "func", mine), "memory", ())
+    if isinstance(names, str) or not all(isinstance(name, str) and name.isidentifier() for name in names):
+        raise UsageError(f"memory of an optimizer is a tuple of names, such as ('velocity',), and not {names!r}")
+
+    def rule(w: Any, g: Any, memory: dict[str, Any], scratch: Any, update: Any) -> None:
+        changed = mine(w, g, memory, update)
+        for what, value in {"a new weight": changed, **memory}.items():
+            if getattr(value, "shape", None) != w.shape or what not in ("a new weight", *names):
+                came = tuple(value.shape) if hasattr(value, "shape") else type(value).__name__
+                raise UsageError(f"of a weight of shape {tuple(w.shape)} an optimizer of your own gave {what}: {came}")
+        w.copy_(changed)
+
+    return Optimizer(rule, tuple(names), alone=True)
+
+
 ADAPTED: Mapping[str, Callable[[Callable[..., Any]], Callable[..., Any]]] = {
     **dict.fromkeys(
         ("model", "data set", "criterion", "noise_kind", "init", "start", "measure", "figure"), lambda mine: mine
     ),
-    **{"regularization": lambda mine: mine, "loss": _loss, "augment": _augment},
+    **{"regularization": lambda mine: mine, "loss": _loss, "augment": _augment, "optimizer": _optimizer},
 }
 """What of the tables can be a user's own, and how a function as docs/own.md describes it becomes one of sdd's."""
 
@@ -154,4 +176,4 @@ def adapted(kind: str, function: Callable[..., Any], table: Mapping[str, Any]) -
         raise UsageError(f"{kind} takes no code of your own; what does: {', '.join(ADAPTED)}")
     mine, usual = ADAPTED[kind](function), next(iter(table.values()), None)
     entry: Callable[..., Any] = type(usual)
-    return entry(mine) if isinstance(usual, tuple) else mine
+    return entry(mine) if isinstance(usual, tuple) and not isinstance(mine, entry) else mine

@@ -14,7 +14,7 @@ from sddcli.core import engine, lessons, masks, seeds
 from sddcli.core.company import Company, company, separate
 from sddcli.core.evaluate import answers, evaluate
 from sddcli.core.models import Model
-from sddcli.core.optimizers import MEMORY, OPTIMIZERS
+from sddcli.core.optimizers import OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
 from sddcli.core.regularization import INITIAL
 from sddcli.core.stacking import on_device, single, stacked
@@ -251,8 +251,7 @@ def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float])
         rates,
         run.momentum,
         run.weight_decay,
-        rule=pick("optimizer", run.optimizer, OPTIMIZERS),
-        memory=MEMORY[run.optimizer.split(":")[0]],
+        optimizer=pick("optimizer", run.optimizer, OPTIMIZERS),
         draws=draws if augment else None,
         augment=(lambda x, draws: augment.apply(x, draws, taken)) if augment else None,
         one_by_one=model.one_by_one,

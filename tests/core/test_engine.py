@@ -14,7 +14,7 @@ from sddcli.core import engine, images, lessons, masks, memory
 from sddcli.core.inits import fresh
 from sddcli.core.losses import LOSSES, cross_entropy
 from sddcli.core.models import Model, ResNet, architecture, mlp
-from sddcli.core.optimizers import MEMORY, OPTIMIZERS
+from sddcli.core.optimizers import OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
 from sddcli.core.seeds import stream
 from sddcli.core.types import STATISTICS, State, Tensors, learned
@@ -80,12 +80,11 @@ def plan_of(
 
     steps, model = -(-N // batch_size), CASES[name].model
     rates = [(0.1 if optimizer == "sgd" else 0.01) * 0.5 ** (step // steps) for step in range(epochs * steps)]
-    rule = {"rule": OPTIMIZERS[optimizer], "memory": MEMORY[optimizer]}
     loss: Any = more.pop("loss", cross_entropy)
     slopes: Any = more.pop("slopes", model.slopes if loss is cross_entropy else None)
     lesson = lessons.written_out(slopes) if slopes else lessons.supervised(model.forward, loss)
     plan = engine.Plan(lesson, order, batch_size, rates, momentum=0.9, weight_decay=1e-3, one_by_one=model.one_by_one)
-    return replace(plan, **rule, **more)  # type: ignore[arg-type]
+    return replace(plan, optimizer=OPTIMIZERS[optimizer], **more)  # type: ignore[arg-type]
 
 
 def trained(
