@@ -224,6 +224,11 @@ def layers(subject):
     rows = [{"layer": name, "kept": int(mask.sum())} for name, mask in subject.net.masks.items()]
     return Found({"layers": len(rows)}, rows)
 
+def apart(a, b, power=2.0):
+    # How far two networks are from each other.
+    both = ((w - b.net.final[name]).abs() ** power for name, w in a.net.final.items())
+    return {"apart": sum(float(each.sum()) for each in both) ** (1 / power)}
+
 def draw(summary, varied, title, x="sparsity"):
     figure = Figure()
     figure.subplots().plot(summary[x], summary["test_loss"])
@@ -237,6 +242,10 @@ def test_measures_and_figures_of_ones_own(sdd: Sdd, files: Path) -> None:
     (files / "see.py").write_text(SEEING)
     (rows, more) = sdd("analyze", "see.py:largest:times=2,see.py:layers", "runs", "--json").json.values()
     assert {row["largest"] > 0.1 for row in rows} == {True} and more[0]["layers"] == 1
+    pairs = sdd("analyze", "see.py:apart", "runs", "--pairs", "levels", "--json").json
+    assert [row["apart"] > 1 for row in pairs] == [True] and {"other", "other_level"} <= set(pairs[0])
+    dense, pruned = (Store("runs").folder(run) for run in finished())
+    assert sdd("analyze", "see.py:apart:power=1", "runs", "--between", dense, "--between", pruned).code == 0
     outcome = sdd("analyze", "see.py:largest", "runs")
     assert "largest" in outcome.out and outcome.code == 0
     assert sdd("plot", "see.py:draw", "runs").out == "see-draw.png\n" and Path("see-draw.png").stat().st_size > 5000

@@ -33,7 +33,6 @@ REPORT = "to report it, run the command again with --debug and send all that it 
 app = typer.Typer(
     name="sdd",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     epilog="Example: sdd sweep && sdd plot double-descent",
@@ -90,7 +89,8 @@ def main() -> NoReturn:
     _open_streams()
     libraries.say_warnings(whole="--debug" in sys.argv)
     try:
-        code = app([_at_home(word) for word in sys.argv[1:]], standalone_mode=False)
+        words = [_at_home(word) for word in sys.argv[1:]]
+        code = app(words, prog_name="sdd", standalone_mode=False)
     except BaseException as error:
         if "--debug" in sys.argv:
             traceback.print_exc()

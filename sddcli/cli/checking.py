@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sddcli import resolve
+from sddcli.cli.completing import of_field, of_runs
 from sddcli.cli.options import DEFAULT_RUNS, DataDir, Debug, Device, Json, Writes, data_in
 from sddcli.core.words import UsageError, printable
 from sddcli.launchers import machine
@@ -22,12 +23,20 @@ if TYPE_CHECKING:
 
 LEAST_FREE = 10**9
 """Bytes on the disk below which runs may soon not be saved."""
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run: runs/CHAIN or runs/CHAIN/level-07.")]
+RunFolder = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="Folder of a run: runs/CHAIN or runs/CHAIN/level-07.", autocompletion=of_runs),
+]
 
 
 def doctor(
     runs: Writes = DEFAULT_RUNS,
-    dataset: Annotated[str, typer.Option("--data", metavar="DATASET", help="Read this data set whole, too.")] = "",
+    dataset: Annotated[
+        str,
+        typer.Option(
+            "--data", metavar="DATASET", help="Read this data set whole, too.", autocompletion=of_field("dataset")
+        ),
+    ] = "",
     device: Device = "auto",
     data_dir: DataDir = None,
     as_json: Json = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sddcli import sources
+from sddcli.cli.completing import among, of_runs
 from sddcli.cli.options import Debug, Trust
 from sddcli.core.words import UsageError, unknown
 from sddcli.store import Store, write
@@ -16,8 +17,15 @@ ENDINGS = {"torch": ".pt2", "safetensors": ".safetensors", "onnx": ".onnx", "see
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run: runs/CHAIN or runs/CHAIN/level-07.")],
-    to: Annotated[str, typer.Option("--to", metavar="|".join(ENDINGS), help="Kind of file.")] = "torch",
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Folder of a run: runs/CHAIN or runs/CHAIN/level-07.", autocompletion=of_runs
+        ),
+    ],
+    to: Annotated[
+        str, typer.Option("--to", metavar="|".join(ENDINGS), help="Kind of file.", autocompletion=among(ENDINGS))
+    ] = "torch",
     output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Name of the file.")] = None,
     trust: Trust = False,
     debug: Debug = False,

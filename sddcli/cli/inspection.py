@@ -12,6 +12,7 @@ import typer
 
 from sddcli import sources
 from sddcli.cli import screen
+from sddcli.cli.completing import of_runs
 from sddcli.cli.options import (
     DEFAULT_RUNS,
     DataDir,
@@ -119,7 +120,12 @@ def _print(counts: dict[str, Any], runs: Path) -> None:
 
 
 def logs(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run: runs/CHAIN or runs/CHAIN/level-07.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="Folder of a run: runs/CHAIN or runs/CHAIN/level-07.", autocompletion=of_runs
+        ),
+    ],
     debug: Debug = False,
 ) -> None:
     """Show how one run was trained, and why it failed.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
+from inspect import Parameter, signature
 from math import nan
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -250,10 +251,14 @@ MEASURES = {name: kind for kind, each in KINDS.items() for name in members(each.
 
 
 def kind_of(word: str) -> Kind:
-    """The kind of a measure, by its word. Raises UsageError for a name that no measure has."""
+    """The kind of a measure, by its word. Raises UsageError for a name that no measure has.
+
+    One of the user's own is of a pair where its function has to be given two.
+    """
     name = word.split(":")[0]
     if key_of(word):
-        return KINDS["run"]
+        given = signature(pick("measure", word, {})).parameters.values()
+        return KINDS["pair" if sum(each.default is Parameter.empty for each in given) == 2 else "run"]
     if name not in MEASURES:
         raise unknown("measure", word, MEASURES)
     return KINDS[MEASURES[name]]

@@ -11,6 +11,7 @@ import typer
 
 from sddcli import resolve, sources
 from sddcli.cli import screen
+from sddcli.cli.completing import of_runs
 from sddcli.cli.launching import LAUNCHERS, Cluster, How, command, make, submit
 from sddcli.cli.options import (
     DEFAULT_RUNS,
@@ -254,7 +255,9 @@ def train_dense(
 @with_fields({"level", *CHAINED}, "VALUE")
 def prune(
     fields: dict[str, str],
-    parent: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the trained run to prune.")],
+    parent: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of the trained run to prune.", autocompletion=of_runs)
+    ],
     sets: Sets = [],
     device: Device = "auto",
     data_dir: DataDir = None,
@@ -286,7 +289,9 @@ def prune(
 
 
 def retrain(
-    child: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that sdd prune printed.")],
+    child: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder that sdd prune printed.", autocompletion=of_runs)
+    ],
     device: Device = "auto",
     threads: Threads = 1,
     data_dir: DataDir = None,

@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from sddcli.cli.completing import among, of_field, of_settings
 from sddcli.core.words import expanded, printable
-from sddcli.families import names_in
+from sddcli.families import members, names_in
 from sddcli.launchers import machine
 from sddcli.resolve import PLURALS, PROTOCOLS, assignment, parse
 from sddcli.spec import FIELDS, Value
@@ -23,10 +24,22 @@ Reads = Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs, or 
 Folder = Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs.")]
 Writes = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder to save the runs in.")]
 Where = Annotated[
-    list[str], typer.Option("--where", metavar="KEY=LIST", help="Only runs with this value, or with one of these.")
+    list[str],
+    typer.Option(
+        "--where",
+        metavar="KEY=LIST",
+        help="Only runs with this value, or with one of these.",
+        autocompletion=of_settings,
+    ),
 ]
 Sets = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=LIST", help="Any setting by its name: --set lr=0.1 is --lr 0.1.")
+    list[str],
+    typer.Option(
+        "--set",
+        metavar="KEY=LIST",
+        help="Any setting by its name: --set lr=0.1 is --lr 0.1.",
+        autocompletion=of_settings,
+    ),
 ]
 Workers = Annotated[
     int | None,
@@ -54,6 +67,7 @@ Protocol = Annotated[
         "--protocol",
         metavar="|".join(PROTOCOLS),
         help="Default settings: as in the paper, for a quick look, or those of another paper, see docs/protocols.md.",
+        autocompletion=among(PROTOCOLS),
     ),
 ]
 Checkpoints = Annotated[
@@ -70,7 +84,12 @@ RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Retry runs th
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")]
 Track = Annotated[
     str,
-    typer.Option("--track", metavar="TRACKER", help="Write finished runs for a tracker too: tensorboard or wandb."),
+    typer.Option(
+        "--track",
+        metavar="TRACKER",
+        help="Write finished runs for a tracker too: tensorboard or wandb.",
+        autocompletion=among(members("trackers")),
+    ),
 ]
 SkipBusy = Annotated[
     bool, typer.Option("--skip-busy", help="Skip runs that another process is working on, instead of waiting.")
@@ -136,7 +155,7 @@ def _option(name: str, metavar: str) -> Any:
     if table:
         what, semicolon, note = text.partition(";")
         text = f"{what}: {', '.join(names_in(table))}{semicolon}{note}"
-    return typer.Option(*flags, metavar=metavar, help=f"{text}.")
+    return typer.Option(*flags, metavar=metavar, help=f"{text}.", autocompletion=of_field(name))
 
 
 def _with_options(command: Callable[..., None], options: dict[str, Any], lists: bool) -> Callable[..., None]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from sddcli.cli import screen, targets
+from sddcli.cli.completing import among, of_targets
 from sddcli.cli.kinds import ENDS, View, kind_of, summarized, viewed
 from sddcli.cli.launching import How
 from sddcli.cli.making import complain, end, made
@@ -47,6 +48,7 @@ What = Annotated[
         metavar="NAME",
         help="A figure of the paper (figure-4), a claim (C3), several (C3,C4), all claims (all) or figures. "
         "Without: a list.",
+        autocompletion=of_targets,
     ),
 ]
 Scale = Annotated[
@@ -55,6 +57,7 @@ Scale = Annotated[
         "--scale",
         metavar="|".join(SCALES),
         help="Minutes on two cores, hours on them, or the paper's own settings on a GPU.",
+        autocompletion=among(SCALES),
     ),
 ]
 Recorded = Annotated[

@@ -13,6 +13,7 @@ import typer
 from sddcli import sources
 from sddcli.axes import AXES, axis_of
 from sddcli.cli import screen
+from sddcli.cli.completing import among, of_runs
 from sddcli.cli.kinds import (
     KINDS,
     MEASURES,
@@ -47,7 +48,7 @@ from sddcli.core.words import UsageError, unknown
 from sddcli.events import Failed
 from sddcli.families import members
 from sddcli.pairs import Pair
-from sddcli.spec import Run, differing, named
+from sddcli.spec import FIELDS, Run, differing, named
 from sddcli.store import Store, StoreError, Unwritable, stem_of, write
 
 if TYPE_CHECKING:
@@ -56,13 +57,19 @@ if TYPE_CHECKING:
 
 MADE_BY = {"learning-order": ("sdd analyze memorization ", ""), "risk": ("sdd theory -o ", "/theory.csv")}
 """What makes the numbers of a figure, where no analysis has its name: the command before the folder, and after it."""
-Along = Annotated[str, typer.Option("--along", metavar="AXIS", help=f"What curves run along: {', '.join(AXES)}.")]
+Along = Annotated[
+    str,
+    typer.Option(
+        "--along", metavar="AXIS", help=f"What curves run along: {', '.join(AXES)}.", autocompletion=among(AXES)
+    ),
+]
 Panels = Annotated[
     str,
     typer.Option(
         "--panels",
         metavar="FIELD",
         help="A panel for each value of this field, beside each other, instead of a colour.",
+        autocompletion=among(FIELDS),
     ),
 ]
 Pairs = Annotated[
@@ -71,11 +78,17 @@ Pairs = Annotated[
         "--pairs",
         metavar="|".join(PAIR_KINDS),
         help="Which runs to compare; by default redense, if there are such runs, else levels.",
+        autocompletion=among(PAIR_KINDS),
     ),
 ]
 Between = Annotated[
     list[Path],
-    typer.Option("--between", metavar="RUN", help="Compare this run; give the option twice, once for each of the two."),
+    typer.Option(
+        "--between",
+        metavar="RUN",
+        help="Compare this run; give the option twice, once for each of the two.",
+        autocompletion=of_runs,
+    ),
 ]
 Beside = Annotated[
     list[Path],
@@ -88,7 +101,12 @@ Output = Annotated[
 
 def analyze(
     measure: Annotated[
-        str, typer.Argument(metavar="ANALYSIS", help=f"One or several of {', '.join(sorted(MEASURES))}; or all.")
+        str,
+        typer.Argument(
+            metavar="ANALYSIS",
+            help=f"One or several of {', '.join(sorted(MEASURES))}; or all.",
+            autocompletion=among((*sorted(MEASURES), "all")),
+        ),
     ],
     runs: Folder = DEFAULT_RUNS,
     where: Where = [],
@@ -226,7 +244,12 @@ def _look(
 
 
 def plot(
-    figure: Annotated[str, typer.Argument(metavar="FIGURE", help=f"One of {', '.join(members('plots'))}.")],
+    figure: Annotated[
+        str,
+        typer.Argument(
+            metavar="FIGURE", help=f"One of {', '.join(members('plots'))}.", autocompletion=among(members("plots"))
+        ),
+    ],
     runs: Reads = DEFAULT_RUNS,
     where: Where = [],
     along: Along = "",

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from sddcli.cli.completing import among
 from sddcli.cli.options import DEFAULT_RUNS, Debug, Folder, leaving_out
 from sddcli.core.words import UsageError, unknown
 from sddcli.events import Event, Report, Saved
@@ -18,7 +19,9 @@ TRACKERS = members("trackers")
 
 def track(
     runs: Folder = DEFAULT_RUNS,
-    to: Annotated[str, typer.Option("--to", metavar="|".join(TRACKERS), help="Tracker.")] = "tensorboard",
+    to: Annotated[
+        str, typer.Option("--to", metavar="|".join(TRACKERS), help="Tracker.", autocompletion=among(TRACKERS))
+    ] = "tensorboard",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Folder to write to; by default RUNS/tracked.")
     ] = None,

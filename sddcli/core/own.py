@@ -144,7 +144,7 @@ def _optimizer(mine: Callable[..., Any]) -> Any:
     from sddcli.core.optimizers import Optimizer
 
     names = getattr(getattr(mine, "func", mine), "memory", ())
-    if isinstance(names, str) or not all(isinstance(name, str) and name.isidentifier() for name in names):
+    if not isinstance(names, tuple | list) or not all(isinstance(name, str) and name for name in names):
         raise UsageError(f"memory of an optimizer is a tuple of names, such as ('velocity',), and not {names!r}")
 
     def rule(w: Any, g: Any, memory: dict[str, Any], scratch: Any, update: Any) -> None:
@@ -175,5 +175,5 @@ def adapted(kind: str, function: Callable[..., Any], table: Mapping[str, Any]) -
     if kind not in ADAPTED:
         raise UsageError(f"{kind} takes no code of your own; what does: {', '.join(ADAPTED)}")
     mine, usual = ADAPTED[kind](function), next(iter(table.values()), None)
-    entry: Callable[..., Any] = type(usual)
+    entry: type = type(usual)
     return entry(mine) if isinstance(usual, tuple) and not isinstance(mine, entry) else mine

@@ -31,11 +31,11 @@ def check(word: str, of_pairs: bool = False) -> Callable[..., Found]:
 
 
 def _own(word: str) -> Callable[..., Found]:
-    """An analysis of the user's own, measure(subject) -> a Found, or its numbers by their names."""
+    """An analysis of the user's own, of a subject or of two -> a Found, or its numbers by their names."""
     measure: Callable[..., Found | Mapping[str, float]] = pick("measure", word, {})
 
-    def found(subject: Subject) -> Found:
-        result = own.calling(word, measure, subject)
+    def found(*subjects: Subject) -> Found:
+        result = own.calling(word, measure, *subjects)
         return result if isinstance(result, Found) else Found({name: float(n) for name, n in dict(result).items()})
 
     return found
