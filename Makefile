@@ -1,7 +1,7 @@
 # `make` runs all that a commit needs: format, lint, types, tests (the rooms among them).
 RUN ?= uv run
 
-.PHONY: check format
+.PHONY: check format docs
 check:
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
@@ -11,3 +11,6 @@ check:
 format:
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
+
+docs:
+	uv run --group docs mkdocs build --strict --site-dir dist/site
