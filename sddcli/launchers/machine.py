@@ -197,6 +197,7 @@ SAME_BITS = frozenset(
         "945e84a9",
         "987fb0b2",
         "9b304146",
+        "a45c4a32",
         "b9ec2ffc",
         "96521e7a",
         "d391832b",
@@ -208,7 +209,7 @@ shows it for a commit. To be emptied by a change of these bits. Supermasks train
 another network than the first one drawn.
 """
 
-SAME_BITS_OF_CONVNETS = frozenset[str]()
+SAME_BITS_OF_CONVNETS = frozenset({"a45c4a32"})
 """Those of them that train convolutional networks to the same bits too."""
 
 
