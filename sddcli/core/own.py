@@ -147,7 +147,7 @@ def _optimizer(mine: Callable[..., Any]) -> Any:
     if not isinstance(names, tuple | list) or not all(isinstance(name, str) and name for name in names):
         raise UsageError(f"memory of an optimizer is a tuple of names, such as ('velocity',), and not {names!r}")
 
-    def rule(w: Any, g: Any, memory: dict[str, Any], scratch: Any, update: Any) -> None:
+    def rule(w: Any, g: Any, memory: Any, scratch: Any, update: Any) -> None:
         changed = mine(w, g, memory, update)
         for what, value in {"a new weight": changed, **memory}.items():
             if getattr(value, "shape", None) != w.shape or what not in ("a new weight", *names):
