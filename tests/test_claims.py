@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sddcli.claims.c20c import _threshold
 from sddcli.claims.c23 import unexplained
+from sddcli.claims.deciding.terms import Setting
 
 LEVELS = np.arange(1, 10)
 
@@ -34,3 +36,15 @@ def test_along_weights_it_is_how_far_criteria_are_from_the_others_at_their_level
     assert unexplained(rows, "weights") == pytest.approx(((tests - others) ** 2).mean() / tests.var())
     alike = pruned(spread=0)
     assert unexplained(alike, "weights") == unexplained(alike, "n_eff") == pytest.approx(0)
+
+
+def test_the_threshold_of_a_seed_lies_between_the_widths_where_it_comes_to_fit_its_labels() -> None:
+    """In doublings: in the middle of those of 4 and 16, at 4 where that is enough, one beyond the widest at least."""
+    rows = pd.DataFrame(
+        [
+            {"seed": seed, "width": width, "train_accuracy": rate}
+            for seed, rates in enumerate(([0.98, 1.0, 1.0], [0.99, 1.0, 1.0], [0.5, 0.6, 0.7]))
+            for width, rate in zip((4, 16, 64), rates, strict=True)
+        ]
+    )
+    assert _threshold(Setting(rows, {}, "width")).tolist() == pytest.approx([3.0, 2.0, 7.0])

@@ -9,26 +9,28 @@ from sddcli.claims.deciding.terms import Interval, Setting, Verdict, above, by, 
 from sddcli.figures import digits, widths
 
 SOURCE = "Nakkiran et al. 2020"
-SIZES, LENGTHS = "60,80,120,160,240,320,480,640,960,1280", "1,2,4,8,15,30,60,120,240"
+SIZES, LENGTHS = "120,160,240,320,480,640,960,1280", "1,2,4,8,15,30,60,120,240"
 SWEEPS = {
     "laptop": (
         widths(noise="0,0.2,0.4,0.6"),
-        digits(model="lenet-12-12", noise="0.2", train_size=SIZES, level="0"),
+        # As many steps for all: in as many epochs small sets are not fitted.
+        digits(model="lenet-24-24", train_size=SIZES, length="2520it", eval_every="1000", level="0"),
         digits(model="lenet-64-64", epochs=LENGTHS, eval_every="240", level="0"),
     )
 }
 FIGURE = "double-descent"
-LESS, MORE = 0.2, 0.4
+LESS, MORE, FITTED = 0.2, 0.4, 0.99
 
 
 def decide(results: pd.DataFrame) -> Verdict:
-    """Dense networks: 13 widths at four noises, ten training sets and nine lengths of training, each with five seeds.
+    """Dense networks: 13 widths at four noises, eight training sets and nine lengths of training, each with five seeds.
 
-    Threshold: the narrowest width of a seed at which 99 % of the labels are fitted. Widths are compared in doublings.
+    Threshold: the width at which a seed comes to fit 99 % of the labels, between two widths in proportion. Widths are
+    compared in doublings.
     """
     examples, lengths = results["train_size"] > 0, results["eval_every"] == 240
     of_noise = by(results[~examples & ~lengths], "noise", along="width")
-    of_size = by(results[examples], "noise", along="train-size")[LESS]
+    of_size = by(results[examples], "noise", along="train-size")[MORE]
     of_length = by(results[lengths], "noise", along="epochs")[MORE]
     thresholds = {noise: _threshold(setting) for noise, setting in of_noise.items()}
     valleys = {noise: _doublings(setting.level_of("valley")) for noise, setting in of_noise.items()}
@@ -44,12 +46,18 @@ def decide(results: pd.DataFrame) -> Verdict:
 
 
 def _threshold(setting: Setting) -> "pd.Series[float]":
-    """log2 of the narrowest width at which a seed fits its labels; of one that never does, of twice the widest."""
-    fitted = setting.rows[setting.rows["train_accuracy"] >= 0.99 - 1e-9]
-    narrowest = fitted.groupby("seed")["width"].min()
-    return narrowest.reindex(sorted(setting.rows["seed"].unique()), fill_value=2 * setting.rows["width"].max()).map(
-        log2
-    )
+    """log2 of the width at which each seed comes to fit its labels; of one that never does, of twice the widest."""
+    train = setting.rows.pivot(index="width", columns="seed", values="train_accuracy").sort_index()
+    fitted, found = FITTED - 1e-9, dict[int, float]()
+    for seed, of_seed in train.items():
+        widths, rates = [log2(width) for width in of_seed.index], of_seed.tolist()
+        first = next((k for k, rate in enumerate(rates) if rate >= fitted), None)
+        if not first:
+            found[int(str(seed))] = widths[-1] + 1 if first is None else widths[0]
+            continue
+        share = (FITTED - rates[first - 1]) / (rates[first] - rates[first - 1])
+        found[int(str(seed))] = widths[first - 1] + share * (widths[first] - widths[first - 1])
+    return pd.Series(found)
 
 
 def _doublings(width: Interval) -> Interval:
