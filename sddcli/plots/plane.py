@@ -53,6 +53,8 @@ def draw(
     if len(varied) != 1 or varied[0] not in SECOND:
         differ = ", ".join(varied) or "nothing"
         raise UsageError(f"a plane needs runs that differ in one of {', '.join(SECOND)}; these differ in {differ}")
+    if summary["level"].nunique() < 2:
+        raise UsageError(f"a plane needs several levels, and these runs are all of level {summary['level'].iloc[0]}")
     column, label = SECOND[varied[0]]
     if varied[0] == "model" and summary[["model", "width"]].drop_duplicates()["width"].duplicated().any():
         raise UsageError("these networks do not differ in width alone, and make no plane; choose some with --where")

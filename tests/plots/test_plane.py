@@ -74,6 +74,11 @@ def test_runs_that_make_no_plane_are_refused(varied: list[str], says: str) -> No
         plane.draw(summary(), varied, "a title")
 
 
+def test_one_level_is_no_plane() -> None:
+    with pytest.raises(UsageError, match="needs several levels, and these runs are all of level 0"):
+        plane.draw(summary(levels=1), ["noise"], "a title")
+
+
 def test_networks_that_differ_in_more_than_width_make_no_plane() -> None:
     rows = summary("model").assign(width=8)
     with pytest.raises(UsageError, match="do not differ in width alone"):
