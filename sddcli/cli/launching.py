@@ -53,7 +53,30 @@ class How(NamedTuple):
     @property
     def gpus(self) -> float | None:
         """GPUs of each worker of a cluster; None for one where it has any."""
-        return 0.0 if self.device == "cpu" else self.cluster.gpus_per_task
+        return {"cpu": 0.0, "cuda": self.cluster.gpus_per_task or 1.0}.get(self.device, self.cluster.gpus_per_task)
+
+
+OPTIONS_OF = {"address": ("ray",), "gpus_per_task": ("ray", "slurm"), "partition": ("slurm",), "time": ("slurm",)}
+"""The options of a cluster, and of which."""
+NOT_OF_SLURM = ("fail_fast", "skip_busy", "track")
+"""Options for a sweep that stays and hears of its runs, which one on Slurm does not."""
+
+DEVICES_OF_CLUSTERS = ("auto", "cpu", "cuda")
+"""Which of its GPUs a worker gets, the cluster decides."""
+
+
+def must_fit(how: How) -> None:
+    """Raises UsageError for options that would change nothing where the runs are made, though the user expects it."""
+    on = how.cluster.on
+    usual = Cluster._field_defaults | How._field_defaults
+    for name, launchers in OPTIONS_OF.items():
+        if on not in launchers and getattr(how.cluster, name) != usual[name]:
+            raise UsageError(f"--{name.replace('_', '-')} goes with --on {' or --on '.join(launchers)}")
+    for name in NOT_OF_SLURM if on == "slurm" else ():
+        if getattr(how, name) != usual[name]:
+            raise UsageError(f"--{name.replace('_', '-')} does not go with --on slurm, which returns at once")
+    if on and how.device not in DEVICES_OF_CLUSTERS:
+        raise UsageError(f"--device takes {', '.join(DEVICES_OF_CLUSTERS)} with --on {on}, got {how.device!r}")
 
 
 def make(store: Store, todo: Sequence[Run], display: Display, how: How, policy: "Policy") -> bool:

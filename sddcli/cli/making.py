@@ -12,7 +12,7 @@ import typer
 from sddcli import resolve, sources
 from sddcli.cli import screen
 from sddcli.cli.completing import of_runs
-from sddcli.cli.launching import LAUNCHERS, Cluster, How, command, make, submit
+from sddcli.cli.launching import LAUNCHERS, Cluster, How, command, make, must_fit, submit
 from sddcli.cli.options import (
     DEFAULT_RUNS,
     Address,
@@ -115,6 +115,7 @@ def sweep(
     _say_changed(store, (run for table in plan for run in auto.runs_at_most(store, table)))
     cluster = Cluster(on, address, gpus_per_task, partition, time)
     how = How(device, workers, threads, checkpoint_every, retry_failed, fail_fast, skip_busy, keep, cluster, track)
+    must_fit(how)
     if dry_run:
         with leaving_out() as damaged:
             price(store, plan, how, as_json, damaged)

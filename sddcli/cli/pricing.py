@@ -56,7 +56,8 @@ def _estimate(
     for note in notes:
         print(note)
     print(f"epochs to train: {epochs}")
-    print(f"disk: about {size / 1e6:.1f} MB in {files} files in {store.root}")
+    much = f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
+    print(f"disk: about {much} in {files} files in {store.root}")
     print(f"split: {split}")
     when = "unknown until runs of this kind are timed here" if seconds is None else f"about {spoken_time(seconds)}"
     print(f"time on {workers} worker{'s' if workers > 1 else ''}: {when}")
@@ -82,7 +83,8 @@ def _split(todo: Sequence[Run], how: How) -> tuple[int, str]:
         share, places = ray.room(ray.Cluster(cluster.address, how.workers or 0, gpus, how.threads))
         workers, device, of = min(places, chains), "cuda" if share else "cpu", f"of a Ray cluster, {share:g} GPUs each"
     else:
-        workers, device, of = how.crew(todo), how.device, f"of this machine, on {' '.join(machine.devices(how.device))}"
+        workers, device = how.crew(todo), machine.kind(how.device) if how.device == "auto" else how.device
+        of = f"of this machine, on {' '.join(machine.devices(device))}"
     together = min(machine.most_side_by_side(device), -(-chains // workers))
     return workers, f"{_counted(chains, 'chain')} over {_counted(workers, 'worker')} {of}, {together} at once in each"
 

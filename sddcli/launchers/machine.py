@@ -40,7 +40,7 @@ MOST_SIDE_BY_SIDE = {"cpu": 6, "cuda": 64}
 
 def crew(device: str) -> int:
     """How many workers a sweep gets by default: one a core, or one for each GPU, which more would only share."""
-    return len(devices(device)) if _kind(device) == "cuda" else cores()
+    return len(devices(device)) if kind(device) == "cuda" else cores()
 
 
 def devices(word: str) -> tuple[str, ...]:
@@ -88,7 +88,7 @@ def use_safe_path() -> None:
 
 def most_side_by_side(device: str) -> int:
     """How many models one worker trains at once at most."""
-    return MOST_SIDE_BY_SIDE[_kind(device)]
+    return MOST_SIDE_BY_SIDE[kind(device)]
 
 
 def one_thread() -> None:
@@ -113,7 +113,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Options of glibc's malloc: of how many free bytes on it gives any back, and from which size on a block is its own."""
 
 
-def _kind(device: str) -> str:
+def kind(device: str) -> str:
+    """cpu or cuda: which of them a device's word means here."""
     return "cuda" if device.startswith("cuda") or (device == "auto" and gpus()) else "cpu"
 
 
@@ -165,7 +166,7 @@ def convolves_faster_in_bf16(device: str) -> bool:
     """Whether it is a processor that has instructions for products in bfloat16, as far as Linux tells."""
     facts = _processor_facts()
     flags = f"{facts.get('flags', '')} {facts.get('Features', '')}".split()
-    return _kind(device) == "cpu" and not BF16_FLAGS.isdisjoint(flags)
+    return kind(device) == "cpu" and not BF16_FLAGS.isdisjoint(flags)
 
 
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})

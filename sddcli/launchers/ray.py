@@ -9,13 +9,12 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from sddcli.core.words import UsageError
 from sddcli.events import Event, Failed, Lost, Noted, Report
@@ -23,7 +22,7 @@ from sddcli.launchers import machine
 from sddcli.launchers import sweep as sweeping
 from sddcli.launchers.agenda import width
 from sddcli.launchers.sweep import USUAL, Policy
-from sddcli.launchers.worker import Orders, Worker, orders_for
+from sddcli.launchers.worker import Orders, Worker, mark, orders_for
 from sddcli.spec import Run
 from sddcli.store import Store
 
@@ -153,8 +152,6 @@ def _look_at_nodes(ray: Any, store: Store, gpus: float, threads: int) -> None:
     """Raises UsageError where a node that may work does not see the runs folder, or has no sdd or another one."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as At
 
-    folder = next(each for each in (store.root.absolute(), *store.root.absolute().parents) if each.is_dir())
-    mark = folder / f".probe-{uuid4().hex}"
     able = [
         node
         for node in ray.nodes()
@@ -164,9 +161,11 @@ def _look_at_nodes(ray: Any, store: Store, gpus: float, threads: int) -> None:
     ]
     look = ray.remote(num_cpus=0, max_retries=0)(_seen)
     try:
-        mark.write_bytes(b"")
-        asked = [look.options(scheduling_strategy=At(node["NodeID"], soft=False)).remote(str(mark)) for node in able]
-        answers = ray.get(asked, timeout=PATIENCE)
+        with mark(store) as file:
+            there = [At(node["NodeID"], soft=False) for node in able]
+            answers = ray.get(
+                [look.options(scheduling_strategy=at).remote(str(file)) for at in there], timeout=PATIENCE
+            )
     except ray.exceptions.GetTimeoutError:
         raise UsageError(f"the cluster did not answer within {PATIENCE:.0f} s; `ray status` shows its nodes") from None
     except ray.exceptions.RayError as error:
@@ -174,23 +173,18 @@ def _look_at_nodes(ray: Any, store: Store, gpus: float, threads: int) -> None:
             what = f"sdd {machine.release()} is to be installed on every node"
             raise UsageError(f"a node of the cluster has no sdd: {what}, for {sys.executable} or like it") from None
         raise
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another runs folder") from None
-    finally:
-        with suppress(OSError):
-            mark.unlink()
     for host, sees, engine in answers:
         if not sees:
-            raise UsageError(f"node {host} does not see {folder}: --runs must be a folder that all nodes share")
+            raise UsageError(f"node {host} does not see {file.parent}: --runs must be a folder that all nodes share")
         if engine != machine.engine():
             raise UsageError(
                 f"node {host} has another sdd (engine {engine}, here {machine.engine()}): install the same"
             )
 
 
-def _seen(mark: str) -> tuple[str, bool, str]:
+def _seen(file: str) -> tuple[str, bool, str]:
     """Of a node: its host, whether it sees a file, its engine."""
-    return socket.gethostname(), Path(mark).exists(), machine.engine()
+    return socket.gethostname(), Path(file).exists(), machine.engine()
 
 
 class Mailbox:
@@ -237,6 +231,9 @@ class Maker:
         """Does a task of a worker; its events, the error of a check and None as the last are put into the mailbox."""
         try:
             self._worker.do(task, runs, self._say)
+        except UsageError as error:  # what is wrong may be the node: another may have the device, or the module
+            error.args = (f"{error} (on node {socket.gethostname()})",)
+            self._say(error)
         except Exception as error:
             self._say(error)
         self._say(None)

@@ -5,19 +5,21 @@ by itself (submitit does that); what a lost node trained, another job goes on wi
 """
 
 import hashlib
+import json
 import math
 import multiprocessing
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 from sddcli import sources, sweeps
 from sddcli.core import own
@@ -26,8 +28,8 @@ from sddcli.events import Event, Failed, Noted, Report, Saved
 from sddcli.launchers import local, machine
 from sddcli.launchers.agenda import width
 from sddcli.launchers.sweep import Policy
-from sddcli.launchers.worker import Orders, check, orders_for
-from sddcli.spec import Run
+from sddcli.launchers.worker import Orders, check, mark, orders_for
+from sddcli.spec import OWN, Run, from_dict, to_dict
 from sddcli.store import Store
 
 MOST_JOBS = 8
@@ -38,6 +40,9 @@ REQUEUES = 1000
 """How often a job may reach its time limit: each time it has gone on."""
 ASK_SECONDS = 20
 """Within which Slurm must answer, or a node be free that can be asked what it sees."""
+
+STOPPED = 143
+"""The exit code of who was told to end, and has saved."""
 
 
 class Wanted(NamedTuple):
@@ -78,8 +83,8 @@ def submit(
     """Submits jobs that finish `runs`, all that are left of `policy.plan`; returns the number of their array.
 
     Raises UsageError, before anything is written, for words that no table knows, where submitit or Slurm is missing,
-    where Slurm refuses such jobs, or a node does not see the runs folder or has another sdd; StoreError where the
-    folder cannot be written to.
+    where Slurm refuses such jobs, or a node does not see the runs folder, has another sdd or lacks what makes the runs,
+    StoreError where the folder cannot be written to.
     """
     try:
         submitit: Any = import_module("submitit")
@@ -89,14 +94,11 @@ def submit(
     orders = orders_for(store, runs, facts, wanted.threads, policy.checkpoint_seconds)
     orders = orders._replace(root=str(store.root.absolute()))
     check(runs, ["cpu"], report)
-    store.prepare()
-    mark = store.root.absolute() / f".probe-{uuid4().hex}"
-    try:
-        mark.write_bytes(b"")
-        if note := _look_at_node(mark, wanted):
+    kinds = {tuple(getattr(run, name) for name in OWN): run for run in runs}  # all that may differ on a node
+    with mark(store) as file:
+        if note := _look_at_node(file, wanted, orders.code, [*kinds.values()]):
             report(Noted(note))
-    finally:
-        mark.unlink(missing_ok=True)
+    store.prepare()
     sources.keep(store, runs)
     command, tables = policy.plan or ("", [])
     store.save_plan(command, tables)
@@ -146,41 +148,74 @@ def _must_be_taken(wanted: Wanted) -> None:
     known = _asked("sinfo", "--noheader", "--format", "%R").split()
     if wanted.partition and wanted.partition not in known:
         raise unknown("partition", wanted.partition, sorted(set(known)))
-    gpus = [f"--gpus-per-node={wanted.gpus}"] if wanted.gpus else []
-    _asked("sbatch", "--test-only", *_limits(wanted), *gpus, "--wrap", "true")
+    _asked("sbatch", "--test-only", *_limits(wanted), "--wrap", "true")
 
 
 def _limits(wanted: Wanted) -> list[str]:
     partition = [f"--partition={wanted.partition}"] if wanted.partition else []
-    return [*partition, f"--time={wanted.minutes}", f"--cpus-per-task={wanted.threads}"]
+    gpus = [f"--gpus-per-node={wanted.gpus}"] if wanted.gpus else []
+    return [*partition, *gpus, f"--time={wanted.minutes}", f"--cpus-per-task={wanted.threads}"]
 
 
-def _look_at_node(mark: Path, wanted: Wanted) -> str:
-    """Has a node, if one is free, look for a file; returns a note where none was.
+LOOK = """
+import json, os, socket, sys
+answer = {"host": socket.gethostname(), "sees": os.path.exists(sys.argv[1]), "engine": "none", "problem": ""}
+try:
+    from sddcli.launchers import machine
+    answer["engine"] = machine.engine()
+except ModuleNotFoundError:
+    pass
+if answer["engine"] == sys.argv[2]:
+    from sddcli.launchers.slurm import problem
+    answer["problem"] = problem(**json.load(sys.stdin))
+print(json.dumps(answer))
+"""
+"""What a node runs that is asked: it may have no sdd, or another one."""
 
-    Raises UsageError where the node does not see it, or has no sdd or another one.
+
+def _look_at_node(file: Path, wanted: Wanted, code: Mapping[str, bytes], runs: Sequence[Run]) -> str:
+    """Has a node, if one is free, look for a file and for what makes `runs`; returns a note where none was.
+
+    Raises UsageError where the node does not see the file, has no sdd or another one, or lacks a device or a module.
     """
-    code = (
-        "import os, socket, sys\nsees = os.path.exists(sys.argv[1])\ntry:\n"
-        "    from sddcli.launchers import machine\n    engine = machine.engine()\n"
-        "except ModuleNotFoundError:\n    engine = 'none'\nprint(socket.gethostname(), sees, engine)"
-    )
     look = ["srun", "--quiet", "--ntasks=1", f"--immediate={ASK_SECONDS}", *_limits(wanted._replace(minutes=1))]
     # Not where we are: a folder that the node lacks would end it before it can answer.
-    words = [*look, "--chdir=/", sys.executable, "-c", code, str(mark)]
+    words = [*look, "--chdir=/", sys.executable, "-c", LOOK, str(file), machine.engine()]
+    letters = {key: content.decode("latin-1") for key, content in code.items()}  # one for each byte
+    asked = json.dumps({"code": letters, "runs": [to_dict(run) for run in runs], "gpus": wanted.gpus})
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=3 * ASK_SECONDS)
-        answer = done.stdout.split() if done.returncode == 0 else []
+        done = subprocess.run(words, input=asked, capture_output=True, text=True, timeout=3 * ASK_SECONDS)
     except subprocess.TimeoutExpired:
-        answer = []
-    if len(answer) != 3:
-        return f"no node was free to be asked whether it sees {mark.parent}: all nodes must share it"
-    host, sees, engine = answer
-    if sees != "True":
-        raise UsageError(f"node {host} does not see {mark.parent}: --runs must be a folder that all nodes share")
+        done = None
+    if done and "execve" in done.stderr:
+        raise UsageError(f"a node has no {sys.executable}: install sdd {machine.release()} there, in the same place")
+    if done is None or done.returncode:
+        return f"no node was free to be asked whether it sees {file.parent}: all nodes must share it"
+    answer = json.loads(done.stdout.splitlines()[-1])
+    host, engine = answer["host"], answer["engine"]
+    if not answer["sees"]:
+        raise UsageError(f"node {host} does not see {file.parent}: --runs must be a folder that all nodes share")
     if engine != machine.engine():
         other = "no sdd" if engine == "none" else f"another sdd (engine {engine}, here {machine.engine()})"
         raise UsageError(f"node {host} has {other} in {sys.executable}: install the same there")
+    if answer["problem"]:
+        raise UsageError(f"{answer['problem']} (on node {host})")
+    return ""
+
+
+def problem(code: Mapping[str, str], runs: Sequence[Mapping[str, Any]], gpus: int) -> str:
+    """Asked on a node: why it cannot make these runs, "" where it can; their data is not read.
+
+    code: the user's own, a letter each byte; runs: their fields.
+    """
+    from sddcli.recipes import prune_retrain
+
+    sources.received({key: content.encode("latin-1") for key, content in code.items()})
+    try:
+        prune_retrain.device_of("cuda" if gpus else "cpu")
+        prune_retrain.check_outline([from_dict(fields) for fields in runs])
+    except (UsageError, OSError) as error:
+        return str(error)
     return ""
 
 
@@ -210,9 +245,16 @@ class Job:
 
     def __call__(self) -> int:
         """Works in a process of its own, which can be told to save and end; returns its exit code."""
-        self.process = multiprocessing.get_context("spawn").Process(target=_work, args=self.words)
-        self.process.start()
+        # Slurm sends the signal for `checkpoint` to all processes of a job: it would end those that are to save.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGUSR2})
+        try:
+            self.process = multiprocessing.get_context("spawn").Process(target=_work, args=self.words)
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.process.join()
+        if self.process.exitcode in (STOPPED, -signal.SIGTERM):
+            _queue_again()
         return self.process.exitcode or 0
 
     def checkpoint(self, *_: Any) -> Any:
@@ -225,8 +267,19 @@ class Job:
         return submitit.helpers.DelayedSubmission(Job(orders, tables, number, jobs, gpus, keep))
 
 
+def _queue_again() -> None:
+    """Where a job that was told to end is not cancelled, Slurm wants its place for another: it is queued again.
+
+    Slurm would do so only if it had to kill it, and takes one that ends by itself for done.
+    """
+    job = os.environ["SLURM_JOB_ID"]
+    if _asked("squeue", "--noheader", "--jobs", job, "--format", "%T").strip() == "RUNNING":
+        _asked("scontrol", "requeue", job)
+        time.sleep(ASK_SECONDS)  # within which Slurm ends this process
+
+
 def _work(orders: Orders, tables: Sequence[Any], number: int, jobs: int, gpus: int, keep: str) -> None:
-    """Makes what is left of a sweep: exit code 3 where runs failed, 143 where it was told to stop."""
+    """Makes what is left of a sweep: exit code 3 where runs failed, STOPPED where it was told to stop."""
     signal.signal(signal.SIGTERM, _terminated)
     own.SOURCES.update(orders.code)
     store, failed = Store(orders.root), set[Run]()
@@ -261,4 +314,4 @@ def _line(event: Saved | Failed | Noted) -> str:
 
 
 def _terminated(*_: Any) -> None:
-    raise SystemExit(143)
+    raise SystemExit(STOPPED)

@@ -1,10 +1,14 @@
 """Worker: what a process does that makes runs for a sweep, wherever it was started."""
 
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from sddcli import sources
+from sddcli.core.words import UsageError
 from sddcli.events import Failed, Noted, Reading, Report
 from sddcli.launchers import libraries, machine
 from sddcli.spec import Run
@@ -29,6 +33,25 @@ class Orders(NamedTuple):
 def orders_for(store: Store, runs: Sequence[Run], facts: Mapping[str, Any], threads: int, pause: float) -> Orders:
     """The orders to workers that shall make these runs, or some of them."""
     return Orders(str(store.root), dict(facts), threads, pause, sources.carried(runs))
+
+
+@contextmanager
+def mark(store: Store) -> Iterator[Path]:
+    """A file in the runs folder, or where that will be, which other machines see if they share the folder.
+
+    Raises UsageError where it cannot be written.
+    """
+    folder = next(each for each in (store.root.absolute(), *store.root.absolute().parents) if each.is_dir())
+    file = folder / f".probe-{uuid4().hex}"
+    try:
+        file.write_bytes(b"")
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; choose another runs folder") from None
+    try:
+        yield file
+    finally:
+        with suppress(OSError):
+            file.unlink()
 
 
 def check(runs: Sequence[Run], devices: Sequence[str], report: Report) -> None:

@@ -73,7 +73,7 @@ def test_dry_run_counts_and_writes_nothing(sdd: Sdd, trained: Path, tmp_path: Pa
 
 
 SPLITS = {
-    "--workers 2": "3 chains over 2 workers of this machine, on auto, 2 at once in each",
+    "--workers 2": "3 chains over 2 workers of this machine, on cpu, 2 at once in each",
     "--workers 1 --device cpu": "3 chains over 1 worker of this machine, on cpu, 3 at once in each",
     "--device cuda:0,2": "3 chains over 2 workers of this machine, on cuda:0 cuda:2, 2 at once in each",
     "--on slurm --time 2-0": "3 chains over 3 workers of 3 Slurm jobs of at most 48 h 0 min each, 1 at once in each",

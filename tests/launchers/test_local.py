@@ -296,6 +296,45 @@ def test_two_sweeps_in_one_folder_train_every_run_once(
     assert len([name for name in found if name.endswith("weights.safetensors")]) == 12
 
 
+CUT_OFF = (
+    NO_LOCKS
+    + """
+import os, time
+from sddcli import locks
+
+touch, ahead = os.utime, float(os.environ["SECONDS_AHEAD"])
+os.utime = lambda path, *_, **__: touch(path, (time.time() + ahead,) * 2)
+locks.BEAT_SECONDS, locks.LEASE_SECONDS = 0.2, 3.0
+"""
+)
+"""A machine whose clock is wrong, in a folder without flock where leases are over soon."""
+
+
+@pytest.mark.slow
+def test_a_machine_that_was_cut_off_and_goes_on_loses_nothing_and_wins_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock is a day ahead, and it stands still in mid-run until another has finished all; then it goes on."""
+    root, alone = tmp_path / "runs", tmp_path / "alone"
+    assert long_sweep(alone).wait() == 0
+    (tmp_path / "sitecustomize.py").write_text(CUT_OFF)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("SECONDS_AHEAD", "86400")
+    cut_off = long_sweep(root, "--checkpoint-every", "0.2")
+    until(lambda: bool(list(root.rglob("checkpoint.json"))))
+    os.killpg(cut_off.pid, signal.SIGSTOP)
+    leases = {path: path.read_bytes() for path in root.rglob(".lock")}
+    assert leases and all(leases.values())
+    monkeypatch.setenv("SECONDS_AHEAD", "0")
+    assert long_sweep(root).wait() == 0
+    made = {path: path.stat().st_mtime_ns for path in root.glob("*-*/**/*") if path.is_file()}
+    os.killpg(cut_off.pid, signal.SIGCONT)
+    _, err = cut_off.communicate(timeout=120)
+    assert cut_off.returncode == 0, err
+    assert made == {path: path.stat().st_mtime_ns for path in root.glob("*-*/**/*") if path.is_file()}
+    assert everything(root) == everything(alone)
+
+
 @pytest.mark.slow
 def test_what_another_process_has_is_left_out_if_asked_and_else_waited_for(tmp_path: Path) -> None:
     store = Store(tmp_path)

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Sdd
+from tests.launchers import engines
 from tests.launchers.engines import ray_cluster
 from tests.launchers.test_local import everything
 
-SWEEP = ["--levels", "0-3", "--seeds", "0-1", "--epochs", "60", "--set", "eval_every=30", "--checkpoint-every", "0.2"]
+SWEEP = ["--levels", "0-3", "--seeds", "0-1", "--epochs", "60", "--set", "eval_every=30"]
 
 
 def start(root: Path, *words: str) -> "subprocess.Popen[str]":
@@ -34,7 +35,7 @@ def test_a_node_lost_in_mid_sweep_changes_no_number(tmp_path: Path, monkeypatch:
     local, shared = tmp_path / "local", tmp_path / "shared"
     assert start(local).wait() == 0
     with ray_cluster(monkeypatch) as (cluster, _, lost):
-        sweeping = start(shared, "--on", "ray", "--address", cluster.address)
+        sweeping = start(shared, "--on", "ray", "--address", cluster.address, "--checkpoint-every", "0.2")
         until(lambda: len(list(shared.rglob("level-01/checkpoint.json"))) == 2, sweeping)
         cluster.remove_node(lost)
         _, err = sweeping.communicate(timeout=240)
@@ -52,8 +53,18 @@ def test_what_a_cluster_cannot_do_is_said_before_anything_is_written(
         on_it = ("sweep", *SWEEP, "--runs", tmp_path / "runs", "--on", "ray", "--address", cluster.address)
         ended = sdd(*on_it, "--gpus-per-task", 1)
         assert ended.code == 2 and "no node of the cluster has 1 core and 1 GPUs for a worker" in ended.err
-        ended = sdd(*on_it, "--model", "nosuch")
-        assert ended.code == 2 and "unknown model" in ended.err
+        for words, what in (
+            (("--device", "cuda"), "no node of the cluster has 1 core and 1 GPUs for a worker"),
+            (("--device", "cuda:0"), "--device takes auto, cpu, cuda with --on ray, got 'cuda:0'"),
+            (("--model", "nosuch"), "unknown model"),
+            (("--partition", "main"), "--partition goes with --on slurm"),
+        ):
+            ended = sdd(*on_it, *words)
+            assert ended.code == 2 and what in ended.err and ended.err.count("\n") == 1, ended.err
+        engines.what_nodes_lack(tmp_path, monkeypatch, "--on", "ray", "--address", cluster.address)
+        cluster.add_node(num_cpus=1, num_gpus=1)  # as one says whose driver is broken
+        ended = sdd(*on_it)
+        assert ended.code == 2 and "no device cuda here: torch" in ended.err and "(on node " in ended.err, ended.err
     assert not (tmp_path / "runs").exists()
 
 
