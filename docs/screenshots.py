@@ -25,8 +25,7 @@ TERMINAL = {
     "help": "--help",
     "help-of-sweep": "sweep --help",
     "list": "list RUNS",
-    "analyze": "analyze double-descent RUNS",
-    "analyze-all": "analyze all RUNS",
+    "analyze": "analyze double-descent,learning-distance RUNS",
 }
 SITE = {"start": "index.html", "why": "phenomenon/index.html", "commands": "commands/index.html"}
 WIDE, PHONE = (1100, 800), (390, 800)
@@ -65,7 +64,7 @@ def main() -> None:
                 console = Console(record=True, width=80, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
                 console.print(text)
                 page.write_text(console.export_html(theme=theme))
-                size = (720, 40 + 18 * (str(text).count("\n") + 1))
+                size = (830, min(60 + 20 * (text.plain.count("\n") + 1), 1400))
                 taken(browser, page, given.output / f"terminal-{name}-{scheme}.png", size, scheme == "dark")
         printed(["plot", "double-descent", given.runs, "-o", str(given.output / "figure.png")])
         printed(["report", given.runs, "-o", str(Path(temporary, "report.html"))])

@@ -56,13 +56,16 @@ def export(
 
 
 def import_runs(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder of OpenLTH, or one lottery_HASH of it.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="FOLDER", help="Folder of OpenLTH or of He et al.'s code, or one experiment of it."),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Table to write: .csv.")] = Path(
         "imported.csv"
     ),
     debug: Debug = False,
 ) -> None:
-    """Import results of OpenLTH into a table.
+    """Import results of OpenLTH, or of the paper's own code, into a table.
 
     The table can be plotted, listed, and drawn beside runs of sdd (sdd plot --beside). It is read from texts: nothing
     of the folder is run, and its weights are left alone.

@@ -1,13 +1,15 @@
-"""Importing: what OpenLTH recorded of its runs, as rows of a results.csv. Texts are read; nothing is run or unpickled.
+"""Importing: what OpenLTH and the code of He et al. (2022), which grew from it, recorded of their runs.
 
-A folder of OpenLTH has lottery_HASH/replicate_R/level_L/main/ with hparams.log, logger and sparsity_report.json; one of
-them alone, lottery_HASH/, is taken too. Accuracies of its logger are fractions, against the true test labels.
+Rows of a results.csv are made of texts; nothing is run or unpickled. A folder has KIND_HASH/replicate_R/level_L/main/
+with logger and sparsity_report.json, and the settings of all levels in level_0/main/hparams.log; one KIND_HASH/ alone
+is taken too. Accuracies of a logger are fractions, against the true test labels and the noisy training labels.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +21,10 @@ from sddcli.store import Damaged, StoreError
 Row = dict[str, str | int | float]
 MOST = 10**7
 """Bytes of a text of a run: a logger of 160 epochs has 20 kB."""
-STRATEGIES = {"sparse_global": ("magnitude", "global"), "sparse_layerwise": ("magnitude", "layer")}
-"""OpenLTH's pruning strategies -> criterion and scope here; any other is taken as the criterion's name."""
+KINDS = {"lottery": "lottery", "finetune": "finetune", "rewindLR": "lr-rewind", "scratch": "scratch"}
+"""How names of folders of experiments begin -> retraining; OpenLTH has the first, the code of He et al. all."""
+STRATEGIES = {"sparse_global": "magnitude", "network_slimming": "slimming"}
+"""Pruning strategies -> criterion; any other is the criterion's name."""
 
 
 class Imported(NamedTuple):
@@ -31,18 +35,22 @@ class Imported(NamedTuple):
 
 
 def open_lth(root: Path) -> Imported:
-    """All finished runs below a folder of OpenLTH. Raises StoreError where there is none, or a file is damaged."""
-    folders = [root] if root.name.startswith("lottery_") else sorted(root.glob("lottery_*"))
-    levels = [each for folder in folders for each in sorted(folder.glob("replicate_*/level_*/main"), key=_order)]
+    """All finished runs below a folder of OpenLTH or of the code of He et al.
+
+    Raises StoreError where there is none, or a file is damaged.
+    """
+    folders = [each for each in (root, *sorted(root.glob("*_*"))) if each.name.partition("_")[0] in KINDS]
+    # level_pretrain is no level: there the weights were made that others are rewound to.
+    levels = [each for folder in folders for each in folder.glob("replicate_*/level_[0-9]*/main")]
     rows, left_out = list[Row](), list[Path]()
-    for level in levels:
-        if (level / "logger").exists() and (level / "hparams.log").exists():
+    for level in sorted(levels, key=lambda each: (each.parts[-4], _order(each))):
+        if (level / "logger").exists():
             rows.append(_row(level))
         else:
             left_out.append(level)
     if not rows:
-        layout = "lottery_HASH/replicate_R/level_L/main/ with hparams.log and logger"
-        raise StoreError(f"{root} has no finished runs of OpenLTH: it looks for {layout}")
+        layout = f"KIND_HASH/replicate_R/level_L/main/logger, KIND one of {', '.join(KINDS)}"
+        raise StoreError(f"{root} has no finished runs of OpenLTH, or of the code of He et al.: it looks for {layout}")
     return Imported(rows, left_out)
 
 
@@ -53,9 +61,10 @@ def _order(level: Path) -> tuple[int, int]:
 
 def _row(level: Path) -> Row:
     """One run: its settings, the sparsity of its mask, and the last numbers of its logger."""
-    settings, metrics = _read(level / "hparams.log", _settings), _read(level / "logger", _metrics)
+    (replicate, number), kind = _order(level), KINDS[level.parts[-4].partition("_")[0]]
+    settings = _read(level.parent.with_name("level_0") / "main" / "hparams.log", partial(_settings, kind, number))
+    metrics = _read(level / "logger", _metrics)
     total, kept = _read(level / "sparsity_report.json", _sparsity)
-    replicate, number = _order(level)
     chain = _id(level.parts[-4], replicate, 1)
     run = chain if number == 1 else _id(level.parts[-4], replicate, number)
     sizes: Row = {"sparsity": 1 - kept / total, "density": kept / total, "weights": int(kept)}
@@ -102,29 +111,30 @@ def _sparsity(text: str) -> tuple[float, float]:
     return total, kept
 
 
-def _settings(text: str) -> Row:
-    """The settings of a run by the names that they have here, from its sections of lines "* NAME => VALUE"."""
+def _settings(retraining: str, level: int, text: str) -> Row:
+    """The settings of a level by the names that they have here, from its sections of lines "* NAME => VALUE"."""
     sections: dict[str, dict[str, str]] = {}
     for line in text.splitlines():
         if match := re.fullmatch(r"\s*\* (\w+) => (.*)", line):
             sections[next(reversed(sections))][match[1]] = match[2].strip()
         elif line.strip():
             sections[line.strip()] = {}
-    data, model, training, pruning = (
-        sections[f"{name} Hyperparameters"] for name in ("Dataset", "Model", "Training", _pruning(sections))
-    )
-    criterion, scope = STRATEGIES.get(pruning["pruning_strategy"], (pruning["pruning_strategy"], Run.scope))
-    before = sections.get("Pretraining Training Hyperparameters", {})
+    data, model, training = (sections[f"{name} Hyperparameters"] for name in ("Dataset", "Model", "Training"))
+    (pruning,) = (part for part in sections.values() if "pruning_strategy" in part)  # named after its strategy
+    training |= sections.get("Finetuning Hyperparameters", {}) if level else {}
+    strategy, before = pruning["pruning_strategy"], sections.get("Pretraining Training Hyperparameters", {})
+    noise = data.get("random_labels_fraction") or data.get("noisy_labels_fraction", "0")
     return {
         "dataset": data["dataset_name"],
         "model": f"openlth:{model['model_name']}",
-        "noise": float(data.get("random_labels_fraction", 0)),
+        "noise": float(noise),
+        "noise_kind": data.get("noisy_labels_type", Run.noise_kind),
         "augment": "none" if "do_not_augment" in data else "crop-flip",
         "init": model["model_init"],
-        "criterion": criterion,
-        "scope": scope,
+        "criterion": STRATEGIES.get(strategy, strategy),
+        "scope": pruning.get("pruning_scope", Run.scope),
         "rate": float(pruning.get("pruning_fraction", 0)),
-        "retraining": "lottery",
+        "retraining": retraining,
         "rewind": before.get("training_steps", "0it"),
         **_length(training["training_steps"]),
         "batch_size": int(data["batch_size"]),
@@ -135,12 +145,6 @@ def _settings(text: str) -> Row:
         "milestones": training.get("milestone_steps", "").replace(",", "/").replace("ep", ""),
         "gamma": float(training.get("gamma", Run.gamma)),
     }
-
-
-def _pruning(sections: Mapping[str, Mapping[str, str]]) -> str:
-    """The section of pruning is named after its strategy: the one that has such a line."""
-    names = [name for name, part in sections.items() if "pruning_strategy" in part]
-    return names[0].removesuffix(" Hyperparameters")
 
 
 def _length(steps: str) -> Row:

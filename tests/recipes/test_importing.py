@@ -28,7 +28,7 @@ Training Hyperparameters
     * milestone_steps => 80ep,120ep
     * gamma => 0.1
     * weight_decay => 0.0001
-Sparse Global Pruning Hyperparameters
+Hyperparameters for Sparse Global Pruning
     * pruning_strategy => sparse_global
     * pruning_fraction => 0.2
 Pretraining Dataset Hyperparameters
@@ -41,20 +41,49 @@ Pretraining Training Hyperparameters
 """
 
 
-def written(root: Path) -> Path:
+PUBLISHED = """Dataset Hyperparameters
+    * dataset_name => mnist
+    * batch_size => 128
+    * noisy_labels_fraction => 0.4
+    * noisy_labels_type => pairflip
+    * num_workers => 2
+Finetuning Hyperparameters
+    * optimizer_name => sgd
+    * lr => 0.01
+    * training_steps => 20ep
+Model Hyperparameters
+    * model_name => mnist_lenet_300_100
+    * model_init => kaiming_normal
+    * batchnorm_init => uniform
+Hyperparameters for Unstructured Magnitude-Gradient Pruning
+    * pruning_strategy => gradient
+    * freeze_pruned_weights => zero
+    * pruning_fraction => 0.2
+    * pruning_scope => layer
+Training Hyperparameters
+    * optimizer_name => sgd
+    * lr => 0.1
+    * training_steps => 160ep
+"""
+
+
+def written(root: Path, experiment: str = "lottery_0a1b", hparams: str = HPARAMS) -> Path:
     """A folder of OpenLTH: two replicates of levels 0 to 2; of a third level nothing is finished."""
     for replicate in (1, 2):
-        for level in range(4):
-            folder = root / "lottery_0a1b" / f"replicate_{replicate}" / f"level_{level}" / "main"
-            folder.mkdir(parents=True)
-            (folder / "hparams.log").write_text(HPARAMS)
-            (folder / "mask.pth").write_bytes(b"never looked at")
-            (folder / "sparsity_report.json").write_text(json.dumps({"total": 1000.0, "unpruned": 1000 * 0.8**level}))
-            if level < 3:
-                lines = [
-                    f"test_loss,{k},1.5\ntest_accuracy,{k},{0.5 + 0.01 * level + k / 1e6}" for k in (0, 62560, 31280)
-                ]
-                (folder / "logger").write_text("\n".join(lines))
+        begun = root / experiment / f"replicate_{replicate}"
+        for level in ("pretrain", 0, 1, 2, 3):
+            (folder := begun / f"level_{level}" / "main").mkdir(parents=True)
+            if level != 3:
+                k_and_rest = (
+                    (k, 0.5 + 0.01 * (level or 0) + k / 1e6) for k in (0, 62560, 31280) if level != "pretrain"
+                )
+                lines = [f"test_loss,{k},1.5\ntest_accuracy,{k},{accuracy}" for k, accuracy in k_and_rest]
+                (folder / "logger").write_text("\n".join(lines) or "test_accuracy,0,0.1")
+            if level != "pretrain":
+                (folder / "mask.pth").write_bytes(b"never looked at")
+                sizes = {"total": 1000.0, "unpruned": 1000 * 0.8 ** int(level)}
+                (folder / "sparsity_report.json").write_text(json.dumps(sizes))
+        (begun / "level_0" / "main" / "hparams.log").write_text(hparams)  # of all levels
     return root
 
 
@@ -68,7 +97,8 @@ def test_a_row_says_what_the_texts_say(theirs: Path) -> None:
     assert len(rows) == 6 and len(left_out) == 2 and {row["seed"] for row in rows} == {1, 2}
     row = rows[2]
     assert row | {"chain": "", "run": ""} == {
-        "dataset": "cifar10", "model": "openlth:cifar_resnet_20", "noise": 0.2, "augment": "crop-flip",
+        "dataset": "cifar10", "model": "openlth:cifar_resnet_20", "noise": 0.2,
+        "noise_kind": "symmetric", "augment": "crop-flip",
         "init": "kaiming_normal", "criterion": "magnitude", "scope": "global", "rate": 0.2, "retraining": "lottery",
         "rewind": "1000it", "epochs": 160, "batch_size": 128, "optimizer": "sgd", "lr": 0.1, "momentum": 0.9,
         "weight_decay": 0.0001, "milestones": "80/120", "gamma": 0.1, "level": 2, "seed": 1, "chain": "", "run": "",
@@ -76,6 +106,26 @@ def test_a_row_says_what_the_texts_say(theirs: Path) -> None:
         "test_accuracy": pytest.approx(0.58256), "best_test_accuracy": pytest.approx(0.58256),
     }  # fmt: skip
     assert len({row["chain"] for row in rows}) == 2 and len({row["run"] for row in rows}) == 6
+
+
+@pytest.mark.parametrize(
+    "kind, retraining",
+    [("lottery", "lottery"), ("finetune", "finetune"), ("rewindLR", "lr-rewind"), ("scratch", "scratch")],
+)
+def test_the_papers_own_code_has_more_kinds_of_experiments(kind: str, retraining: str, tmp_path: Path) -> None:
+    hparams = PUBLISHED if kind == "finetune" else re.sub(r"(?s)Finetuning.*?(?=Model)", "", PUBLISHED)
+    rows, left_out = open_lth(written(tmp_path / "theirs", f"{kind}_0a1b", hparams))
+    assert len(rows) == 6 and len(left_out) == 2 and [row["level"] for row in rows] == [0, 1, 2] * 2
+    common = {
+        "noise": 0.4,
+        "noise_kind": "pairflip",
+        "criterion": "gradient",
+        "scope": "layer",
+        "retraining": retraining,
+    }
+    assert all(row | common == row for row in rows)
+    expected = [(0.1, 160), (0.01, 20), (0.01, 20)] if kind == "finetune" else [(0.1, 160)] * 3
+    assert [(row["lr"], row["epochs"]) for row in rows[:3]] == expected
 
 
 def test_it_is_listed_and_plotted_beside_ours(theirs: Path, trained: Path, sdd: Sdd, tmp_path: Path) -> None:
@@ -100,12 +150,14 @@ def test_it_is_listed_and_plotted_beside_ours(theirs: Path, trained: Path, sdd: 
     ],
 )
 def test_a_cut_or_wrong_file_is_named_in_one_line(theirs: Path, name: str, text: str, says: str, sdd: Sdd) -> None:
-    (theirs / "lottery_0a1b" / "replicate_1" / "level_1" / "main" / name).write_text(text)
+    (
+        theirs / "lottery_0a1b" / "replicate_1" / ("level_0" if name == "hparams.log" else "level_1") / "main" / name
+    ).write_text(text)
     with pytest.raises(StoreError, match=re.escape(says)) as error:
         open_lth(theirs)
     assert "\n" not in str(error.value) and sdd("import", theirs).code == 4
 
 
 def test_another_folder_is_none_of_openlth(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="has no finished runs of OpenLTH: it looks for lottery_HASH/replicate_R"):
+    with pytest.raises(StoreError, match="has no finished runs of OpenLTH, or .*: it looks for KIND_HASH/replicate_R"):
         open_lth(tmp_path)
