@@ -332,21 +332,25 @@ def events(
     share: str = "",
     layers: Whole = ONE,
     batches: int = 0,
+    noise: Answer = NO,
 ) -> Origin:
     """One training from the initialization, in which filters or neurons of the last `layers` layers are removed.
 
     A few at each event, every `period` (4ep, 100it); which is up to the criterion, whose smallest or largest go
     (target), or at random. start, end, share: for each of these layers or for all, parted by /: the first event and the
     last, in epochs or shares of the training, and which share of its filters goes in all, instead of the level's.
-    batches: they are 0 for so many only, and come back as they were (Bartoldson et al. 2020). Raises UsageError for
-    another target or no period.
+    batches: they are 0 for so many only, and come back as they were (Bartoldson et al. 2020). noise: none is removed;
+    instead noise is added to their weights before each of so many batches, and they learn on. Raises UsageError for
+    another target, no period, or noise for no batch.
     """
     if target not in TARGETS:
         raise unknown("target of events:", target, TARGETS)
     number, _ = steps_or_epochs("period of events", period)
     if not number or batches < 0:
         raise UsageError(f"events take a period of 1 step or more and 0 batches or more, got {period} and {batches}")
-    ramp = f"period={period}:start={start}:end={end}:share={share}:layers={layers}:batches={batches}"
+    if noise and not batches:
+        raise UsageError("events that add noise say before how many batches: batches=1 or more")
+    ramp = f"period={period}:start={start}:end={end}:share={share}:layers={layers}:batches={batches}:noise={noise}"
     return untrained(run)._replace(timetable=f"events:target={target}:{ramp}")
 
 

@@ -60,7 +60,7 @@ def constant(weights: Tensors, masks: Tensors, draw: Draw, *, sign: Sign = KEPT,
     """The sign of each weight times its layer's standard deviation (`signed_constant` of Zhou et al. 2019), so many
     times."""
     sizes = {name: (w.double().std(correction=0) * times).to(w.dtype).expand_as(w) for name, w in weights.items()}
-    return _signed(sizes, weights, sign, draw) if sign == "random" else {n: weights[n].sign() * sizes[n] for n in sizes}
+    return _signed(sizes, weights, sign, draw) if sign == "random" else {n: _sign(weights[n]) * sizes[n] for n in sizes}
 
 
 def _signed(values: Tensors, weights: Tensors, sign: Sign, draw: Draw) -> Tensors:
@@ -68,8 +68,13 @@ def _signed(values: Tensors, weights: Tensors, sign: Sign, draw: Draw) -> Tensor
     if sign == "random":
         return {name: value.abs() * _random_signs(value, draw("sign", name)) for name, value in values.items()}
     if sign == "kept" and values is not weights:
-        return {name: value.abs() * weights[name].sign() for name, value in values.items()}
+        return {name: value.abs() * _sign(weights[name]) for name, value in values.items()}
     return values
+
+
+def _sign(weight: Tensor) -> Tensor:
+    """1 or -1: a weight that was drawn as exactly 0, of a million there is one now and then, counts as positive."""
+    return torch.where(weight < 0, -1.0, 1.0).to(weight.dtype)
 
 
 def _random_signs(like: Tensor, stream: np.random.Generator) -> Tensor:

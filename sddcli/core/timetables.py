@@ -6,6 +6,7 @@ from functools import partial
 from math import ceil, cos, floor, inf, pi
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from sddcli.core.retraining import rewind_steps
 from sddcli.core.stacking import single, stacked
 from sddcli.core.types import STATISTICS, Channels, Counts, Draw, State, Tensors
 from sddcli.core.units import row_means
-from sddcli.core.words import UsageError
+from sddcli.core.words import Answer, UsageError
 
 
 class Context(NamedTuple):
@@ -38,6 +39,7 @@ class Context(NamedTuple):
     channels: Sequence[Channels] = ()
 
 
+NO = Answer("no")
 Event = Callable[[State, Context], State]
 """What becomes of M models. Weights and memory that its masks cut are set to 0 by the engine."""
 
@@ -149,9 +151,13 @@ def events(
     share: str = "",
     layers: int = 1,
     batches: int = 0,
+    noise: Answer = NO,
 ) -> Mapping[int, Event]:
     """Filters or neurons of the last `layers` layers go, a few at each event, at distances of `period` (Bartoldson et
     al. 2020); for so many batches only, where `batches` is not 0: then they come back as they were.
+
+    noise: they stay, and before each of so many batches noise is added to their weights, N(0, s^2) with s the deviation
+    of the weights of the first filter of the layer that an event leaves alone.
 
     start, end, share: of each of these layers, or of all, parted by /: when its first event may be, and its last one,
     epochs or shares of the training below 1; which share of its filters goes in all, "" for that of the level.
@@ -175,18 +181,22 @@ def events(
         for i, step in enumerate(steps):
             each = _Leaving(length.layers - layers + k, i, len(steps), shares[k] if shares else None)
             leaving.setdefault(step, []).append(each)
-            if batches:
-                coming.setdefault(step + batches, []).append(each.layer)
+            for later in range(batches) if noise else [batches] if batches else []:
+                coming.setdefault(step + later, []).append(each.layer)
     if not leaving or max({*leaving, *coming}) >= length.steps:
         raise UsageError(f"events from {start} to {end} do not end within the {length.steps} steps of the training")
     if batches >= gap:
-        raise UsageError(f"filters are away for {batches} batches, and the next event is {gap} steps later")
+        raise UsageError(f"an event is over after {batches} batches, and the next one is {gap} steps later")
 
     def happen(step: int, state: State, context: Context) -> State:
         state = _back(state, context, coming.get(step, ()))
         return _left_out(state, context, leaving.get(step, ()), target, bool(batches)) if step in leaving else state
 
-    return {step: partial(happen, step) for step in {*leaving, *coming}}
+    def disturb(step: int, state: State, context: Context) -> State:
+        state = _chosen(state, context, leaving.get(step, ()), target)
+        return _noisy(state, context, coming[step])
+
+    return {step: partial(disturb if noise else happen, step) for step in {*leaving, *coming}}
 
 
 class _Leaving(NamedTuple):
@@ -226,21 +236,65 @@ def _step(moment: float, length: Length) -> int:
 def _left_out(state: State, context: Context, events: Sequence[_Leaving], target: str, comes_back: bool) -> State:
     """Without the channels that these events remove; put aside where they come back."""
     less = []
-    for m, (sizes, targets) in enumerate(zip(context.sizes, context.targets, strict=True)):
+    for m in range(len(context.sizes)):
         scores, kept = context.scores(state, m), single(state.masks, m)
         for event in events:
-            channels = context.channels[event.layer]
-            gone = 1 - sum(targets.values()) / sum(sizes.values()) if event.share is None else event.share
-            before, after = (event.kept(channels.size, gone, i) for i in (event.i, event.i + 1))
-            number = channels.size - (before - after) if comes_back else after
-            means = row_means(scores, kept, channels) * (-1 if target == "largest" else 1)
-            alive = living(kept, channels)
-            stay = ranking.keep({"": means}, {"": alive}, min(number, int(alive.sum())))[""]
-            kept = cut(kept, channels, stay)
+            stay = _staying(context, m, event, scores, kept, target, comes_back)
+            kept = cut(kept, context.channels[event.layer], stay)
         less.append(completed(kept, context.channels))
     masks = stacked(less, list(state.masks))
     aside = _aside(state, context.channels) if comes_back else {}
     return replace(state, masks=masks, aside=aside)
+
+
+def _staying(
+    context: Context, m: int, event: _Leaving, scores: Tensors, kept: Tensors, target: str, by_itself: bool
+) -> Tensor:
+    """(size,) bool: the channels of its layer that an event leaves in model m, of scores and masks (*shape).
+
+    by_itself: as many go as by this event alone, for those of events before are back.
+    """
+    sizes, targets, channels = context.sizes[m], context.targets[m], context.channels[event.layer]
+    gone = 1 - sum(targets.values()) / sum(sizes.values()) if event.share is None else event.share
+    before, after = (event.kept(channels.size, gone, i) for i in (event.i, event.i + 1))
+    number = channels.size - (before - after) if by_itself else after
+    means = row_means(scores, kept, channels) * (-1 if target == "largest" else 1)
+    alive = living(kept, channels)
+    return ranking.keep({"": means}, {"": alive}, min(number, int(alive.sum())))[""]
+
+
+CHOSEN = "chosen/"
+"""How the names begin, among what is put aside, of the channels (size,) of a layer that the last event chose."""
+
+
+def _chosen(state: State, context: Context, events: Sequence[_Leaving], target: str) -> State:
+    """With the channels that these events would remove put down, of each layer in the place of those of the last."""
+    scores = [context.scores(state, m) for m in range(len(context.sizes))] if events else []
+    aside = dict(state.aside)
+    for event in events:
+        stay = [
+            _staying(context, m, event, each, single(state.masks, m), target, True) for m, each in enumerate(scores)
+        ]
+        aside[f"{CHOSEN}{event.layer}"] = ~torch.stack(stay)
+    return replace(state, aside=aside)
+
+
+def _noisy(state: State, context: Context, layers: Sequence[int]) -> State:
+    """With noise on the weights of the chosen channels of these layers."""
+    learned = dict(state.learned)
+    for k in layers:
+        for name in context.channels[k].outputs:
+            pairs = enumerate(zip(learned[name], state.aside[f"{CHOSEN}{k}"], strict=True))
+            noisy = [_with_noise(w, chosen, context.draw(m, state.step, "noise", name)) for m, (w, chosen) in pairs]
+            learned[name] = torch.stack(noisy)
+    return replace(state, learned=learned)
+
+
+def _with_noise(weight: Tensor, chosen: Tensor, draw: np.random.Generator) -> Tensor:
+    """Weights (size, *shape) of one model; chosen rows (size,) have noise, of the deviation of the first other row."""
+    noise = torch.from_numpy(draw.standard_normal(tuple(weight.shape), dtype=np.float32)).to(weight)
+    deviation = weight[int((~chosen).nonzero()[0])].std()
+    return torch.where(chosen.view(-1, *(1,) * (weight.dim() - 1)), weight + deviation * noise, weight)
 
 
 def _aside(state: State, layout: Sequence[Channels]) -> Tensors:

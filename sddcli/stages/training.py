@@ -18,7 +18,7 @@ from sddcli.core.optimizers import OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
 from sddcli.core.regularization import INITIAL
 from sddcli.core.stacking import on_device, single, stacked
-from sddcli.core.timetables import Context, Event
+from sddcli.core.timetables import CHOSEN, Context, Event
 from sddcli.core.types import Begun, Data, Draw, State, Tensors, Trained
 from sddcli.core.words import pick
 from sddcli.spec import Run
@@ -33,7 +33,7 @@ TRIALS: dict[tuple[object, ...], Company] = {}
 
 class EventRecord(NamedTuple):
     """An event between two segments: the step after it, each run's density and test accuracy, (before, after), and
-    whether it removes any of its weights: only then it counts."""
+    whether it removes any of its weights or adds noise to others than before: only then it counts."""
 
     step: int
     density: Sequence[tuple[float, float]]
@@ -143,10 +143,11 @@ def _happen(event: Event, state: State, context: Context) -> State:
 
 
 def _record(state: State, after: State, runs: Sequence[Run], model: Model, data: Data) -> Iterator[EventRecord]:
-    """What an event did, where it removed any weight."""
+    """What an event did, where it removed any weight, or chose some to add noise to."""
     both = [{name: each.masks[name] for name in model.prunable} for each in (state, after)]
     gone = [(both[0][name] & ~both[1][name]).flatten(1).any(1) for name in model.prunable]
-    removes = torch.stack(gone).any(0).tolist()
+    chosen = [w.any(1) for name, w in after.aside.items() if name.startswith(CHOSEN) and w is not state.aside.get(name)]
+    removes = torch.stack([*gone, *chosen]).any(0).tolist()
     if not any(removes):
         return
     density = [[masks.density(single(each, m)) for m in range(len(runs))] for each in both]

@@ -49,6 +49,14 @@ def test_constants_are_the_layers_deviation_with_each_weights_sign() -> None:
         assert torch.equal(w.sign(), weights()[key].sign())
 
 
+def test_no_constant_is_0_though_a_weight_was_drawn_as_0() -> None:
+    for word in ("constant", "permuted:sign=kept"):
+        none = {"a": torch.tensor([0.5, -0.5, 0.0, -0.0])}
+        begun = pick("start", word, STARTS)(none, {"a": torch.ones(4, dtype=torch.bool)}, DRAW)["a"]
+        assert (begun.sign() >= 0).tolist() == [True, False, True, True]
+        assert word != "constant" or begun.abs().unique().numel() == 1
+
+
 @pytest.mark.parametrize("word", [f"{name}:sign={sign}" for name in STARTS for sign in ("kept", "random")])
 def test_signs_are_those_of_each_weight_or_drawn(word: str) -> None:
     for key, w in started(word).items():

@@ -16,7 +16,7 @@ from sddcli.core.seeds import stream
 from sddcli.core.stacking import single
 from sddcli.core.timetables import Context, Length, events, gradual, rigl, set_
 from sddcli.core.types import State, Tensors
-from sddcli.core.words import UsageError
+from sddcli.core.words import Answer, UsageError
 
 
 def counts_of(steps: int, **ramp: float) -> dict[int, list[dict[str, int]]]:
@@ -227,6 +227,31 @@ def test_filters_that_come_back_are_what_they_were_though_others_trained_on() ->
     assert not last[15].learned[name][0][third].any()
 
 
+def test_noise_of_the_deviation_of_the_first_filter_left_alone_is_added_before_each_of_so_many_batches() -> None:
+    """A few lines of torch beside it, for two models; what is not chosen keeps its bits, and nothing is masked."""
+    words = {"period": "3ep", "start": "1", "end": "1", "share": "0.25", "target": "largest", "batches": 3}
+    table, (state, context) = events(Length(100, 10, 4), **words, noise=Answer("yes")), network(2)  # type: ignore[arg-type]
+    context = context._replace(draw=lambda m, step, *names: stream(m, step, *names))
+    assert sorted(table) == [10, 11, 12]
+    (name,) = LAYERS[3].outputs
+    size = state.learned[name][:, :, :].abs().flatten(2).mean(2)  # (2, filters)
+    largest = [set(each.argsort(descending=True)[:8].tolist()) for each in size]
+    for step in sorted(table):
+        state.step = step
+        after = table[step](state, context)
+        assert after.masks is state.masks and (after.aside["chosen/3"] is state.aside.get("chosen/3")) == (step > 10)
+        for m in range(2):
+            before, now = (each.learned[name][m] for each in (state, after))
+            first = min(set(range(32)) - largest[m])
+            drawn = torch.from_numpy(stream(m, step, "noise", name).standard_normal(before.shape, dtype="float32"))
+            for k in range(32):
+                wanted = before[k] + before[first].std() * drawn[k] if k in largest[m] else before[k]
+                assert torch.equal(now[k], wanted)
+        others = [key for key in state.learned if key != name]
+        assert all(after.learned[key] is state.learned[key] for key in others) and after.fixed is state.fixed
+        state = after
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -236,7 +261,8 @@ def test_filters_that_come_back_are_what_they_were_though_others_trained_on() ->
         ({"layers": 5}, "events in the last 5 layers: of this network 4 have whole units to remove"),
         ({"layers": 4, "share": "0.1/0.2"}, "share of events takes one number, or 4 parted by /.* got '0.1/0.2'"),
         ({"start": "soon"}, "start of events takes one number"),
-        ({"batches": 10}, "filters are away for 10 batches, and the next event is 10 steps later"),
+        ({"batches": 10}, "an event is over after 10 batches, and the next one is 10 steps later"),
+        ({"batches": 60, "period": "7ep", "start": "0.5", "noise": Answer("yes")}, "do not end within the 100 steps"),
     ],
 )
 def test_events_that_cannot_be_are_refused_in_a_line(words: dict[str, Any], message: str) -> None:

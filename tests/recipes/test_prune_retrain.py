@@ -589,6 +589,7 @@ def ending(store: Store, run: Run, stop_at: list[int] | None = None) -> tuple[Te
     "word",
     [
         "events:period=4it:end=0.8", "events:period=7it:batches=5:start=0.2:end=0.6",
+        "events:period=7it:batches=5:start=0.2:end=0.6:noise=yes",
         "gradual:start=0.1:end=0.7:events=7", "gradual:start=0:end=0.5:events=2", "set:every=1ep:end=1",
         "rigl:every=3it", "static", "supermask", "supermask:rescale=yes", "edge-popup",
     ],
@@ -604,6 +605,10 @@ def test_one_that_moves_its_masks_goes_on_to_the_same_bits_from_wherever_it_was_
     assert same(weights, again) and same(kept, masks_again)
     assert files(whole, run) == files(parts, run)
     assert whole.details(run, "events") == parts.details(run, "events")
+    if "noise" in word:
+        rows = whole.details(run, "events")
+        assert [int(row["step"]) for row in rows] == [6, 13]  # of 28 steps, from 6 to 17
+        assert all(float(row["density_after"]) == 1 for row in rows) and all(bool(mask.all()) for mask in kept.values())
     if not word.startswith(("supermask", "events")):
         assert sum(int(mask.sum()) for mask in kept.values()) == 12_300
         assert all(not weights[name][~mask].any() for name, mask in kept.items())
@@ -642,12 +647,12 @@ def test_a_supermask_leaves_weights_as_they_were_and_records_means_over_gates(tm
     assert list(verifying.verified(store, evaluate=True)) == [(store.folder(run), [])]
 
 
-@pytest.mark.parametrize("model", ["lenet-300-100:prunable=all", "conv-2"])
+@pytest.mark.parametrize("model", ["lenet-300-100:prunable=all", "conv-2", "conv-4", "conv-6"])
 def test_edge_popup_keeps_in_each_layer_as_many_as_the_level_says(tmp_path: Path, model: str) -> None:
     """Weights are the signed constants that they started from, and accuracy is that of the stored network."""
     words = {"retraining": "edge-popup", "start": "constant", "model": model, "criterion": "", "scope": "layer"}
-    run = replace(RUN, **words, epochs=3 if model != "conv-2" else 1, noise=0)  # type: ignore[arg-type]
-    run = replace(run, train_size=0 if model != "conv-2" else 100, level=3)
+    run = replace(RUN, **words, epochs=3 if model[0] == "l" else 1, noise=0)  # type: ignore[arg-type]
+    run = replace(run, train_size=0 if model[0] == "l" else 100, level=3)
     store, network = Store(tmp_path), setting.model_of(run, load("digits"))
     weights, kept = ending(store, run)
     assert {name: int(mask.sum()) for name, mask in kept.items()} == setting.counts(run, network)
@@ -781,7 +786,8 @@ def test_one_that_is_killed_in_an_event_goes_on_to_the_same_bits(
 @pytest.mark.parametrize(
     "word",
     [
-        "events:period=3it", "events:period=4it:batches=3:target=largest", "gradual:events=5", "set:every=3it",
+        "events:period=3it", "events:period=4it:batches=3:target=largest", "events:period=4it:batches=3:noise=yes",
+        "gradual:events=5", "set:every=3it",
         "rigl:every=3it",
         "supermask", "supermask:rescale=yes", "edge-popup",
     ],
