@@ -1,6 +1,7 @@
 """Lessons: gradients against autograd in double precision, by hand where they are drawn."""
 
 from functools import partial
+from math import prod
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from sddcli.core import lessons
 from sddcli.core.lessons import LESSONS
 from sddcli.core.losses import Share, cross_entropy, distill
-from sddcli.core.models import mlp
+from sddcli.core.models import architecture, mlp
 from sddcli.core.seeds import stream
 from sddcli.core.types import Tensors
 from sddcli.core.words import UsageError
@@ -91,6 +92,49 @@ def test_edge_popup_opens_the_largest_scores_and_its_gradient_passes_as_by_their
             torch.testing.assert_close(gradients[key][m].double(), score.grad, rtol=1e-4, atol=1e-7)
     network = LESSONS["edge-popup"].network(learned, fixed, None)
     assert all(int((network[key][m] != 0).sum()) == count for m in range(2) for key, count in kept.items())
+
+
+def plainly(word: str, weights: Tensors, x: torch.Tensor) -> torch.Tensor:
+    """The logits of conv-4 or conv-6, in a few lines of torch; weights (*shape) of one model, x (B, 1, 8, 8)."""
+    for name in [name for name in weights if name.endswith("weight")]:
+        w, bias = weights[name], weights[name.replace("weight", "bias")]
+        x = F.conv2d(x, w, bias, padding=1) if w.dim() == 4 else F.linear(x.flatten(1), w, bias)
+        x = x if name == "output.weight" else x.relu()
+        pooled = ("features.2.weight", "features.7.weight", "features.12.weight")
+        x = F.max_pool2d(x, 2) if name in pooled else x
+    return x
+
+
+@pytest.mark.parametrize("lesson", ["rescaled-supermask", "edge-popup"])
+@pytest.mark.parametrize("word", ["conv-4", "conv-6"])
+def test_masks_of_convolutions_are_learned_as_plain_torch_says(word: str, lesson: str) -> None:
+    """Gates in front of constants, the gradient straight through them; every second weight of each layer counts."""
+    model, teaching = architecture(word, (1, 8, 8), 3), LESSONS[lesson]
+    drawn = {n: stream(0, n).standard_normal(s, dtype="float32") / prod(s[1:]) ** 0.5 for n, s in model.shapes.items()}
+    start = {name: torch.from_numpy(w) for name, w in drawn.items()}
+    kept = {name: start[name].numel() // 2 for name in model.prunable}
+    learned, fixed = teaching.split(start, model.prunable, kept, partial(stream, 1))
+    learned, fixed = ({name: w.unsqueeze(0) for name, w in each.items()} for each in (learned, fixed))
+    chance = (
+        torch.from_numpy(stream(2, "chance").random((1, model.size), dtype="float32")) if teaching.chances else None
+    )
+    gradients = {name: torch.zeros_like(score) for name, score in learned.items()}
+    x, y = torch.from_numpy(stream(3, "x").standard_normal((1, 6, 1, 8, 8), dtype="float32")), torch.arange(6)[None] % 3
+    teaching.lesson(model.forward, cross_entropy)(learned, fixed, gradients)(
+        x, y, *([chance] if chance is not None else [])
+    )
+    assert teaching.gates
+    opened, scores, seen = teaching.gates(learned, fixed, chance), {}, {n: w.double() for n, w in start.items()}
+    for name, score in learned.items():
+        scores[name] = score[0].double().requires_grad_()
+        p = scores[name].sigmoid() if teaching.chances else scores[name].abs()
+        gate = opened[name][0].double() + p - p.detach()
+        times = gate.numel() / float(opened[name].sum()) if teaching.chances else 1
+        seen[name] = seen[name] * gate * times
+        assert teaching.chances or int(opened[name].sum()) == kept[name]
+    F.cross_entropy(plainly(word, seen, x[0].double()), y[0]).backward()
+    for name, score in scores.items():
+        torch.testing.assert_close(gradients[name][0].double(), score.grad, rtol=1e-3, atol=1e-7)
 
 
 def test_scores_of_edge_popup_start_kaiming_uniform_another_draw_for_each_seed() -> None:
