@@ -21,7 +21,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-SHORT = "--seeds 0,1 --epochs 100 --set eval_every=5"
+SHORT = "--seeds 0,1 --workers 1 --epochs 50 --set eval_every=5"
 KINDS = {
     "lottery": "--levels 0-8 --seeds 0-3 --epochs 20 --set eval_every=5 --rewind 3it",
     "supermask": f"{SHORT} --levels 1-2 --retraining supermask:rescale=yes --start constant",

@@ -184,6 +184,7 @@ def test_what_later_rounds_grow_from_stays_until_levels_are_chosen(sdd: Sdd, tmp
     assert all(kept[run] != further[run] for run in kept)
 
 
+@pytest.mark.slow
 def test_a_one_shot_sweep_takes_all_seeds_and_some_levels(sdd: Sdd, tmp_path: Path) -> None:
     said = sdd(
         "sweep", *TINY[:2], *TINY[4:], "--pruning", "one-shot", "--seeds", "0-1", "--noise", "0,0.4", "--runs", tmp_path

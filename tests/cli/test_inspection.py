@@ -197,6 +197,7 @@ def test_who_may_only_read_is_answered_and_told_once_what_is_not_saved(trained: 
         assert said.stderr.count("\n") == (command == "analyze") and sorted(root.rglob("*")) == before
 
 
+@pytest.mark.slow
 @may_give_up
 def test_a_folder_that_one_may_not_read_is_named_and_the_rest_is_read(trained: Path, tmp_path: Path) -> None:
     root = shutil.copytree(trained, tmp_path / "runs")

@@ -235,6 +235,7 @@ def test_tiny_imagenet_is_cropped_and_brought_to_size_as_in_the_paper(
     assert sdd("verify", "runs", "--evaluate").code == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_said_before_images_are_read(
     sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +291,7 @@ def test_one_class_is_refused_before_images_are_read(sdd: Sdd, tmp_path: Path, m
     assert not (tmp_path / "data").exists() and not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_image_stops_before_anything_is_written(
     sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -480,6 +482,7 @@ def test_errors_of_stages_are_one_line(sdd: Sdd, trained: Path, words: str, code
     assert sorted(trained.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_names_that_are_no_utf8_are_taken_by_every_command(sdd: Sdd, root: Path, tmp_path: Path) -> None:
     """Of folders of images and their classes, of runs, of data sets and of figures."""
     odd = os.fsdecode(b"caf\xe9")

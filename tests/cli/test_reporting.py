@@ -83,6 +83,7 @@ def test_accessible(page: Path) -> None:
     assert all(len(image["alt"] or "") > 60 for image in found.all("img"))
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_or_named_with_its_command(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
     root = shutil.copytree(trained, tmp_path / "runs")
     for path in root.rglob("measures"):

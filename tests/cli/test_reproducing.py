@@ -60,6 +60,7 @@ def test_a_figure_from_nothing_to_its_picture_and_again_in_no_time(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("manifest.json")} == manifests
 
 
+@pytest.mark.slow
 def test_a_figure_says_of_each_curve_whether_it_descends_twice_and_figures_are_a_page(
     sdd: Sdd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -234,6 +235,7 @@ def test_a_record_without_what_a_claim_needs_is_named_and_a_wrong_column_is_a_bu
     assert said.code == 1 and "no_such_column" in said.err and "this is a bug in sdd" in said.err
 
 
+@pytest.mark.slow
 def test_several_claims_are_one_document_of_json(sdd: Sdd) -> None:
     rows = sdd("reproduce", "C1", "--recorded", RECORDS, "--json").json
     assert [row["name"] for row in rows] == ["C1a", "C1b", "C1c"]

@@ -178,6 +178,7 @@ def test_all_analyses_say_a_line_each_and_whole_tables_when_asked(sdd: Sdd, meas
     assert len(full.splitlines()) > 5 * len(said.out.splitlines()) and "measures/sharpness.csv" in full
 
 
+@pytest.mark.slow
 def test_each_setting_has_its_digest(sdd: Sdd, tmp_path: Path) -> None:
     sizes = [
         "--train-size",
@@ -371,6 +372,7 @@ def test_flatness_at_step_0_is_what_the_sweep_saw(sdd: Sdd, measured: Path) -> N
         assert middle[name].to_list() == pytest.approx(results.loc[middle["run"], name].to_list(), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_how_much_networks_can_fit_needs_several_training_sets(sdd: Sdd, trained: Path, tmp_path: Path) -> None:
     said = sdd("analyze", "effective-complexity", trained)
     assert said.code == 2 and "differ in train_size" in said.err and said.err.count("\n") == 1

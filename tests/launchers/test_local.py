@@ -84,6 +84,7 @@ def kill_workers(sweeping: int) -> None:
     time.sleep(0.5)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_with_its_last_words_unheard_is_no_hang(tmp_path: Path) -> None:
     """The sweep is busy when its workers are killed: their messages are read first, then their end."""
     store, heard = Store(tmp_path / "runs"), list[Event]()
@@ -437,6 +438,7 @@ def sdd_in(folder: Path, *start: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([sys.executable, *start], cwd=folder, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_users_files_take_the_place_of_no_module(tmp_path: Path) -> None:
     """Of none of Python's own, and of none of a library that is installed; in workers, and in those of analyses."""
     script, folder = tmp_path / "bin" / "sdd", tmp_path / "work"
@@ -451,6 +453,7 @@ def test_a_users_files_take_the_place_of_no_module(tmp_path: Path) -> None:
     assert len(list((folder / "runs").glob("*/manifest.json"))) == 1
 
 
+@pytest.mark.slow
 def test_a_users_files_take_the_place_of_no_module_of_python_m_sddcli(tmp_path: Path) -> None:
     """But of those that Python itself loads before it runs any module's first line."""
     (tmp_path / "first_line.py").write_text("import sys; print(*sys.modules)")

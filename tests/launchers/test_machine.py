@@ -104,6 +104,7 @@ NAMELESS = "import pwd\ndef none(*_): raise KeyError('no such user')\npwd.getpwu
 HOMES = {"none": None, "not there": "/nonexistent/home", "a file": "FILE"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("home", HOMES)
 def test_caches_of_who_has_no_home_go_elsewhere_and_it_is_said(tmp_path: Path, home: str) -> None:
     if home == "not there" and os.getuid() == 0:

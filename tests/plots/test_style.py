@@ -346,6 +346,7 @@ def test_nor_do_vector_figures(ending: str) -> None:
 BROKEN = {"latex": b"text.usetex: True\n", "bytes": b"\xff\xfe\x00", "words": b"what is this\nfont.size: huge\nx: y\n"}
 
 
+@pytest.mark.slow
 def test_no_matplotlibrc_and_no_backend_stop_a_figure(trained: Path, tmp_path: Path) -> None:
     """Of the working folder, of a notebook; nor are matplotlib's warnings shown."""
     pixels = set[bytes]()

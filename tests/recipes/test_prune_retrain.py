@@ -521,6 +521,7 @@ def test_at_whatever_call_the_disk_fails_or_the_machine_stops_nothing_is_lost(
     assert place > 30, "few calls were tried"
 
 
+@pytest.mark.slow
 def test_memory_and_open_files_do_not_grow_with_the_number_of_runs(tmp_path: Path) -> None:
     """Two hundred runs in one process: what the last hundred and fifty added."""
 

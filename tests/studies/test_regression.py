@@ -54,6 +54,7 @@ def test_random_features_diverge_where_there_are_as_many_as_examples(features: s
     assert (near["theory_risk"] / near["risk"] - 1).abs().max() < 0.15, "few simulations of a wide distribution"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", FEATURES)
 def test_a_world_is_what_it_says(features: str) -> None:
     world = FEATURES[features](30, LABELS, 0)
