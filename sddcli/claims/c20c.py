@@ -18,7 +18,8 @@ SWEEPS = {
         digits(model="lenet-64-64", epochs=LENGTHS, eval_every="240", level="0"),
     )
 }
-FIGURE = "double-descent"
+FIGURE, ALONG, PANELS = "double-descent", "width", "noise"
+SHOWN = {"train_size": (0,), "eval_every": (5,)}
 LESS, MORE, FITTED = 0.2, 0.4, 0.99
 
 

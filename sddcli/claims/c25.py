@@ -16,6 +16,7 @@ SWEEPS = {
     )
 }
 FIGURE, ALONG = "double-descent", "width"
+SHOWN = {"retraining": ("",)}
 
 
 def decide(results: pd.DataFrame) -> Verdict:

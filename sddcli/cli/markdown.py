@@ -76,7 +76,8 @@ def _section(result: Result, picture: str) -> Iterator[str]:
 
     target, verdict = result.target, result.verdict
     assert verdict is not None, "figures have no section"
-    rows = table.along(result.rows, target.along)[0] if target.along else table.grown(result.rows)
+    rows = table.select(result.rows, target.shown)
+    rows = table.along(rows, target.along)[0] if target.along else table.grown(rows)
     yield f"## {target.name}\n"
     yield f"{target.about} *({target.source})*\n"
     yield f"**{verdict.word[0].upper()}{verdict.word[1:]}.** {_setting(rows, verdict)}\n"

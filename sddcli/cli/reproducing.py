@@ -318,7 +318,7 @@ def draw(result: Result, root: Path, path: Path) -> None:
     from sddcli.plots import style
 
     must_be_picture(path)
-    frame = _plainly(table.grown(result.rows))
+    frame = _plainly(table.grown(table.select(result.rows, result.target.shown)))
     view = viewed(frame, result.target.along) if result.target.along else View(frame, "sparsity")
     panels = panels_of(result)
     summary = summarized(view.curves, view.column)

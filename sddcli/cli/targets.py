@@ -1,16 +1,17 @@
 """Targets: the figures and claims that can be asked for by name, and the runs that each stands on."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from sddcli import resolve
 from sddcli.core.words import UsageError
 from sddcli.families import members
 from sddcli.figures import FIGURES, Study, Sweep, Sweeps
-from sddcli.spec import Run, unfold
+from sddcli.spec import Run, Value, unfold
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,8 @@ class Target(NamedTuple):
 
     panels, beside: as of figures.Figure. needs: the columns that analyses write and that `decide` reads. pairs: which
     pairs of runs an analysis of pairs compares, a word of pairs.PAIRS; "": those that such runs have by themselves.
-    along: the axis along which curves are drawn, a word of axes.AXES.
+    along: the axis along which curves are drawn, a word of axes.AXES. shown: field -> the values of the runs that its
+    figure shows, where these are not all.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Target(NamedTuple):
     pairs: str = ""
     beside: str = ""
     along: str = ""
+    shown: Mapping[str, Sequence[Value]] = MappingProxyType({})
 
     def studies(self, scale: str) -> "tuple[regression.Study, ...]":
         """The studies of one scale, which have no runs."""
@@ -52,7 +55,7 @@ class Target(NamedTuple):
         return tuple(dict.fromkeys(run for table in plan([self], scale) for run in unfold(table)))
 
 
-OPTIONAL = ("analyses", "panels", "needs", "pairs", "along")
+OPTIONAL = ("analyses", "panels", "needs", "pairs", "along", "shown")
 """What a claim's file may say besides, in capitals."""
 
 
