@@ -12,7 +12,7 @@ LEVELS = ",".join(map(str, range(0, 28, 3)))
 SWEEPS = {"laptop": (digits(criterion=CRITERIA, level=LEVELS, seed="0-2"),)}
 FIGURE, ALONG = "double-descent", "n-eff"
 # At an alpha of 0.001, and with fewer steps, quadrature is off by more than it finds.
-ANALYSES = ("effective-parameters:alpha=0.01:steps=120:probes=4",)
+ANALYSES = ("effective-parameters:alpha=0.01:steps=120:probes=2",)
 NEEDS = ("n_eff",)
 ONE = 0.1
 """The share of the variance that may be left where curves fall onto one: about what seeds make differ."""
