@@ -10,7 +10,7 @@ from contextlib import chdir, contextmanager, nullcontext
 from importlib.util import find_spec
 from io import BytesIO
 from itertools import pairwise
-from math import ceil, exp, floor, log, log10
+from math import ceil, exp, floor, inf, log, log10
 from pathlib import Path
 from textwrap import fill, shorten
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -395,6 +395,10 @@ def replicates(frame: pd.DataFrame) -> str:
 
 def rendered(figure: Figure, ending: str, evidence: Mapping[str, Any]) -> bytes:
     """The content of such a file: the same bytes for the same figure and evidence."""
+    for ax in figure.axes:  # a logarithmic axis with nothing on it, as of runs not measured yet, cannot be drawn
+        if ax.get_yscale() == "log" and not 0 < ax.dataLim.y1 < inf:
+            ax.set_yscale("linear")
+            ax.set_yticks([])
     description, content = json.dumps(evidence), BytesIO()
     metadata = {
         ".png": {"Software": "sdd", "Description": description},

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from matplotlib import RcParams, rc_context, rcParams
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from matplotlib.style import library
 from matplotlib.text import Text
 from PIL import Image
@@ -31,7 +32,7 @@ from sddcli.plots import (
     stability,
     turning_points,
 )
-from sddcli.plots.style import APART, GREY, curves, landmarks, phase_levels, placed, rendered, replicates
+from sddcli.plots.style import APART, GREY, curves, landmarks, log_axis, phase_levels, placed, rendered, replicates
 
 OF_LEVELS = ("sparsity", "weights", "per-example")
 DRAWN = (
@@ -56,6 +57,16 @@ def test_equal_shares_removed_are_equal_steps() -> None:
     for x in OF_LEVELS:
         steps = placed(summary(top=1), x)["x"].diff()[1:]
         assert steps.std() < 1e-9 and steps.mean() > 0.2, x
+
+
+@pytest.mark.parametrize("values", [[], [math.nan, math.nan], [0.0, -1.0]])
+def test_a_logarithmic_axis_that_nothing_is_on_is_drawn_empty(values: list[float]) -> None:
+    """As of an analysis that was stopped before it measured any of the runs that are shown."""
+    figure = Figure()
+    ax = figure.subplots()
+    log_axis(ax)
+    ax.plot(range(len(values)), values)
+    assert len(rendered(figure, ".png", {})) > 1000
 
 
 @pytest.mark.parametrize(
