@@ -16,6 +16,8 @@ from sddcli.core.retraining import RETRAININGS
 from sddcli.families import names_in
 from sddcli.resolve import runs
 from sddcli.spec import FIELDS
+from tests.conftest import Sdd
+from tests.datasets.small import image_folder
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -44,6 +46,32 @@ def test_the_readme_leads_with_a_command_and_its_picture_and_says_what_the_comma
     asked = runs({})
     seeds, levels = (len({getattr(run, name) for run in asked}) for name in ("seed", "level"))
     assert f"trains {seeds} seeds x {levels} sparsity levels" in README and len(asked) == seeds * levels
+
+
+OWN = README.split("## Your own network")[1].split("\n## ")[0]
+
+
+def test_from_nothing_to_a_figure_of_ones_own_in_four_commands_of_few_words() -> None:
+    lines = OWN.split("```\n")[-2].splitlines()
+    assert len(lines) == 4 and all(len(line.split()) < 10 for line in lines)
+    assert (
+        OWN.count("def Net") == 1
+        and OWN.split("```python\n")[1].split("```")[0] in (ROOT / "docs/index.md").read_text()
+    )
+
+
+@pytest.mark.slow
+def test_the_commands_for_ones_own_network_on_ones_own_images_run(
+    sdd: Sdd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(image_folder(tmp_path).removeprefix("folder:")).rename("photos")
+    Path("net.py").write_text(OWN.split("```python\n")[1].split("```")[0])
+    _, sweep, *rest = OWN.split("```\n")[-2].splitlines()
+    few = ("--levels", "0-3", "--seeds", "0-1", "--epochs", "2", "--workers", "1")
+    assert sdd(*sweep.split()[1:], *few).code == 0
+    assert [sdd(*line.split()[1:]).code for line in rest] == [0, 0]
+    assert Path("double-descent.png").stat().st_size > 10_000 and "net.py@" in Path("report.html").read_text()
 
 
 def test_every_analysis_has_its_line_in_the_readme() -> None:
