@@ -25,7 +25,8 @@ def console() -> "Console":
         def on_broken_pipe(self) -> None:  # else rich ends sdd with exit code 1
             raise BrokenPipeError
 
-    return Out() if sys.stdout.isatty() else Out(width=max(80, Console().width))
+    width = None if sys.stdout.isatty() else max(80, Console().width)
+    return Out(width=width, highlight=False)  # numbers within titles and sentences have no colour of their own
 
 
 def errors() -> "Console":

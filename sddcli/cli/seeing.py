@@ -174,7 +174,8 @@ def analyze(
             lines = [(word, line) for word, values in shown.items() for line in kinds[word].digest(view, word, values)]
             _digest(store.root, view, lines)
         else:
-            for word, values in shown.items():
+            for k, (word, values) in enumerate(shown.items()):
+                print("\n" * min(k, 1), end="")
                 kinds[word].show(view, word, values)
                 name = stem_of(word if kinds[word].subjects else view.file(word))
                 hints = [f"{store.root / 'measures' / name}.csv"] if kept is None else []

@@ -74,7 +74,7 @@ from sddcli.cli.app import main
 try:
     main()
 finally:
-    print("slow:", [name for name in ("rich", "numpy", "torch", "pandas", "matplotlib") if name in sys.modules])
+    print("slow:", [name for name in ("numpy", "torch", "pandas", "matplotlib") if name in sys.modules])
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.splitlines()
     assert said[0] == "magnitude" and said[-1] == "slow: []"
