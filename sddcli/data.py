@@ -31,20 +31,20 @@ def silent(what: str, done: int, total: int) -> None:
 def load(name: str, train_size: int = 0, validation: float = 0.0, device: str = "cpu", tell: Tell = silent) -> Data:
     """The data set `name`, in the memory of a device; of its training examples all (0), or a fixed part.
 
+    Of one that a GPU has no room for, the inputs stay where they are: they go there batch by batch.
+
     In a part each class has its share of the whole, within an example, and parts nest: a smaller one lies within a
     larger one. validation: the share of these examples that is held out, of each class alike. tell: hears of progress.
     A name may end in :half=a or :half=b, one half of the training examples; the test set is that of the whole.
     What was loaded is kept. Raises UsageError for an unknown name or parameter, a part larger than the whole, a share
-    that leaves no examples on one side, or examples that a GPU has no room for; OSError for missing or damaged files.
+    that leaves no examples on one side; OSError for missing or damaged files.
     """
     key = name, train_size, validation, device
     if key in _loaded:
         return _loaded[key]
     if device != "cpu":
         whole = load(name, train_size, validation, "cpu", tell)
-        if device.startswith("cuda"):
-            _must_fit(whole, name, device)
-        _loaded[key] = _moved(whole, device)
+        _loaded[key] = _moved(whole, device, not device.startswith("cuda") or _fits(whole, device))
     elif train_size or validation:
         _loaded[key] = _part(load(name, tell=tell), name, train_size, validation)
     elif half := _half(name):
@@ -102,26 +102,26 @@ def _function(word: str, what: str) -> Callable[..., Data]:
     return functools.partial(pick("data set", ":".join([name, *settings]), {name: function}), **argument)
 
 
-def _must_fit(data: Data, name: str, device: str) -> None:
-    """Raises UsageError where the examples of `data` do not fit in the free memory of a GPU."""
+ROOM = 0.8
+"""The share of the free memory of a GPU that examples may take: networks in training need some, too."""
+
+
+def _fits(data: Data, device: str) -> bool:
+    """Whether a GPU has room for the inputs of `data`."""
     held = [] if data.held is None else [data.held.x]
     large = [] if data.large is None else [data.large]
     size = sum(x.numel() * x.element_size() for x in (data.train.x, data.test.x, *held, *large))
-    if size > (free := torch.cuda.mem_get_info(device)[0]):
-        raise UsageError(
-            f"{name} takes {size / 1e9:.1f} GB on {device}, where {free / 1e9:.1f} GB are free: "
-            "take smaller images or a part of them (--train-size), or --device cpu, which reads them from disk"
-        )
+    return size <= ROOM * torch.cuda.mem_get_info(device)[0]
 
 
-def _moved(data: Data, device: str) -> Data:
-    """All examples of `data` on a device."""
+def _moved(data: Data, device: str, whole: bool) -> Data:
+    """The examples of `data` on a device, or, if it is not the whole, their labels alone."""
 
     def moved(examples: Examples) -> Examples:
-        return Examples(examples.x.to(device), examples.y.to(device))
+        return Examples(examples.x.to(device) if whole else examples.x, examples.y.to(device))
 
     held = None if data.held is None else moved(data.held)
-    large = None if data.large is None else data.large.to(device)
+    large = data.large.to(device) if whole and data.large is not None else data.large
     return data._replace(train=moved(data.train), test=moved(data.test), held=held, large=large)
 
 

@@ -14,11 +14,14 @@ import pytest
 import torch
 from PIL import Image
 
+from sddcli import data
+from sddcli.core.models import architecture
 from sddcli.core.words import UsageError
 from sddcli.data import forget, load, outline
 from sddcli.datasets import folder
 from sddcli.datasets.reading import files
 from sddcli.families import members
+from sddcli.stages import setting
 from tests.datasets.small import SMALL, image_folder
 
 REPOSITORY = Path(__file__).parent.parent
@@ -255,7 +258,19 @@ def test_more_data_than_memory_trains_to_the_same_bits(tmp_path: Path) -> None:
     assert weights[0][0].read_bytes() == weights[1][0].read_bytes()
 
 
-def test_what_a_gpu_has_no_room_for_is_said_before_it_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100_000, 1 << 30))
-    with pytest.raises(UsageError, match=r"digits takes 0.0 GB on cuda:1, where 0.0 GB are free: take smaller"):
-        load("digits", device="cuda:1")
+def test_of_what_a_gpu_has_no_room_for_only_labels_are_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the inputs of each batch, when they are used; to no real GPU, for which another device stands here."""
+    whole, free = load("digits", validation=0.1), [10**9]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free[0], 1 << 40))
+    assert data._fits(whole, "cuda")
+    free[0] = 400_000
+    assert not data._fits(whole, "cuda")
+    moved = data._moved(whole, "meta", data._fits(whole, "cuda"))
+    assert whole.held is not None and moved.held is not None
+    for before, after in ((whole.train, moved.train), (whole.test, moved.test), (whole.held, moved.held)):
+        assert after.x is before.x and after.y.device.type == "meta"
+    assert data._moved(whole, "meta", True).train.x.device.type == "meta"
+    model = architecture("lenet-16-8", (1, 8, 8), 10)
+    weights = {name: torch.empty(1, *shape, device="meta") for name, shape in model.shapes.items()}
+    logits = setting.forward_of(model, moved)(weights, moved.test.x[:5].unsqueeze(0), False)
+    assert logits.device.type == "meta" and logits.shape == (1, 5, 10)

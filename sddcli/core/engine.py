@@ -40,6 +40,8 @@ class Plan:
     chance(step) -> (M, K): the uniform numbers of a lesson that draws, at that step; None for other lessons.
     cuda: do what is fast on CUDA: steps are CUDA graphs, models computed one by one have a stream each, and the
     weights of convolutions are stored channels last.
+    streamed: the examples stay where they are, in memory or in a file that is mapped there, and those of each batch are
+    picked there and moved to the device.
     """
 
     lesson: Lesson
@@ -56,6 +58,7 @@ class Plan:
     computing: Callable[[], AbstractContextManager[None]] = nullcontext
     chance: Callable[[int], Tensor] | None = None
     cuda: bool = False
+    streamed: bool = False
 
 
 def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
@@ -78,7 +81,8 @@ def train(state: State, x: Tensor, y: Tensor, plan: Plan) -> Iterator[Epoch]:
         batches = ahead or _batches(plan, y, epoch)
         for batch in batches[first : first + len(plan.lr) - now.step]:
             chance = [plan.chance(now.step)] if plan.chance else []
-            take(plan.lr[now.step], now.step - since + 1, *batch, *chance)
+            chosen = _picked(x, batch[0], y.device) if plan.streamed else batch[0]
+            take(plan.lr[now.step], now.step - since + 1, chosen, *batch[1:], *chance)
             now.step += 1
         if plan.cuda and now.step < len(plan.lr):  # now, while the GPU still computes this epoch
             ahead = _batches(plan, y, epoch + 1)
@@ -125,7 +129,8 @@ def _pruned(masks: Tensors) -> bool:
 
 def _step(plan: Plan, buffers: _Buffers, x: Tensor, models: int) -> capture.Step:
     """A function that trains one step: of the learning rate, the number of the update, the indices of the examples
-    (M, B), their labels (M, B) and, where the plan has them, draws (M, B, K) and chance (M, K).
+    (M, B), or themselves (M, B, *features) where they are streamed, their labels (M, B) and, where the plan has them,
+    draws (M, B, K) and chance (M, K).
     """
     together = [slice(m, m + 1) for m in range(models)] if plan.one_by_one else [slice(models)]
     lesson = aligned(plan.lesson) if plan.aligned else plan.lesson
@@ -136,13 +141,13 @@ def _step(plan: Plan, buffers: _Buffers, x: Tensor, models: int) -> capture.Step
     streams = [torch.cuda.Stream() for _ in together] if plan.cuda and len(together) > 1 else []
 
     def learn(rows: slice, write: Write, chosen: Tensor, labels: Tensor, more: Sequence[Tensor]) -> None:
-        mine = chosen[rows]  # (models of the group, B)
-        inputs = x.index_select(0, mine.reshape(-1))
+        mine = chosen[rows]  # (models of the group, B), and *features where they are streamed
+        inputs = mine.flatten(0, 1) if plan.streamed else x.index_select(0, mine.reshape(-1))
         if plan.draws and plan.augment:
             inputs = plan.augment(inputs, more[0][rows].flatten(0, 1))
         chance = [more[-1][rows]] if plan.chance else []
         with plan.computing():
-            write(inputs.view(*mine.shape, *inputs.shape[1:]), labels[rows], *chance)
+            write(inputs.view(*mine.shape[:2], *inputs.shape[1:]), labels[rows], *chance)
 
     def step(lr: float | Tensor, number: float | Tensor, chosen: Tensor, labels: Tensor, *more: Tensor) -> None:
         jobs = [partial(learn, rows, write, chosen, labels, more) for rows, write in zip(together, writes, strict=True)]
@@ -183,6 +188,11 @@ def _batches(plan: Plan, y: Tensor, epoch: int) -> list[Sequence[Tensor]]:
         draws = plan.draws(epoch)
         shuffled.append(draws.gather(1, order.unsqueeze(2).expand_as(draws)))
     return list(zip(*(each.split(plan.batch_size, 1) for each in shuffled), strict=True))
+
+
+def _picked(x: Tensor, chosen: Tensor, device: torch.device) -> Tensor:
+    """The examples (M, B, *features) of these indices (M, B), on a device."""
+    return x.index_select(0, chosen.reshape(-1).to(x.device)).to(device).view(*chosen.shape, *x.shape[1:])
 
 
 def _of(rows: slice, tensors: Tensors) -> Tensors:

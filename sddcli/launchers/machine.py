@@ -198,6 +198,7 @@ SAME_BITS = frozenset(
         "945e84a9",
         "987fb0b2",
         "9b304146",
+        "13b67cd0",
         "d1410593",
         "a45c4a32",
         "b9ec2ffc",
@@ -211,7 +212,7 @@ shows it for a commit. To be emptied by a change of these bits. Supermasks train
 another network than the first one drawn.
 """
 
-SAME_BITS_OF_CONVNETS = frozenset({"d1410593", "a45c4a32"})
+SAME_BITS_OF_CONVNETS = frozenset({"13b67cd0", "d1410593", "a45c4a32"})
 """Those of them that train convolutional networks to the same bits too."""
 
 

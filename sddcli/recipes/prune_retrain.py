@@ -44,6 +44,7 @@ NOTICES: dict[str | None, str] = {
     "not promised": f"{_CAUSE}: a run's last bits may depend on the runs trained beside it; {_ADVICE}",
 }
 """The note to the user where models side by side do not have the bits that each has alone: see core/company."""
+STREAMED = "the GPU has no room for all of {}: each batch is read from memory or disk, which is slower"
 
 
 def check(runs: Sequence[Run], tell: Tell = silent) -> tuple[str, ...]:
@@ -198,6 +199,8 @@ def bench(
 ) -> Bench:
     """The bench for runs of the data and network of `run` on a device: "cpu", "cuda" or one of several."""
     data = load(run.dataset, run.train_size, run.validation, device)
+    if data.train.x.device != data.train.y.device:
+        report(Noted(STREAMED.format(run.dataset)))
     name = torch.cuda.get_device_name(device) if device != "cpu" else "cpu"
     notes = {"notes": list(data.notes)} if data.notes else {}
     shape = {"shape": list(data.train.x.shape[1:]), "classes": data.classes}

@@ -79,7 +79,7 @@ def _batches(run: Run, data: Data, number: int | None, each: int | None, stream:
         order = torch.cat([order[labels[order] == label][:each] for label in range(data.classes)])
     normalize = images.normalizing(data.mean, data.deviation) if data.mean else None
     for part in order.split(run.batch_size)[:number]:
-        x = data.train.x[part]
+        x = data.train.x[part.to(data.train.x.device)].to(labels.device)
         yield Examples(normalize(x) if normalize else x, labels[part])
 
 
@@ -117,7 +117,8 @@ def gradients(
     statistics = {name: weights[name].unsqueeze(0) for name in model.statistics}
     total = {name: torch.zeros_like(weights[name]) for name in model.prunable}
     for part in chosen.to(labels.device).split(chunk(data.train.x)):
-        logits = forward(leaves | statistics, data.train.x[part].unsqueeze(0), False)
+        x = data.train.x[part.to(data.train.x.device)]
+        logits = forward(leaves | statistics, x.unsqueeze(0), False)
         share = loss(logits, labels[part].unsqueeze(0), leaves) * (len(part) / len(chosen))
         slopes = torch.autograd.grad(share, [leaves[name] for name in model.prunable])
         for name, slope in zip(model.prunable, slopes, strict=True):

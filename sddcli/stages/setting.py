@@ -175,11 +175,17 @@ def shown(run: Run, data: Data) -> Tensor:
 
 
 def forward_of(model: Model, data: Data) -> Forward:
-    """The forward pass on inputs as `data` holds them: bytes are normalized first."""
-    if not data.mean:
+    """The forward pass on inputs as `data` holds them: they are moved to where its labels are, bytes are normalized."""
+    device = data.train.y.device
+    if not data.mean and data.train.x.device == device:
         return model.forward
-    normalize = images.normalizing(data.mean, data.deviation)
-    return lambda weights, x, training: model.forward(weights, normalize(x), training)
+    normalize = images.normalizing(data.mean, data.deviation) if data.mean else None
+
+    def forward(weights: Tensors, x: Tensor, training: bool) -> Tensor:
+        x = x.to(device)
+        return model.forward(weights, normalize(x) if normalize else x, training)
+
+    return forward
 
 
 def teaching_of(run: Run) -> Teaching:

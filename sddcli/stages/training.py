@@ -259,6 +259,7 @@ def _plan(runs: Sequence[Run], model: Model, data: Data, rates: Sequence[float])
         computing=partial(PRECISIONS[run.precision], device.type),
         chance=chance if gates or dropped else None,
         cuda=device.type == "cuda",
+        streamed=data.train.x.device != device,
     )
 
 

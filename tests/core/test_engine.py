@@ -204,6 +204,17 @@ def test_bits_of_mlps_do_not_depend_on_many(chosen: tuple[int, ...], batch_size:
     as_alone("lenet", chosen, batch_size, epochs=2)
 
 
+@pytest.mark.parametrize("augmented", [False, True])
+@pytest.mark.parametrize("name", CASES)
+def test_examples_that_are_picked_before_they_are_moved_make_the_same_bits(name: str, augmented: bool) -> None:
+    more: dict[str, Any] = {}
+    if augmented:  # an augmentation that any numbers take
+        more["draws"] = lambda epoch: torch.from_numpy(stream(epoch, "draws").integers(3, size=(3, N, 1)))
+        more["augment"] = lambda x, draws: x + draws.view(-1, *[1] * (x.dim() - 1))
+    plain, streamed = (trained(name, (0, 1, 2), 10, streamed=each, **more) for each in (False, True))
+    assert all(torch.equal(plain[key].view(torch.int32), streamed[key].view(torch.int32)) for key in plain)
+
+
 def test_a_dense_model_beside_pruned_ones_has_the_bits_that_it_has_alone() -> None:
     """Where nothing is pruned no mask is applied."""
     ends, model = [], CASES["lenet"].model
