@@ -73,15 +73,16 @@ def _page(
     runs, chains, seeds = (f"{n} {noun}{'s' * (n != 1)}" for n, noun in zip(counts, COUNTED, strict=True))
     lead = f"{runs} in {chains}, {levels}, {seeds}"
     lead += f"; only those with {', '.join(where)}" if where else ""
-    related = list(_correlations(frame))
+    related, of = list(_correlations(frame)), (store.root, frame, summary)
+    drawings, answers = members("plots"), members(VERDICTS)
     wrong = [tag("p", "These could not be read:"), page.bullets(map(str, damaged))]
     sections = [
         *([Section("damaged", "Left out", [tag("div", *wrong, class_="wrong")])] if damaged else []),
         *(
-            Section(name, module_of(VERDICTS, name).QUESTION, list(_verdicts(frame, name)))
-            for name in members(VERDICTS)
+            Section(name, module_of(VERDICTS, name).QUESTION, [*_verdicts(frame, name), *_figures(*of, [name])])
+            for name in sorted(answers, key=lambda name: (name not in drawings, name))
         ),
-        Section("figures", "Figures", list(_figures(store.root, frame, summary))),
+        Section("figures", "More figures", list(_figures(*of, [name for name in drawings if name not in answers]))),
         Section("results", "Results by level", list(_tables(frame, summary))),
         *([Section("theory", "Theory of regression", studies)] if (studies := list(_studies(store.root))) else []),
         *([Section("correlations", "Correlation with test accuracy", related)] if related else []),
@@ -114,15 +115,18 @@ def _label(row: "Mapping[str, Any] | pd.Series[Any]", varied: Sequence[str]) -> 
     return ", ".join(f"{name.replace('_', ' ')} {row[name]}" for name in varied if row[name] != "")
 
 
-def _figures(root: Path, frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iterator[Html]:
-    """Every figure that these runs allow, those of verdicts first, then those that they do not."""
+def _figures(root: Path, frame: "pd.DataFrame", summary: "pd.DataFrame", names: Sequence[str]) -> Iterator[Html]:
+    """The figures of these names that these runs allow, then why they do not allow others.
+
+    A name that is no figure's, as of a verdict without one, is passed over.
+    """
     from sddcli import table
     from sddcli.plots import style
 
     shown, missing = list[Html](), list[str]()
     evidence = {"runs": list(frame["run"].unique())}
     of_what, varied = f"{table.title(frame)}; {style.replicates(summary)}.", table.varied(frame)
-    for name in sorted(members("plots"), key=lambda name: (name not in members(VERDICTS), name)):
+    for name in (name for name in names if name in members("plots")):
         module = module_of("plots", name)
         if unknown := [need for need in module.NEEDS if need in summary and summary[need].isna().all()]:
             missing.append(f"{name}: no run here has a number for {unknown[0].replace('_', ' ')}")
@@ -137,7 +141,8 @@ def _figures(root: Path, frame: "pd.DataFrame", summary: "pd.DataFrame") -> Iter
             continue
         about, lines = (getdoc(module) or "").split("\n")[0], (getdoc(module.draw) or "").split("\n\n")[1:]
         shown.append(page.figure(picture, f"{about} {of_what}", " ".join([about, *lines])))
-    yield tag("div", *shown, class_="figures")
+    if shown:
+        yield tag("div", *shown, class_="figures")
     if missing:
         yield tag("p", "Not drawn:")
         yield page.bullets(missing)

@@ -61,6 +61,9 @@ def test_it_says_what_there_is(page: Path, trained: Path) -> None:
         "12 runs in 3 chains, levels 0 to 3, 3 seeds" in found.text
         and "train accuracy is below 99% at every level" in found.text
     )
+    whole = page.read_text()
+    answer, rest = whole.index('id="double-descent"'), whole.index('id="stopping"')
+    assert answer < whole.index("<img", answer) < rest, "the answer comes first, then its picture, then the rest"
     assert "sweep --levels 0-3 --seeds 0-2" in found.text
     manifest = next(manifest for _, manifest in Store(trained).manifests())
     assert manifest["data"]["sha256"] in found.text and manifest["versions"]["torch"] in found.text
