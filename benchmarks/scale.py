@@ -11,7 +11,8 @@ a core each on this machine, started as the tests start them (Slurm needs root),
 from the first run that is claimed to the last one saved: start-up and queues are left out. All ways must end with the
 same weights. `memory`: one training on photographs of --gigabytes, mapped from their file while the process may have
 --limit gigabytes of memory for data beyond what its libraries take, against the same in memory without a limit; from
-the data set at hand to the trained network. `cold`: mapped, after the system was told to forget the file.
+the data set at hand to the trained network. The limit is one of the process: what of the file the system keeps in
+memory that is free does not count, so a disk that is slow is not measured.
 
 DIR is a folder for runs and images, which are kept for the next time. `load` is of the machine before a round: on a
 busy machine ratios of times are not to be believed. What it changes little are the seconds that processors worked:
@@ -145,7 +146,7 @@ def sweeps(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 TRAINED = """
-import json, os, resource, sys, time
+import json, resource, sys, time
 from pathlib import Path
 
 import torch
@@ -156,7 +157,7 @@ from sddcli.recipes import prune_retrain
 from sddcli.resolve import runs
 from sddcli.store import Store
 
-root, images, limit, cold = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4] == "cold"
+root, images, limit = sys.argv[1], sys.argv[2], int(sys.argv[3])
 torch.set_num_threads(1)
 torch.set_flush_denormal(True)
 files.MAPPED = files.MAPPED if limit else 1 << 60
@@ -169,15 +170,10 @@ words = {"dataset": f"folder:{images}", "model": "lenet-16-8", "epochs": "1", "b
 began, heard = time.perf_counter(), []
 prune_retrain.check([run])
 ready, spent = time.perf_counter(), time.process_time()
-if cold:
-    for path in (Path(os.environ["SDD_DATA"]) / "cache").iterdir():
-        with path.open("rb") as file:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 prune_retrain.work(Store(root), [run], {}, "cpu", heard.append)
 assert type(heard[-1]).__name__ == "Saved", heard[-1]
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 facts = {"reading": ready - began, "training": time.perf_counter() - ready, "processor": time.process_time() - spent}
-print(json.dumps(facts | {"peak_resident_bytes": peak}))
+print(json.dumps(facts))
 """
 """Trains a small network on a folder of images; what it prints is measured after they were decoded once."""
 FREED = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
@@ -185,15 +181,15 @@ FREED = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 def memory(asked: argparse.Namespace) -> dict[str, Any]:
-    """A row a round: seconds of a training in memory, mapped, and mapped with nothing of the file in memory."""
+    """A row a round: seconds of a training in memory, and mapped."""
     images, limit = photographs(asked.folder / f"images-{asked.gigabytes:g}", asked.gigabytes), int(asked.limit * 1e9)
-    ways = {"memory": (0, "warm"), "mapped": (limit, "warm"), "cold": (limit, "cold")}
+    limits = {"memory": 0, "mapped": limit}
     environment = os.environ | FREED | {"SDD_DATA": str(asked.folder / "data")}
 
     def trained(name: str) -> dict[str, float]:
         root = asked.folder / "trained" / name
         shutil.rmtree(root, ignore_errors=True)
-        words = [str(root), str(images), *map(str, ways[name])]
+        words = [str(root), str(images), str(limits[name])]
         command = [sys.executable, "-c", TRAINED, *words]
         done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
         return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -201,18 +197,15 @@ def memory(asked: argparse.Namespace) -> dict[str, Any]:
     trained("mapped")  # decodes the images, once
     rows = []
     for _ in range(asked.rounds):
-        row: dict[str, Any] = {"load": os.getloadavg()[0], **{name: trained(name) for name in ways}}
-        same = [
-            weights(asked.folder / "trained" / name) == weights(asked.folder / "trained" / "memory") for name in ways
-        ]
-        assert all(same), "weights differ"
+        row: dict[str, Any] = {"load": os.getloadavg()[0], **{name: trained(name) for name in limits}}
+        in_memory, mapped = (weights(asked.folder / "trained" / name) for name in limits)
+        assert in_memory == mapped, "weights differ"
         rows.append(row)
         print(json.dumps(row), flush=True)
     ratios = {
         "memory": [row["mapped"]["training"] / row["memory"]["training"] for row in rows],
         "memory_with_reading": [total(row["mapped"]) / total(row["memory"]) for row in rows],
         "memory_processor": [row["mapped"]["processor"] / row["memory"]["processor"] for row in rows],
-        "cold": [row["cold"]["training"] / row["memory"]["training"] for row in rows],
     }
     return {"bytes": asked.gigabytes * 1e9, "limit": limit, "rows": rows, "ratios": ratios}
 
@@ -243,7 +236,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default="workers,ray,slurm,memory", help="of these")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=24, help="of each run of the sweep: enough for a minute")
+    parser.add_argument("--epochs", type=int, default=60, help="of each run of the sweep: enough for a minute")
     parser.add_argument("--gigabytes", type=float, default=3.0)
     parser.add_argument("--limit", type=float, default=1.0, help="gigabytes of memory for data")
     parser.add_argument("--folder", type=Path, required=True)
