@@ -65,7 +65,7 @@ def import_runs(
     ),
     debug: Debug = False,
 ) -> None:
-    """Import results of OpenLTH, or of the paper's own code, into a table.
+    """Import a table of results of OpenLTH or the paper's code.
 
     The table can be plotted, listed, and drawn beside runs of sdd (sdd plot --beside). It is read from texts: nothing
     of the folder is run, and its weights are left alone.

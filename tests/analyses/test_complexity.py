@@ -117,13 +117,17 @@ def test_places_of_a_channel_are_units_of_the_entropy_and_one_of_the_dead() -> N
 @pytest.mark.parametrize("word", MODELS)
 def test_each_relu_of_every_network_has_its_layer(word: str) -> None:
     features = (3, 32, 32) if word == "vgg16" else (3, 16, 16)
-    model = architecture(f"{word}:width=2" if word[:3] in ("res", "vgg") or word == "convnet" else word, features, 3)
+    model = architecture(
+        f"{word}:width=2" if word[:3] in ("res", "pre", "vgg") or word == "convnet" else word, features, 3
+    )
     weights = fresh(model, "kaiming", 0)
     found = measure(subject(model, weights, torch.randn(3, *features)))
     with_units = {row["layer"] for row in found.rows if row["units"] == row["units"]}
     layers = [name for name in model.shapes if len(model.shapes[name]) > 1]
     assert [row["layer"] for row in found.rows] == layers
-    assert with_units == {name for name in layers[:-1] if "downsample" not in name}
+    last = layers[-2:] if word == "preresnet18" else layers[-1:]  # what its last addition gives passes no ReLU
+    without = {*last, *(name for name in layers if "downsample" in name or "shortcut" in name)}
+    assert with_units == {*layers} - without
     widths = {row["layer"]: row["units"] for row in found.rows if row["layer"] in with_units}
     assert widths == {name: model.shapes[name][0] for name in with_units}
 
