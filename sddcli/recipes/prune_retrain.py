@@ -178,7 +178,7 @@ class Bench(NamedTuple):
     facts: Mapping[str, Any]
     report: Report
     pace: Pace = USUAL
-    claims: Mapping[Run, Claim] = {}
+    claims: dict[Run, Claim] = {}
 
     def holds(self, run: Run) -> bool:
         """Whether this process may still save `run`: another may have taken the place of one that was cut off."""
@@ -237,7 +237,7 @@ def work(
                 claims[run] = claim
                 if store.finished(run):  # by another sweep, since this one was planned
                     store.tidy(run)
-                    report(Saved(run))
+                    _say_saved(shared, run)
                 else:
                     ready[run] = _ready(shared, run)
             except Exception as error:
@@ -351,7 +351,14 @@ def _train_together(bench: Bench, ready: Mapping[Run, Ready]) -> None:
         except StoreError as error:
             _fail(store, run, error, bench.report)
             continue
-        bench.report(Saved(run))
+        _say_saved(bench, run)
+
+
+def _say_saved(bench: Bench, run: Run) -> None:
+    """Reports that a run is saved, after its claim is given back: who hears of the last one may end this process."""
+    if claim := bench.claims.pop(run, None):
+        claim.release(finished=True)
+    bench.report(Saved(run))
 
 
 def _row(event: training.EventRecord, m: int) -> Row:

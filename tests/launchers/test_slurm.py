@@ -83,13 +83,14 @@ def must_be_made_alike(sdd: Sdd, shared: Path, local: Path) -> str:
 
 @pytest.mark.slurm
 def test_jobs_requeued_and_cancelled_in_mid_chain_change_no_number(
-    sdd: Sdd, tmp_path: Path, cluster: engines.Slurm, local: Path
+    sdd: Sdd, tmp_path: Path, cluster: engines.Slurm, local: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One is requeued and goes on where it was saved, one is cancelled: the other has its chain at the end."""
-    shared = tmp_path / "shared"
-    array = submitted(sdd, shared, "--partition", "main", "--time", 5, "--checkpoint-every", 0.2)
+    shared, slow = tmp_path / "shared", slowly(0.01, tmp_path, monkeypatch)
+    array = submitted(sdd, shared, "--partition", "main", "--time", 5, "--checkpoint-every", 0)
     assert not list(shared.rglob("level-03"))
     until(lambda: len(list(shared.rglob("level-01/checkpoint.json"))) == 2)
+    slow.unlink()
     engines.slurm("scancel", "--signal=USR2", f"{array}_0")  # as before its time limit
     engines.slurm("scancel", f"{array}_1")
     assert sdd("status", shared, "--watch").out.endswith("8 runs: 8 done, 0 running, 0 waiting\n")
@@ -135,7 +136,7 @@ def test_a_node_lost_in_mid_chain_changes_no_number(
     sdd: Sdd, tmp_path: Path, cluster: engines.Slurm, local: Path, monkeypatch: pytest.MonkeyPatch, processes: bool
 ) -> None:
     """Slurm queues its job again, on the other node; one that is cut off goes on with it, and both want its runs."""
-    shared, slow = tmp_path / "shared", slowly(0.005 if processes else 0.02, tmp_path, monkeypatch)
+    shared, slow = tmp_path / "shared", slowly(0.005 if processes else 0.05, tmp_path, monkeypatch)
     array = submitted(sdd, shared, "--workers", 1, "--checkpoint-every", 0)
     until(lambda: bool(list(shared.rglob("level-01/checkpoint.json"))))
     node = engines.slurm("squeue", "-h", "-o", "%N").strip()

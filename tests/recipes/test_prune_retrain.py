@@ -181,6 +181,20 @@ def test_a_pruned_run_goes_on_from_what_it_wrote(root: Path) -> None:
     assert manifest and {"pruned_test_accuracy", "test_accuracy", "best_test_accuracy"} <= set(manifest["metrics"])
 
 
+def test_who_hears_that_a_run_is_saved_finds_no_claim_on_it(tmp_path: Path) -> None:
+    """Who hears of the last one may end the process that made it, and nothing of it is to stay behind."""
+    store, heard = Store(tmp_path), dict[Run, bool]()
+
+    def report(event: Event) -> None:
+        if isinstance(event, Saved):
+            heard[event.run] = (store.folder(event.run) / ".lock").exists()
+
+    runs = [tiny(level=0, seed=seed) for seed in (0, 1)]
+    prune_retrain.work(store, runs[:1], {}, "cpu", report)
+    prune_retrain.work(store, runs, {}, "cpu", report)
+    assert heard == dict.fromkeys(runs, False)
+
+
 def test_one_that_cannot_be_pruned_fails_alone(root: Path) -> None:
     """Two runs of one batch; the parent of one is damaged."""
     good, bad = replace(RUN, level=1, seed=3), replace(RUN, level=1, seed=4)
