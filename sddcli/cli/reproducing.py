@@ -188,7 +188,7 @@ def _of_runs(store: Store, target: Target, asked: Sequence[Run], how: How) -> "t
             print(f"sdd: {failure.reason}", file=sys.stderr)
     frame = table.of_runs(table.export(store, ids), asked)
     for word in target.analyses:
-        frame = _beside(frame, kind_of(word).values(store, View(frame), word, chosen[word], None))
+        frame = _beside(frame, word, kind_of(word).values(store, View(frame), word, chosen[word], None))
     when = max((store.folder(run) / "manifest.json").stat().st_mtime for run in finished)
     made_by = [manifest for run, manifest in store.manifests() if run.id in ids]
     commits = {str(manifest.get("commit") or "")[:12] for manifest in made_by}
@@ -210,13 +210,14 @@ def _of_study(study: "regression.Study") -> "tuple[pd.DataFrame, dict[str, str]]
     return rows, {**origin, "engine": machine.UNTRAINED, "file": "sdd theory"}
 
 
-def _beside(frame: "pd.DataFrame", values: "pd.DataFrame") -> "pd.DataFrame":
-    """`frame` with what an analysis of pairs says of the pair that ends at each run, a column each number.
+def _beside(frame: "pd.DataFrame", word: str, values: "pd.DataFrame") -> "pd.DataFrame":
+    """`frame` with what an analysis says of each run, or of the pair that ends at it, a column each number.
 
-    What analyses of runs say is there already.
+    What analyses of runs say with their usual parameters is there already; with others they say it instead.
     """
-    numbers = [name for name in values if name not in frame and name not in ENDS]
-    return frame.merge(values[["run", *numbers]], on="run", how="left") if numbers else frame
+    kept = () if ":" in word else frame.columns
+    numbers = [name for name in values if name not in kept and name not in (*ENDS, "run", "level")]
+    return frame.drop(columns=numbers, errors="ignore").merge(values[["run", *numbers]], on="run", how="left")
 
 
 def _result(target: Target, scale: str, frame: "pd.DataFrame", origin: Mapping[str, str]) -> Result:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sddcli.claims.deciding.terms import Verdict
-from sddcli.cli import targets
+from sddcli.cli import reproducing, targets
 from sddcli.cli.launching import How
 from sddcli.cli.pricing import price
 from sddcli.cli.targets import claims, figures, plan
@@ -271,3 +271,12 @@ def test_a_scale_that_a_claim_lacks_is_named(sdd: Sdd, monkeypatch: pytest.Monke
     monkeypatch.setattr(targets, "claims", lambda: {"C3": small})
     outcome = sdd("reproduce", "C3", "--scale", "paper")
     assert outcome.code == 2 and "C3 has no scale paper; it has: laptop" in outcome.err
+
+
+def test_an_analysis_with_parameters_of_its_own_says_its_numbers_instead_of_the_usual_one() -> None:
+    frame = pd.DataFrame({"run": ["a", "b"], "level": [0, 1], "n_eff": [3.0, 4.0]})
+    values = pd.DataFrame({"run": ["b", "a"], "level": [1, 0], "n_eff": [40.0, 30.0], "n_eff_error": [2.0, 1.0]})
+    usual = reproducing._beside(frame, "effective-parameters", values)
+    assert list(usual["n_eff"]) == [3, 4] and list(usual["n_eff_error"]) == [1, 2]
+    other = reproducing._beside(frame, "effective-parameters:alpha=0.01", values)
+    assert list(other["n_eff"]) == [30, 40] and list(other["n_eff_error"]) == [1, 2]
