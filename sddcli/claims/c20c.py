@@ -1,6 +1,7 @@
 """Accuracy falls and rises again along width, examples and epochs too, and label noise moves threshold and valley to \
 wider networks."""
 
+from collections.abc import Sequence
 from math import log2
 
 import pandas as pd
@@ -49,16 +50,17 @@ def decide(results: pd.DataFrame) -> Verdict:
 def _threshold(setting: Setting) -> "pd.Series[float]":
     """log2 of the width at which each seed comes to fit its labels; of one that never does, of twice the widest."""
     train = setting.rows.pivot(index="width", columns="seed", values="train_accuracy").sort_index()
-    fitted, found = FITTED - 1e-9, dict[int, float]()
-    for seed, of_seed in train.items():
-        widths, rates = [log2(width) for width in of_seed.index], of_seed.tolist()
-        first = next((k for k, rate in enumerate(rates) if rate >= fitted), None)
-        if not first:
-            found[int(str(seed))] = widths[-1] + 1 if first is None else widths[0]
-            continue
-        share = (FITTED - rates[first - 1]) / (rates[first] - rates[first - 1])
-        found[int(str(seed))] = widths[first - 1] + share * (widths[first] - widths[first - 1])
-    return pd.Series(found)
+    widths = [log2(width) for width in train.index]
+    return pd.Series({seed: _crossing(widths, rates.tolist()) for seed, rates in train.items()})
+
+
+def _crossing(widths: Sequence[float], rates: Sequence[float]) -> float:
+    """Where rates come to FITTED, between two widths in proportion; a doubling behind the last where none does."""
+    first = next((k for k, rate in enumerate(rates) if rate >= FITTED - 1e-9), None)
+    if not first:
+        return widths[-1] + 1 if first is None else widths[0]
+    share = (FITTED - rates[first - 1]) / (rates[first] - rates[first - 1])
+    return widths[first - 1] + share * (widths[first] - widths[first - 1])
 
 
 def _doublings(width: Interval) -> Interval:

@@ -174,16 +174,23 @@ def analyze(
             lines = [(word, line) for word, values in shown.items() for line in kinds[word].digest(view, word, values)]
             _digest(store.root, view, lines)
         else:
-            for k, (word, values) in enumerate(shown.items()):
-                print("\n" * min(k, 1), end="")
-                kinds[word].show(view, word, values)
-                name = stem_of(word if kinds[word].subjects else view.file(word))
-                hints = [f"{store.root / 'measures' / name}.csv"] if kept is None else []
-                if word.split(":")[0] in members("plots"):
-                    hints.append(f"to plot it: {shlex.join(['sdd', 'plot', word, str(store.root), *view.words])}")
-                print(f"\n{'; '.join(hints)}")
+            _print_tables(store.root, view, kinds, shown, kept is None)
     if failures:
         raise SystemExit(4 if any(failure.damaged for failure in failures) else 3)
+
+
+def _print_tables(
+    root: Path, view: View, kinds: Mapping[str, Kind], shown: "Mapping[str, pd.DataFrame]", saved: bool
+) -> None:
+    """The whole table of each measure, and below it where it is saved, if it is, and the command that plots it."""
+    for k, (word, values) in enumerate(shown.items()):
+        print("\n" * min(k, 1), end="")
+        kinds[word].show(view, word, values)
+        name = stem_of(word if kinds[word].subjects else view.file(word))
+        hints = [f"{root / 'measures' / name}.csv"] if saved else []
+        if word.split(":")[0] in members("plots"):
+            hints.append(f"to plot it: {shlex.join(['sdd', 'plot', word, str(root), *view.words])}")
+        print(f"\n{'; '.join(hints)}")
 
 
 def _digest(root: Path, view: View, lines: Sequence[tuple[str, Line]]) -> None:

@@ -268,7 +268,7 @@ CHOSEN = "chosen/"
 
 
 def _chosen(state: State, context: Context, events: Sequence[_Leaving], target: str) -> State:
-    """With the channels that these events would remove put down, of each layer in the place of those of the last."""
+    """With the channels noted, in `aside`, that these events would remove, instead of those of a layer's last event."""
     scores = [context.scores(state, m) for m in range(len(context.sizes))] if events else []
     aside = dict(state.aside)
     for event in events:

@@ -42,7 +42,7 @@ ASK_SECONDS = 20
 """Within which Slurm must answer, or a node be free that can be asked what it sees."""
 
 STOPPED = 143
-"""The exit code of who was told to end, and has saved."""
+"""The exit code of a job that ended because it was asked to, after saving what it trained."""
 
 
 class Wanted(NamedTuple):

@@ -237,7 +237,7 @@ def work(
                 claims[run] = claim
                 if store.finished(run):  # by another sweep, since this one was planned
                     store.tidy(run)
-                    _say_saved(shared, run)
+                    _report_saved(shared, run)
                 else:
                     ready[run] = _ready(shared, run)
             except Exception as error:
@@ -351,10 +351,10 @@ def _train_together(bench: Bench, ready: Mapping[Run, Ready]) -> None:
         except StoreError as error:
             _fail(store, run, error, bench.report)
             continue
-        _say_saved(bench, run)
+        _report_saved(bench, run)
 
 
-def _say_saved(bench: Bench, run: Run) -> None:
+def _report_saved(bench: Bench, run: Run) -> None:
     """Reports that a run is saved, after its claim is given back: who hears of the last one may end this process."""
     if claim := bench.claims.pop(run, None):
         claim.release(finished=True)
