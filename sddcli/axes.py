@@ -64,7 +64,7 @@ AXES: dict[str, Axis] = {
     "level": Axis("pruning level", lambda summary: summary["level"], ("level",), "linear"),
     "weights": Axis("prunable weights kept", lambda summary: summary["weights"], ("level", "parameters"), "left"),
     "n-eff": Axis(
-        "effective parameters (sum of eigenvalue / (eigenvalue + alpha))",
+        "effective parameters, N_eff",
         lambda summary: summary["n_eff"] if "n_eff" in summary else summary["level"] * nan,
         ("level",),
         "left",

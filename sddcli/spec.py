@@ -16,7 +16,7 @@ from sddcli.core import retraining
 from sddcli.core.allocation import ALLOCATIONS
 from sddcli.core.retraining import PRUNINGS, RETRAININGS, Retraining, origin, steps_or_epochs
 from sddcli.core.schedules import SCHEDULES, milestones
-from sddcli.core.words import CONTROL, UsageError, pick, printable, unknown
+from sddcli.core.words import CONTROL, UsageError, in_words, pick, printable, unknown
 
 Value = str | int | float | None
 MOST_RUNS = 1_000_000
@@ -284,7 +284,7 @@ def differing(runs: Iterable[Run]) -> tuple[str, ...]:
 def setting(run: Run, names: Iterable[str]) -> str:
     """The fields `names` of `run` in words, "lr 0.1, seed 2", those that it has."""
     values = {name: getattr(run, name) for name in names if run.level or name not in BRANCH}
-    return ", ".join(f"{name} {value}" for name, value in values.items() if value not in (None, ""))
+    return in_words(values)
 
 
 def named(run: Run, names: Iterable[str]) -> str:

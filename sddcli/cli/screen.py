@@ -7,6 +7,7 @@ from textwrap import fill, wrap
 from typing import TYPE_CHECKING, Any
 
 from sddcli.axes import COLUMNS
+from sddcli.core.words import in_words
 from sddcli.metrics import Metric
 
 if TYPE_CHECKING:  # a help text shall not wait for what draws tables
@@ -58,7 +59,7 @@ def curves(
     groups = summary.groupby(list(varied), sort=True) if varied else [((), summary)]
     low, high = summary["test_accuracy"].min(), summary["test_accuracy"].max()
     for values, curve in groups:
-        label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True) if value != "")
+        label = in_words(dict(zip(varied, values, strict=True)))
         out.print(f"{title}: {label}" if label else title, style="bold", soft_wrap=True)
         rows = [row for _, row in curve.iterrows()]
         cells = {

@@ -44,7 +44,7 @@ from sddcli.cli.options import (
     where_of,
 )
 from sddcli.core.own import key_of
-from sddcli.core.words import UsageError, unknown
+from sddcli.core.words import UsageError, in_words, unknown
 from sddcli.events import Failed
 from sddcli.families import members
 from sddcli.pairs import Pair
@@ -197,8 +197,7 @@ def _digest(root: Path, view: View, lines: Sequence[tuple[str, Line]]) -> None:
     """A table of lines for each setting, and where the whole tables are."""
     of_settings: dict[str, list[tuple[str, str, str]]] = {}
     for word, line in lines:
-        label = ", ".join(f"{name} {value}" for name, value in line.setting.items() if value != "")
-        of_settings.setdefault(label, []).append((word, line.says, line.correlation))
+        of_settings.setdefault(in_words(line.setting), []).append((word, line.says, line.correlation))
     for label, rows in of_settings.items():
         screen.digest(sorted(rows, key=lambda row: bool(row[-1])), f"{view.title}: {label}" if label else view.title)
     of, along = ("level", "a chain") if view.column == "level" else (f"value of {view.axis}", view.axis)

@@ -72,6 +72,11 @@ def expanded(path: str) -> str:
     return expanduser(path)  # noqa: PTH111 (Path's own raises an error where there is no home)
 
 
+def in_words(values: Mapping[str, Any]) -> str:
+    """Fields and their values, "weight decay 0.001, seed 2"; one that has no value is left out."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items() if value not in (None, ""))
+
+
 def unknown(kind: str, word: str, known: Iterable[str]) -> UsageError:
     """The error for a word that no table knows: what came, the nearest known word, all known words."""
     names = sorted(known)

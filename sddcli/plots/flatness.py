@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sddcli.core.words import in_words
 from sddcli.plots.style import (
     GREY,
     LINES,
@@ -118,7 +119,7 @@ def _planes(summary: pd.DataFrame, columns: Settings, title: str) -> Figure:
                 ax.set_xticks([-end, 0, end])
                 ax.set_yticks([-end, 0, end])
                 ax.set_title(label.replace(", level", "\nlevel"), fontsize=7)
-            axes[f"{k} 0"].set_ylabel("\n".join(f"{name} {value}" for name, value in setting.items()))
+            axes[f"{k} 0"].set_ylabel(in_words(setting).replace(", ", "\n"))
         figure.supxlabel("steps along two random directions", fontsize=9)
         headlines(figure, title, "contours of train loss, mean over seeds")
     return figure

@@ -16,6 +16,7 @@ from textwrap import fill, shorten
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sddcli.axes import AXES
+from sddcli.core.words import in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -194,7 +195,7 @@ def curves(frame: pd.DataFrame, varied: Sequence[str]) -> Iterator[tuple[str, st
     groups = frame.groupby(list(varied), sort=True) if varied else [((), frame)]
     for index, (values, curve) in enumerate(groups):
         # A setting may have no value of its own: a retraining that ranks nothing has no criterion.
-        label = ", ".join(f"{name} {value}" for name, value in zip(varied, values, strict=True) if value != "")
+        label = in_words(dict(zip(varied, values, strict=True)))
         yield plain(label), CURVES[index % len(CURVES)], curve.sort_values("level" if "level" in curve else "x")
 
 
@@ -363,8 +364,7 @@ def wrapped(title: str, width: float) -> str:
 def named(axes: Sequence[Axes], columns: Sequence[tuple[Mapping[str, Any], Any]], pad: float | None = None) -> None:
     """Says above each panel which of `settings` it shows; pad: points of room for the names of phases below that."""
     for ax, (setting, _) in zip(axes, columns, strict=True):
-        label = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in setting.items() if value != "")
-        ax.set_title(plain(label), fontsize=8, pad=pad)
+        ax.set_title(plain(in_words(setting)), fontsize=8, pad=pad)
 
 
 LONGEST = 60
@@ -379,8 +379,7 @@ def seeds(frame: pd.DataFrame) -> str:
 
 def row_labels(rows: Iterable[tuple[Mapping[str, Any], pd.DataFrame]]) -> list[str]:
     """What tells each setting from the others, in so few letters that it can stand beside a panel."""
-    labels = [", ".join(f"{name} {value}" for name, value in fields.items() if value != "") for fields, _ in rows]
-    return [plain(shorten(label, LONGEST, placeholder=" ...")) for label in labels]
+    return [plain(shorten(in_words(fields), LONGEST, placeholder=" ...")) for fields, _ in rows]
 
 
 def replicates(frame: pd.DataFrame) -> str:

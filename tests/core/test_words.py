@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sddcli.core.words import pick, printable, unknown
+from sddcli.core.words import in_words, pick, printable, unknown
 
 
 def plain(net: object) -> str:
@@ -60,3 +60,8 @@ def test_unknown_suggests_the_nearest() -> None:
 def test_names_of_files_as_text_that_can_be_written(name: bytes, text: str) -> None:
     assert printable(os.fsdecode(name)) == text == printable(text)
     assert printable("a\ud800b") == r"a\ud800b", "as JSON may have it"
+
+
+def test_settings_in_words_leave_out_what_has_no_value() -> None:
+    fields = {"weight_decay": 0.001, "criterion": "", "rewind": None, "noise": 0.0, "retraining": "ticket:order_seed=0"}
+    assert in_words(fields) == "weight decay 0.001, noise 0.0, retraining ticket:order_seed=0"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from sddcli import table
-from sddcli.core.words import UsageError
+from sddcli.core.words import UsageError, in_words
 from sddcli.verdicts.double_descent import FIT, PLACES, detectable_by, judge
 
 HOLDS, IN_PART, NOT, UNDECIDED = "holds", "holds in part", "does not hold", "undecided"
@@ -160,7 +160,7 @@ def curves(results: pd.DataFrame) -> Verdict | None:
     names = table.varied(results)
     groups = [(key, rows) for key, rows in results.groupby(names)] if names else [((), results)]
     settings = {
-        ", ".join(f"{name} {value}" for name, value in zip(names, key, strict=True)) or "one curve": one(rows)
+        in_words(dict(zip(names, key, strict=True))) or "one curve": one(rows)
         for key, rows in groups
         if rows["level"].nunique() >= LEVELS
     }
