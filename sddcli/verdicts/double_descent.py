@@ -144,12 +144,20 @@ def _phases(smooth: Floats, test: Floats, valley: int, peak: int) -> list[str]:
 
 def p_value(test: Floats) -> float:
     """How often noise alone makes as much of a dip. test: (S, K), at least two seeds; smallest 1/1001."""
-    variance, correlation = noise_of(test)
-    if not variance.any():
-        return 1.0 if statistic(test.mean(0), np.ones(test.shape[1])) == 0 else 1 / (SIMULATIONS + 1)
-    null = _null(*test.shape, round(correlation * 20) / 20)
-    observed = statistic(test.mean(0), len(test) / variance)
-    return float((1 + (null >= observed).sum()) / (SIMULATIONS + 1))
+    return float(p_values(test[None])[0])
+
+
+def p_values(tests: Floats) -> Floats:
+    """The same of each of N sweeps of one size, (N, S, K) -> (N,)."""
+    means, (_, seeds, levels) = tests.mean(1), tests.shape
+    noises = [noise_of(test) for test in tests]
+    variances = np.array([variance for variance, _ in noises])
+    silent = (variances == 0).all(axis=1)  # all seeds alike: any dip is one
+    observed = statistic(means, seeds / np.where(silent[:, None], seeds, variances))
+    nulls = np.array([_null(seeds, levels, round(correlation * 20) / 20) for _, correlation in noises])
+    as_large = np.where(silent, (observed == 0) * SIMULATIONS, (nulls >= observed[:, None]).sum(axis=1))
+    p: Floats = (1 + as_large) / (SIMULATIONS + 1)
+    return p
 
 
 def detectable(variance: float, correlation: float, seeds: int, levels: int) -> float:
@@ -161,11 +169,12 @@ def detectable(variance: float, correlation: float, seeds: int, levels: int) -> 
     """
     shape = np.maximum(0, 1 - np.abs(np.arange(levels) - levels // 2) / 4)
     draw = np.random.Generator(np.random.Philox(key=1977))  # the same noise at every depth: power only grows
-    noises = [sqrt(variance) * autoregressive(draw, seeds, levels, correlation) for _ in range(POWER_SIMULATIONS)]
+    noise = sqrt(variance) * autoregressive(draw, POWER_SIMULATIONS * seeds, levels, correlation)
+    noise = noise.reshape(POWER_SIMULATIONS, seeds, levels)
     low, high = 0.0, 64 * sqrt(variance)
     while high - low > 0.02 * high:
         dip = (low + high) / 2
-        detected = sum(p_value(noise - dip * shape) < LEVEL for noise in noises)
+        detected = int((p_values(noise - dip * shape) < LEVEL).sum())
         low, high = (low, dip) if detected >= 0.8 * POWER_SIMULATIONS else (dip, high)
     return high
 
@@ -183,38 +192,58 @@ def detectable_by(scatter: Sequence[Floats], seeds: int, levels: int) -> float |
     return detectable(variance, average(correlation for _, correlation in noises), seeds, levels)
 
 
-def statistic(mean: Floats, weights: Floats) -> float:
-    """How much less (K,) `mean` misses the best rise-fall-rise-fall curve than the best rise-fall one.
+def statistic(means: Floats, weights: Floats) -> Floats:
+    """How much less each curve misses the best rise-fall-rise-fall curve than the best rise-fall one, (N, K) -> (N,).
 
-    In squared errors weighted by (K,) `weights`, the inverse variances of the mean.
+    In squared errors weighted by `weights` (N, K), the inverse variances of `means`.
     """
-    values, weight = mean.tolist(), weights.tolist()
-    levels = len(values)
-    opposite = [-value for value in values]
-    # Of the first 0, 1, ... values from k on, and of all of them.
-    rising = [[0.0, *_errors(values[k:], weight[k:])] for k in range(levels + 1)]
-    falling = [[0.0, *_errors(opposite[k:], weight[k:])] for k in range(levels + 1)]
-    ending = [errors[-1] for errors in falling]
-    tails = [min(rising[k][m] + ending[k + m] for m in range(levels - k + 1)) for k in range(levels + 1)]
-    dips = [min(falling[k][m] + tails[k + m] for m in range(levels - k + 1)) for k in range(levels + 1)]
-    return max(0.0, tails[0] - min(rising[0][m] + dips[m] for m in range(levels + 1)))
+    rising, falling = errors(means, weights), errors(-means, weights)
+    ends = range(means.shape[1] + 1)
+    ending = np.array([falling[k, -1 - k] for k in ends])  # of all levels from k on
+
+    def joined(first: Floats, rest: Floats) -> Floats:
+        """The least error from each level on where one piece ends, at whichever level, and `rest` begins there."""
+        return np.array([(first[k, : len(ends) - k] + rest[k:]).min(axis=0) for k in ends])
+
+    tails = joined(rising, ending)
+    dips = joined(falling, tails)
+    least: Floats = np.maximum(0.0, tails[0] - joined(rising, dips)[0])
+    return least
 
 
-def _errors(values: list[float], weights: list[float]) -> list[float]:
-    """Weighted squared error of the best rising fit to the first 1, 2, ... values (pool adjacent violators)."""
-    blocks: list[tuple[float, float]] = []  # weighted sum and weight
-    fitted, squares, errors = 0.0, 0.0, []
-    for value, weight in zip(values, weights, strict=True):
-        squares += weight * value * value
-        total, size = weight * value, weight
-        while blocks and blocks[-1][0] * size > total * blocks[-1][1]:
-            more, length = blocks.pop()
-            fitted -= more * more / length
-            total, size = total + more, size + length
-        blocks.append((total, size))
-        fitted += total * total / size
-        errors.append(max(0.0, squares - fitted))
-    return errors
+def errors(values: Floats, weights: Floats) -> Floats:
+    """Weighted squared errors of the best rising fits to parts of N curves, (N, K) and (N, K) -> (K + 1, K + 1, N).
+
+    [k, m] is that of the m values from the k-th on. Neighbours in the wrong order are pooled (pool adjacent violators,
+    Barlow et al. 1972), for all curves and all k at once: each curve from each k on is a column of its own.
+    """
+    curves, levels = values.shape
+    result = np.zeros((levels + 1, levels + 1, curves))
+    sums, sizes = np.zeros((2, levels, levels * curves))  # of each pool of a column: its weighted sum, its weight
+    pools = np.zeros(levels * curves, dtype=np.int64)
+    fitted, squares = np.zeros((2, levels * curves))
+    for level in range(levels):
+        begun = slice(0, (level + 1) * curves)  # the columns that begin at this level or before it
+        value, size = np.tile([values[:, level], weights[:, level]], level + 1)
+        total = size * value
+        squares[begun] += total * value
+        columns = np.flatnonzero(pools[begun])
+        while len(columns):
+            before = sums[pools[columns] - 1, columns], sizes[pools[columns] - 1, columns]
+            wrong = before[0] * size[columns] > total[columns] * before[1]
+            columns, more, length = columns[wrong], before[0][wrong], before[1][wrong]
+            fitted[columns] -= more * more / length
+            total[columns] += more
+            size[columns] += length
+            pools[columns] -= 1
+            columns = columns[pools[columns] > 0]
+        every = np.arange(begun.stop)
+        sums[pools[begun], every], sizes[pools[begun], every] = total, size
+        pools[begun] += 1
+        fitted[begun] += total * total / size
+        lengths = np.arange(level + 1, 0, -1)
+        result[level + 1 - lengths, lengths] = np.maximum(0.0, squares[begun] - fitted[begun]).reshape(-1, curves)
+    return result
 
 
 def noise_of(test: Floats, around: Callable[[Floats], Floats] | None = None) -> tuple[Floats, float]:
@@ -260,11 +289,8 @@ def _among_alike(values: Floats) -> Floats:
 def _null(seeds: int, levels: int, correlation: float) -> Floats:
     """The statistic, in units of the noise estimated as from real curves, on flat curves of simulated noise."""
     draw = np.random.Generator(np.random.Philox(key=20220617))
-    statistics = []
-    for _ in range(SIMULATIONS):
-        noise = autoregressive(draw, seeds, levels, correlation)
-        statistics.append(statistic(noise.mean(0), seeds / noise_of(noise)[0]))
-    return np.array(statistics)
+    noise = autoregressive(draw, SIMULATIONS * seeds, levels, correlation).reshape(SIMULATIONS, seeds, levels)
+    return statistic(noise.mean(1), seeds / np.array([noise_of(each)[0] for each in noise]))
 
 
 def autoregressive(draw: np.random.Generator, seeds: int, levels: int, correlation: float) -> Floats:

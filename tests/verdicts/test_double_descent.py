@@ -1,6 +1,6 @@
 """Double descent: the test on simulated curves, its parts against slow references, places by hand."""
 
-from itertools import product
+from itertools import combinations_with_replacement, product
 
 import numpy as np
 import pytest
@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
 from sddcli.verdicts.double_descent import (
-    _errors,
     autoregressive,
     detectable,
+    errors,
     judge,
     noise_of,
     p_value,
+    p_values,
     place_intervals,
     statistic,
 )
@@ -35,8 +36,8 @@ DIP = np.interp(K, [0, 7, 11, 15, 19], [0, 0, -2, 1, -1])
 def simulated(curve: np.ndarray, correlation: float, number: int, seed: int = 0) -> float:
     """Share of curves, in accuracy with noise of 0.6 points, in which the test finds a dip."""
     draw = np.random.default_rng(seed)
-    noisy = ((curve + 0.6 * autoregressive(draw, SEEDS, LEVELS, correlation)) / 100 for _ in range(number))
-    return sum(p_value(test) < 0.05 for test in noisy) / number
+    noise = autoregressive(draw, number * SEEDS, LEVELS, correlation).reshape(number, SEEDS, LEVELS)
+    return float((p_values((curve + 0.6 * noise) / 100) < 0.05).mean())
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5])
@@ -63,9 +64,12 @@ def test_an_offset_of_whole_chains_hides_nothing() -> None:
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=12))
 def test_errors_are_those_of_isotonic_regression(values: list[float]) -> None:
     weights = [1.0 + (3 * k) % 5 for k in range(len(values))]
-    for k, error in enumerate(_errors(values, weights), 1):
-        fit = isotonic_regression(values[:k], weights=weights[:k]).x
-        assert error == pytest.approx((weights[:k] * (np.array(values[:k]) - fit) ** 2).sum(), abs=1e-9)
+    of_both = errors(np.array([values, values[::-1]]), np.array([weights, weights]))
+    for curve, curve_values in enumerate((values, values[::-1])):
+        for k, m in combinations_with_replacement(range(len(values) + 1), 2):
+            part, weight = np.array(curve_values[k:m]), np.array(weights[k:m])
+            fit = isotonic_regression(part, weights=weight).x if m > k else part
+            assert of_both[k, m - k, curve] == pytest.approx((weight * (part - fit) ** 2).sum(), abs=1e-9)
 
 
 def error(values: np.ndarray, signs: tuple[int, ...]) -> float:
@@ -84,7 +88,7 @@ def error(values: np.ndarray, signs: tuple[int, ...]) -> float:
 @given(st.lists(st.floats(-3, 3), min_size=2, max_size=6))
 def test_the_statistic_is_the_gain_of_a_fall_and_a_rise_in_between(values: list[float]) -> None:
     slow = error(np.array(values), (1, -1)) - error(np.array(values), (1, -1, 1, -1))
-    assert statistic(np.array(values), np.ones(len(values))) == pytest.approx(max(0.0, slow), abs=1e-9)
+    assert statistic(np.array([values]), np.ones((1, len(values)))) == pytest.approx(max(0.0, slow), abs=1e-9)
 
 
 def test_noise_is_estimated_without_bias_worth_speaking_of() -> None:
@@ -104,8 +108,8 @@ def test_noise_that_grows_towards_the_end_neither_hides_a_dip_nor_makes_one() ->
     draw = np.random.default_rng(3)
 
     def share(curve: np.ndarray, seeds: int) -> float:
-        noisy = ((curve + 0.6 * growing * autoregressive(draw, seeds, LEVELS, 0.5)) / 100 for _ in range(500))
-        return sum(p_value(test) < 0.05 for test in noisy) / 500
+        noise = growing * autoregressive(draw, 500 * seeds, LEVELS, 0.5).reshape(500, seeds, LEVELS)
+        return float((p_values((curve + 0.6 * noise) / 100) < 0.05).mean())
 
     assert share(np.zeros(LEVELS), 3) <= 0.06 and share(NULLS["flat, then fall"], 3) <= 0.06
     assert share(DIP, 5) >= 0.8
@@ -245,6 +249,5 @@ def test_the_dip_that_is_called_detectable_is_detected_so_often() -> None:
     assert 0.01 < dips[6] < 0.8 * dips[3]
     shape = np.maximum(0, 1 - np.abs(np.arange(levels) - levels // 2) / 4)
     draw = np.random.default_rng(3)
-    curves = (0.01 * autoregressive(draw, 3, levels, correlation) - dips[3] * shape for _ in range(200))
-    found = sum(p_value(test) < 0.05 for test in curves)
-    assert 0.65 < found / 200 < 0.95
+    noise = autoregressive(draw, 200 * 3, levels, correlation).reshape(200, 3, levels)
+    assert 0.65 < (p_values(0.01 * noise - dips[3] * shape) < 0.05).mean() < 0.95
