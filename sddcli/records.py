@@ -96,14 +96,15 @@ def joined(origins: Sequence[Origin]) -> dict[str, str]:
 
 def _used(records: Records, ids: set[str], needs: Collection[str] = ()) -> tuple[list[str], set[str]]:
     """The files that rows of the runs with these ids are taken from, and the ids of the runs that none has."""
-    held = {name: len(ids.intersection(frame["run"])) for name, frame in records.files.items()}
+    own = {name: frame[frame["run"].isin(ids)].drop_duplicates("run") for name, frame in records.files.items()}
+    held = {name: len(frame) for name, frame in own.items()}
     dates = {name: records.origins.get(name, {}).get("date", "") for name in records.files}
     measured = {
-        name: sum(column in frame and frame.loc[frame["run"].isin(ids), column].notna().any() for column in needs)
-        for name, frame in records.files.items()
+        name: sum(int(frame[column].notna().sum()) for column in needs if column in frame)
+        for name, frame in own.items()
     }
-    # The record comes first that has more of what is needed, then that with most of the runs; of the same runs, made
-    # twice, the later one counts.
+    # The record comes first that has more of the numbers needed, then that with most of the runs; of the same runs,
+    # made twice, the later one counts.
     of_use = [name for name in held if held[name]]
     order = sorted(of_use, key=lambda name: (measured[name], held[name], dates[name]), reverse=True)
     used, left = list[str](), ids

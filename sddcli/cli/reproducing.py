@@ -33,6 +33,8 @@ from sddcli.cli.seeing import drawn, must_be_picture
 from sddcli.cli.targets import Target
 from sddcli.core.words import UsageError, unknown
 from sddcli.figures import SCALES
+from sddcli.metrics import METRICS
+from sddcli.pairs import Pair
 from sddcli.spec import Run
 from sddcli.store import Manifest, Store, StoreError, stem_of, write
 
@@ -140,13 +142,15 @@ def reproduce(
         complain(display, debug)
         if display.failures:
             end(display)
-    results = [_from_runs(store, target, scale, how) for target in wanted]
-    if record:
+    results = list(_from_runs(store, wanted, scale, how, leave_out=what in PAGES))
+    if record and results:
         from sddcli import records
 
         command = shlex.join(["sdd", "reproduce", what, "--scale", scale])
         records.save(record, [each.rows for each in results], [each.origin for each in results], command)
     _finish(what, scale, results, runs, output, as_json)
+    if len(results) < len(wanted):
+        raise SystemExit(3)
 
 
 def _must_be_writable_as(what: str, output: Path | None, record: Path | None) -> None:
@@ -159,16 +163,27 @@ def _must_be_writable_as(what: str, output: Path | None, record: Path | None) ->
         raise UsageError(f"cannot record in {record}: a record ends in .csv")
 
 
-def _from_runs(store: Store, target: Target, scale: str, how: How) -> Result:
-    """The rows of a target's runs, after the analyses it needs, and of its studies, and what follows from them."""
+def _from_runs(store: Store, wanted: Sequence[Target], scale: str, how: How, leave_out: bool) -> Iterator[Result]:
+    """What follows for targets from their runs, after the analyses they need, and from their studies.
+
+    leave_out: targets of which numbers cannot be measured are left out, and that is said. Raises StoreError for them
+    otherwise.
+    """
     import pandas as pd
 
     from sddcli import records
 
-    parts = [_of_runs(store, target, asked, how)] if (asked := target.asked(scale)) else []
-    parts += [_of_study(study) for study in target.studies(scale)]
-    origin = records.joined([origin for _, origin in parts])
-    return _result(target, scale, pd.concat([rows for rows, _ in parts]), origin)
+    for target in wanted:
+        asked = target.asked(scale)
+        parts = [_of_runs(store, target, asked, how)] if asked else []
+        parts += [_of_study(study) for study in target.studies(scale)]
+        frame = pd.concat([rows for rows, _ in parts])
+        if not (why := unmeasured(target, asked, frame)):
+            yield _result(target, scale, frame, records.joined([origin for _, origin in parts]))
+        elif leave_out:
+            print(f"sdd: {target.name} is left out: {store.root} has all runs, but {why}", file=sys.stderr)
+        else:
+            raise StoreError(f"{store.root} has all runs, but {why}, and {target.name} is decided by all of them")
 
 
 def _of_runs(store: Store, target: Target, asked: Sequence[Run], how: How) -> "tuple[pd.DataFrame, dict[str, str]]":
@@ -230,8 +245,8 @@ def _result(target: Target, scale: str, frame: "pd.DataFrame", origin: Mapping[s
 def from_records(folder: Path, wanted: Sequence[Target], scale: str, leave_out: bool) -> Iterator[Result]:
     """What follows for targets from recorded results.
 
-    leave_out: targets of which runs are not recorded are left out. Raises StoreError for them otherwise, and for
-    records that cannot be read.
+    leave_out: targets of which runs, or numbers of them, are not recorded are left out. Raises StoreError for them
+    otherwise, and for records that cannot be read.
     """
     from sddcli import records
     from sddcli.studies import regression
@@ -242,10 +257,8 @@ def from_records(folder: Path, wanted: Sequence[Target], scale: str, leave_out: 
         studied = {run for study in target.studies(scale) for run in regression.ids(study)}
         why = records.missing(kept, asked, studied)
         rows = None if why else records.rows(kept, asked, target.needs, studied)
-        if rows and (
-            unmeasured := [name for name in target.needs if name not in rows[0] or rows[0][name].isna().all()]
-        ):
-            why = f"{folder} has all runs, but no {unmeasured[0]}, which {_measuring(target)} measures"
+        if rows and (lacking := unmeasured(target, asked, rows[0])):
+            why = f"{rows[1]['file']} in {folder} has all runs, but {lacking}"
         if not why and rows:
             yield _result(target, scale, *rows)
         elif not leave_out:
@@ -253,9 +266,30 @@ def from_records(folder: Path, wanted: Sequence[Target], scale: str, leave_out: 
             raise StoreError(f"{why}; to make those of {target.name}: {command}")
 
 
-def _measuring(target: Target) -> str:
-    """The analyses that write what a claim needs."""
-    return " and ".join(target.analyses) or "learning-distance"
+def unmeasured(target: Target, asked: Sequence[Run], frame: "pd.DataFrame") -> str:
+    """The first number that a claim needs and that some rows lack, of the runs it is measured of; "" where none does.
+
+    A verdict on the other rows would be one on a part of the runs that the claim names.
+    """
+    for name in target.needs:
+        measuring = "training" if name in METRICS else " and ".join(target.analyses) or "learning-distance"
+        rows = frame[frame["run"].isin(_measured_of(target, name, asked))]
+        lacking = int(rows[name].isna().sum()) if name in rows else len(rows)
+        if lacking:
+            return f"{lacking} of {len(rows)} rows lack {name}, which {measuring} measures"
+    return ""
+
+
+def _measured_of(target: Target, name: str, asked: Sequence[Run]) -> set[str]:
+    """The ids of the runs that have a number: all that an analysis looks at, of a pair the second one.
+
+    Of numbers of training these are the pruned runs: what dense ones have too, no claim has to ask for.
+    """
+    if name in METRICS:
+        return {run.id for run in asked if run.level}
+    kinds = [kind_of(word) for word in target.analyses or ("learning-distance",)]
+    subjects = [each for kind in kinds if kind.subjects for each in kind.subjects(asked, target.pairs)]
+    return {(each.b if isinstance(each, Pair) else each).id for each in subjects}
 
 
 def _finish(what: str, scale: str, results: Sequence[Result], root: Path, output: Path | None, as_json: bool) -> None:
@@ -264,7 +298,8 @@ def _finish(what: str, scale: str, results: Sequence[Result], root: Path, output
         from sddcli.cli import markdown
 
         path = output or Path(PAGES[what])
-        if decided := [result for result in results if result.target.decide]:
+        decided = [result for result in results if result.target.decide]
+        if decided or what == "all":
             markdown.write_claims(path, decided, scale, root)
         else:
             markdown.write_figures(path, results, scale, root)

@@ -8,6 +8,7 @@ from urllib.error import URLError
 import pandas as pd
 import pytest
 
+from sddcli import records
 from sddcli.claims.deciding.terms import Verdict
 from sddcli.cli import reproducing, targets
 from sddcli.cli.launching import How
@@ -229,10 +230,46 @@ def test_a_record_without_what_a_claim_needs_is_named_and_a_wrong_column_is_a_bu
     rows.drop(columns="same_signs").to_csv("kept/tiny.csv", index=False)
     monkeypatch.setattr(targets, "claims", lambda: {"C29": tiny})
     said = sdd("reproduce", "C29", "--recorded", "kept")
-    assert said.code == 4 and "but no same_signs, which signs measures; to make those of C29" in said.err
+    assert said.code == 4 and "20 of 20 rows lack same_signs, which signs measures; to make those of C29" in said.err
+    rows.assign(same_signs=["0.5", *[""] * 19]).to_csv("kept/tiny.csv", index=False)
+    said = sdd("reproduce", "C29", "--recorded", "kept")
+    assert said.code == 4 and "tiny.csv in kept has all runs, but 19 of 20 rows lack same_signs" in said.err
     monkeypatch.setattr(targets, "claims", lambda: {"C29": tiny._replace(needs=(), decide=wrong)})
     said = sdd("reproduce", "C29", "--recorded", "kept")
     assert said.code == 1 and "no_such_column" in said.err and "this is a bug in sdd" in said.err
+
+
+def test_a_number_that_cannot_be_measured_of_all_runs_is_named_and_decides_nothing(
+    sdd: Sdd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    claim = claims()["C15b"]._replace(sweeps={"laptop": (TINY._replace(words={**TINY.words, "noise": "0.2"}),)})
+    monkeypatch.setattr(targets, "claims", lambda: {"C15b": claim})
+    first = sdd("reproduce", "C15b", "--workers", 1, "--record", "kept/tiny.csv")
+    assert first.code == 0, first.err
+    measures = sorted((tmp_path / "runs").rglob("calibration.json"))
+    for path in measures[:3]:
+        path.write_text(path.read_text().replace('"test_ece": 0.', '"test_ece": null, "was": 0.'))
+    said = sdd("reproduce", "C15b", "--workers", 1)
+    assert len(measures) == 10 and said.code == 4 and said.err.count("\n") == 1 and not said.out
+    assert "3 of 10 rows lack test_ece, which calibration measures, and C15b is decided by all of them" in said.err
+    page = sdd("reproduce", "all", "--workers", 1)
+    text = (tmp_path / "claims.md").read_text()
+    assert page.code == 3 and "C15b is left out" in page.err
+    assert text.startswith("# What the claims come to") and "## Not here" in text and "- C15b: " in text
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "wanted"),
+    [("C19a", "event_instability", 60), ("C10b", "train_loss_rise", 60), ("C11", "flatness_train_loss_rise", 105)],
+)
+def test_a_number_is_wanted_of_the_runs_that_it_is_measured_of(name: str, number: str, wanted: int) -> None:
+    """Of the pruned runs, of the second run of each pair, of all runs; any one of them lacking is said."""
+    claim, kept = claims()[name], records.read(RECORDS)
+    asked = claim.asked("laptop")
+    frame, _ = records.rows(kept, asked, claim.needs)
+    assert reproducing.unmeasured(claim, asked, frame) == "" and frame[number].notna().sum() == wanted
+    lost = frame.assign(**{number: frame[number].where(frame["level"] != frame["level"].max())})
+    assert f"of {wanted} rows lack {number}, which " in reproducing.unmeasured(claim, asked, lost)
 
 
 @pytest.mark.slow
