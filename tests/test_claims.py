@@ -6,7 +6,7 @@ import pytest
 
 from sddcli.claims.c20c import _threshold
 from sddcli.claims.c23 import unexplained
-from sddcli.claims.deciding.terms import Setting
+from sddcli.claims.deciding.terms import Finding, Setting
 
 LEVELS = np.arange(1, 10)
 
@@ -48,3 +48,18 @@ def test_the_threshold_of_a_seed_lies_between_the_widths_where_it_comes_to_fit_i
         ]
     )
     assert _threshold(Setting(rows, {}, "width")).tolist() == pytest.approx([3.0, 2.0, 7.0])
+
+
+@pytest.mark.parametrize(
+    ("finding", "shown"),
+    [
+        (Finding("", True, 0.084, 0.058, 0.11, "points"), ("8.4", "5.8", "11.0")),
+        (Finding("", True, -0.00042, -0.0005, -0.00034, "points"), ("-0.04", "-0.05", "-0.03")),
+        (Finding("", None, 0.0, -0.02, 0.02, "points"), ("0.0", "-2.0", "2.0")),
+        (Finding("", True, 0.0, 0.0, 0.0, "points"), ("0.0", "0.0", "0.0")),
+        (Finding("", None, 3.0, None, None, "levels"), ("3.0", "?", "?")),
+        (Finding("", None, float("inf"), float("nan"), float("inf")), ("inf", "nan", "inf")),
+    ],
+)
+def test_numbers_of_a_finding_are_written_with_digits_that_say_something(finding: Finding, shown: tuple[str]) -> None:
+    assert finding.shown == shown

@@ -43,9 +43,7 @@ def test_the_numbers_of_the_page_follow_from_the_record(name: str, results: dict
     assert result.verdict and result.target.about in section and result.target.source in section
     for finding in result.verdict.findings:
         answer = {True: "yes", False: "no", None: "open"}[finding.holds]
-        times = 100 if finding.unit == "points" else 1
-        form = ".1f" if finding.unit else ".3f"
-        value, low, high = (f"{times * (each or 0):{form}}" for each in (finding.value, finding.low, finding.high))
+        value, low, high = finding.shown
         unit = f" {finding.unit}" if finding.unit else ""
         assert f"| {finding.text} | {answer} | {value}{unit} | [{low}, {high}] |" in section
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", section):

@@ -14,8 +14,6 @@ from sddcli.store import StoreError, write
 if TYPE_CHECKING:
     import pandas as pd
 
-NUMBER = {"points": (100, ".1f"), "levels": (1, ".1f"), "": (1, ".3f")}
-
 
 def write_claims(path: Path, results: Sequence[Result], scale: str, root: Path) -> None:
     """Writes the page of the claims that `results` decide, and their pictures into a folder beside it of its name."""
@@ -100,10 +98,7 @@ def _setting(frame: "pd.DataFrame", verdict: Verdict) -> str:
 
 def _row(finding: Finding) -> str:
     answer = {True: "yes", False: "no", None: "open"}[finding.holds]
-    times, form = NUMBER[finding.unit]
-    value, low, high = (
-        "" if each is None else f"{times * each:{form}}" for each in (finding.value, finding.low, finding.high)
-    )
+    value, low, high = finding.shown
     unit = f" {finding.unit}" if finding.unit else ""
     return f"| {finding.text} | {answer} | {value}{unit} | [{low}, {high}] |"
 

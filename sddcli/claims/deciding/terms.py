@@ -1,6 +1,6 @@
 """Terms: what claims are decided with: settings, findings, verdicts. The claims are the files of the folder above."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from math import isinf, sqrt
 from typing import Any, NamedTuple
 
@@ -39,6 +39,17 @@ class Finding(NamedTuple):
     high: float | None = None
     unit: str = ""
     of_curve: bool = False
+
+    @property
+    def shown(self) -> tuple[str, str, str]:
+        """Value, low and high as they are written, "?" for one that is unknown: small ones with more digits."""
+        times, digits = SHOWN[self.unit]
+        numbers = [None if each is None else times * each for each in (self.value, self.low, self.high)]
+        largest = max((abs(each) for each in numbers if each is not None), default=0.0)
+        while 0 < largest < 10**-digits:
+            digits += 1
+        value, low, high = ("?" if each is None else f"{each:.{digits}f}" for each in numbers)
+        return value, low, high
 
     @property
     def detectable(self) -> float | None:
@@ -258,9 +269,7 @@ def _power(verdict: Verdict) -> str:
 
 
 def _measured(finding: Finding) -> str:
-    numbers: Sequence[float | None] = (finding.value, finding.low, finding.high)
     if finding.value is None:
         return ""
-    times, digits = SHOWN[finding.unit]
-    value, low, high = ("?" if each is None else f"{times * each:.{digits}f}" for each in numbers)
+    value, low, high = finding.shown
     return f": {value} [{low}, {high}]" + (f" {finding.unit}" if finding.unit else "")
