@@ -13,7 +13,10 @@ from sddcli.store import StoreError, write
 
 ORIGINS = "origins.json"
 Origin = Mapping[str, str]
-"""Where results are from: their commit, date, engine and command; of recorded ones the file too."""
+"""Where results are from: their commit, date, engine and command; of recorded ones the file too.
+
+Values are lists with commas; engines are as `trained_by` writes them, in records of an older sdd without networks.
+"""
 
 
 class Records(NamedTuple):
@@ -39,11 +42,33 @@ def rows(
 
     studied: the ids of estimates of studies, whose rows are wanted too.
     """
-    names, _ = _used(records, {run.id for run in asked} | set(studied), needs)
-    both = pd.concat([records.files[name] for name in names])
+    used, _ = _used(records, {run.id for run in asked} | set(studied), needs)
+    both = pd.concat([records.files[name] for name in used])
     frame = pd.concat([table.of_runs(both, asked), both[both["run"].isin(studied)]])
-    origins = [{"file": name} | dict(records.origins.get(name, {})) for name in names]
+    origins = [_origin(records, name, ids) for name, ids in used.items()]
     return frame.drop_duplicates(["chain", "level"]), joined(origins)
+
+
+def _origin(records: Records, name: str, ids: Collection[str]) -> dict[str, str]:
+    """Where the rows of these runs in a file are from; of its engines those that trained their networks."""
+    frame, origin = records.files[name], {"engine": "unknown"} | dict(records.origins.get(name, {}))
+    models = sorted(set(frame.loc[frame["run"].isin(ids), "model"]))
+    # A record of an older sdd does not say which network is of which of its engines: any may be of each.
+    engines = [(engine, own) for engine, model in trained(origin) for own in ([model] if model else models)]
+    return {"file": name, **origin, "engine": ", ".join(trained_by(*each) for each in engines if each[1] in models)}
+
+
+def trained_by(engine: str, model: str) -> str:
+    """An engine and a network that it trained, as an origin has them: a45c4a32 of lenet-300-100."""
+    return f"{engine}{OF}{model}"
+
+
+OF = " of "
+
+
+def trained(origin: Origin) -> list[tuple[str, str]]:
+    """The engines of an origin, each with a network that it trained, "" where that is not known."""
+    return [(engine, model) for engine, _, model in (text.partition(OF) for text in origin["engine"].split(", "))]
 
 
 def missing(records: Records, asked: Sequence[Run], studied: Collection[str] = ()) -> str:
@@ -94,8 +119,8 @@ def joined(origins: Sequence[Origin]) -> dict[str, str]:
     }
 
 
-def _used(records: Records, ids: set[str], needs: Collection[str] = ()) -> tuple[list[str], set[str]]:
-    """The files that rows of the runs with these ids are taken from, and the ids of the runs that none has."""
+def _used(records: Records, ids: set[str], needs: Collection[str] = ()) -> tuple[dict[str, set[str]], set[str]]:
+    """The files that rows are taken from, each with the ids of its runs, of those given; and the ids that none has."""
     own = {name: frame[frame["run"].isin(ids)].drop_duplicates("run") for name, frame in records.files.items()}
     held = {name: len(frame) for name, frame in own.items()}
     dates = {name: records.origins.get(name, {}).get("date", "") for name in records.files}
@@ -107,11 +132,10 @@ def _used(records: Records, ids: set[str], needs: Collection[str] = ()) -> tuple
     # made twice, the later one counts.
     of_use = [name for name in held if held[name]]
     order = sorted(of_use, key=lambda name: (measured[name], held[name], dates[name]), reverse=True)
-    used, left = list[str](), ids
+    used, left = dict[str, set[str]](), ids
     for name in order:
-        if left.intersection(records.files[name]["run"]):
-            used.append(name)
-            left = left.difference(records.files[name]["run"])
+        if here := left.intersection(own[name]["run"]):
+            used[name], left = here, left - here
     return used, left
 
 

@@ -1,7 +1,7 @@
 """The pages of all claims and of all figures, in Markdown: pictures, numbers, verdicts, and their commands."""
 
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,8 @@ from sddcli.store import StoreError, write
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from sddcli.records import Origin
 
 
 def write_claims(path: Path, results: Sequence[Result], scale: str, root: Path) -> None:
@@ -85,7 +87,7 @@ def _section(result: Result, picture: str) -> Iterator[str]:
         yield f"\n![{target.about}]({picture})"
     yield f"\n`sdd reproduce {target.name} --scale {result.scale}`, which runs\n\n```"
     yield from (sweep.command() for sweep in target.sweeps[result.scale])
-    yield f"```\n\n{_origin(result.origin, set(result.rows['model']))}\n"
+    yield f"```\n\n{_origin(result.origin)}\n"
 
 
 def _setting(frame: "pd.DataFrame", verdict: Verdict) -> str:
@@ -103,11 +105,13 @@ def _row(finding: Finding) -> str:
     return f"| {finding.text} | {answer} | {value}{unit} | [{low}, {high}] |"
 
 
-def _origin(origin: Mapping[str, str], models: Collection[str]) -> str:
-    """Where the numbers of these networks are from, and whether the engine has changed since."""
+def _origin(origin: "Origin") -> str:
+    """Where numbers are from, and whether the engine that trained any of these networks has changed since."""
+    from sddcli import records
+
     file, date, commit = (origin.get(name, "unknown") for name in ("file", "date", "commit"))
     line = f"From {file}, made on {date} at commit {commit}."
-    if machine.of_today(origin.get("engine", "unknown").split(", "), models):
+    if all(machine.of_today(engine, model) for engine, model in records.trained(origin)):
         return line
     return f"{line} **Older engine:** the code that trains has changed since."
 

@@ -188,7 +188,7 @@ def _from_runs(store: Store, wanted: Sequence[Target], scale: str, how: How, lea
 
 def _of_runs(store: Store, target: Target, asked: Sequence[Run], how: How) -> "tuple[pd.DataFrame, dict[str, str]]":
     """The rows of a target's runs, after the analyses it needs, and where they are from."""
-    from sddcli import table
+    from sddcli import records, table
     from sddcli.launchers import looking, machine
 
     ids = {run.id for run in asked}
@@ -205,9 +205,9 @@ def _of_runs(store: Store, target: Target, asked: Sequence[Run], how: How) -> "t
     for word in target.analyses:
         frame = _beside(frame, word, kind_of(word).values(store, View(frame), word, chosen[word], None))
     when = max((store.folder(run) / "manifest.json").stat().st_mtime for run in finished)
-    made_by = [manifest for run, manifest in store.manifests() if run.id in ids]
-    commits = {str(manifest.get("commit") or "")[:12] for manifest in made_by}
-    engines = {str(manifest.get("engine") or "unknown") for manifest in made_by}
+    made_by = [(run, manifest) for run, manifest in store.manifests() if run.id in ids]
+    commits = {str(manifest.get("commit") or "")[:12] for _, manifest in made_by}
+    engines = {records.trained_by(manifest.get("engine") or "unknown", run.model) for run, manifest in made_by}
     origin = {"commit": ", ".join(sorted(commits)), "date": f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d}"}
     return frame, {**origin, "engine": ", ".join(sorted(engines)), "file": str(store.root)}
 

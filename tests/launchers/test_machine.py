@@ -127,16 +127,17 @@ def test_caches_of_who_has_no_home_go_elsewhere_and_it_is_said(tmp_path: Path, h
     assert ended.stderr == "" and (spare / "matplotlib").is_dir() and spare.stat().st_mode & 0o77 == 0
 
 
-def test_a_record_is_of_today_where_each_of_its_engines_has_todays_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_is_as_todays_for_the_networks_that_it_trains_to_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(machine, "SAME_BITS", frozenset({"0000aaaa", "0000cccc"}))
     monkeypatch.setattr(machine, "SAME_BITS_OF_CONVNETS", frozenset({"0000cccc"}))
-    lenets, convnets = ["lenet-300-100", "lenet-20-10"], ["lenet-300-100", "convnet:width=8"]
-    assert machine.of_today([machine.engine()], lenets) and machine.of_today([machine.engine()], convnets)
-    assert machine.of_today(["0000aaaa", machine.engine()], lenets)
-    assert not machine.of_today(["0000aaaa", machine.engine()], convnets)
-    assert machine.of_today(["0000cccc"], convnets)
-    assert not machine.of_today(["0000aaaa", "0000bbbb"], lenets)
-    assert not machine.of_today(["unknown"], lenets)
+    lenet, convnet = "lenet-20-10", "convnet:width=8"
+    assert machine.of_today(machine.engine(), lenet) and machine.of_today(machine.engine(), convnet)
+    assert machine.of_today("0000aaaa", lenet) and not machine.of_today("0000aaaa", convnet)
+    assert machine.of_today("0000cccc", convnet) and machine.of_today("none", "regression:width=160")
+    assert not machine.of_today("0000bbbb", lenet) and not machine.of_today("unknown", lenet)
+    assert not machine.of_today("0000aaaa", ""), "of a network that is not known the bits are not either"
 
 
 def test_engines_that_train_convnets_to_the_same_bits_train_all_networks_so() -> None:
