@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from sddcli.core.words import printable
+from sddcli.files import share
 from sddcli.metrics import METRICS
 from sddcli.spec import CHAINED, FIELDS, SUBSEEDS, Run
-from sddcli.store import Manifest, Store, StoreError, share
+from sddcli.store import Manifest, Store, StoreError
 
 MEANING = 4  # of what is written: raise it where a column of the same name comes to hold something else
 FEW = 500  # runs that are read in a second: no file for them

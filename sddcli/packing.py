@@ -1,5 +1,7 @@
 """Packing: one model's tensors as bytes, and back. Safetensors; kept weights only, masks and records as bits."""
 
+import csv
+import io
 import json
 import zlib
 from math import prod
@@ -11,7 +13,7 @@ MOST_RECORDED = 2**31
 """Bytes of what is recorded of a training: 100,000 examples at 170,000 evaluations."""
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -109,3 +111,13 @@ def unpack_fitted(content: bytes) -> "Tensor":
     unpacked = zlib.decompressobj().decompress(load(content)["changes"].tobytes(), size + 1)  # no more than it says
     rows = np.frombuffer(unpacked, np.uint8).reshape(shape)
     return torch.from_numpy(np.bitwise_xor.accumulate(rows, axis=0))
+
+
+def rows_to_csv(rows: "Sequence[Mapping[str, Any]]") -> bytes:
+    """Rows with the same keys as CSV; None is an empty cell."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue().encode()

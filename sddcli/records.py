@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from sddcli import table
+from sddcli.files import StoreError, write
 from sddcli.spec import FIELDS, SUBSEEDS, Run
-from sddcli.store import StoreError, write
 
 ORIGINS = "origins.json"
 Origin = Mapping[str, str]

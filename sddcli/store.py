@@ -26,21 +26,23 @@ import io
 import json
 import os
 import re
-import stat
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from math import inf, isfinite
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sddcli import locks
 from sddcli.core import own
 from sddcli.core.words import UsageError
+from sddcli.files import StoreError as StoreError  # as: other rooms have these two from here
+from sddcli.files import Unwritable as Unwritable
+from sddcli.files import clear_torn, make_folder, must_stay_within, plain_bytes, share, unique, within, write_within
 from sddcli.folders import Known, split, tidied
 from sddcli.locks import Claim
-from sddcli.packing import pack, pack_fitted, pack_masks, unpack, unpack_fitted, unpack_masks
+from sddcli.packing import pack, pack_fitted, pack_masks, rows_to_csv, unpack, unpack_fitted, unpack_masks
 from sddcli.pairs import Pair
 from sddcli.spec import FIELDS, Run, from_dict, to_dict
 
@@ -60,20 +62,10 @@ CHAIN, LEVEL = re.compile(r"-[0-9a-f]{12}$"), re.compile(r"^level-\d+$")
 MOST_CODE, MOST_LABELS, MOST_WORDS = 10**6, 500 * 10**6, 50 * 10**6
 """Bytes of a file of code, as written by hand, of one of labels, and of a manifest."""
 Packed = TypeVar("Packed")
-TORN = (".*.new", ".*.[0-9]*", ".probe-*")  # what a killed write leaves; an older sdd's ended in a process number
-LIVE_SECONDS = 600  # no write takes longer: what is older belongs to a killed process
-
-
-class StoreError(Exception):
-    """Missing, damaged or unwritable: the message names the file and what to do."""
 
 
 class Damaged(StoreError):
     """A run's folder is not as sdd left it. `sdd verify --repair` moves it out of the way; a sweep makes it again."""
-
-
-class Unwritable(StoreError):
-    """Whoever asks has no right to write this file."""
 
 
 class Store:
@@ -101,7 +93,7 @@ class Store:
 
     def prepare(self) -> None:
         """Makes the folder. Raises StoreError if nothing can be written there."""
-        probe = self.root / f".probe-{_unique()}"
+        probe = self.root / f".probe-{unique()}"
         try:
             make_folder(self.root)
             probe.write_bytes(b"")
@@ -110,7 +102,7 @@ class Store:
             raise StoreError(f"cannot write to runs folder {self.root}: {error.strerror}; choose another") from None
         for folder in (self.root, self.root / "measures", self.root / "sweeps"):
             if within(self.root, folder):
-                _clear_torn(folder)
+                clear_torn(folder)
 
     def manifest(self, run: Run) -> Manifest | None:
         """What is known of `run`, or None before it is pruned or trained. Raises StoreError if unreadable."""
@@ -265,7 +257,7 @@ class Store:
         for key in self.code_names():
             path = self._code(key)
             try:
-                source = _bytes_within(path, MOST_CODE)
+                source = plain_bytes(path, MOST_CODE, follow=False)
             except OSError as error:
                 raise StoreError(f"cannot read {path}: {error.strerror}") from None
             if own.key(key.rpartition("@")[0], source) != key:
@@ -284,7 +276,7 @@ class Store:
         kept = {}
         for path in sorted((self.root / "labels").glob("*@*.csv")):
             try:
-                lines = _bytes_within(path, MOST_LABELS)
+                lines = plain_bytes(path, MOST_LABELS, follow=False)
             except OSError as error:
                 raise StoreError(f"cannot read {path}: {error.strerror}") from None
             if own.key(path.stem.rpartition("@")[0], lines) != path.stem:
@@ -322,7 +314,7 @@ class Store:
 
     def _read_manifest(self, path: Path) -> Manifest | None:
         try:
-            manifest: Manifest = json.loads(_plain(path, MOST_WORDS).decode("utf-8"))
+            manifest: Manifest = json.loads(plain_bytes(path, MOST_WORDS).decode("utf-8"))
             _check_manifest(manifest, path)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -370,7 +362,7 @@ class Store:
         must_stay_within(self.root, self.folder(run) / "measures" / "any")
         self._drop(run, "pruned.safetensors", "checkpoint.json", "checkpoint-*.safetensors", "failed.json")
         for folder in (self.folder(run), self.folder(run) / "measures"):
-            _clear_torn(folder)
+            clear_torn(folder)
 
     def _drop(self, run: Run, *patterns: str) -> None:
         must_stay_within(self.root, self.folder(run) / "any")
@@ -586,7 +578,7 @@ class Store:
         if manifest and manifest.get("kept") in ("masks", "last") and name not in manifest["files"]:
             raise StoreError(f"{path} was dropped to save space; remove {path.parent} to train it again")
         try:
-            content = _plain(path)
+            content = plain_bytes(path)
         except OSError as error:
             gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
             raise (Damaged if gone else StoreError)(f"cannot read {path}: {error.strerror}") from None
@@ -787,115 +779,3 @@ def _number(value: Any) -> bool:
     if isinstance(value, bool):
         return False
     return value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 10**300)
-
-
-def write(path: Path, content: bytes | Iterable[bytes]) -> None:
-    """Writes a file so that it appears whole or not at all, also when power fails.
-
-    Raises Unwritable where one has no right to, StoreError where it fails otherwise.
-    """
-    temporary = path.with_name(f".{path.name[:200]}.{_unique()}.new")
-    try:
-        make_folder(path.parent)
-        with temporary.open("xb") as file:
-            share(temporary)
-            file.writelines([content] if isinstance(content, bytes) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-        raise (Unwritable if refused else StoreError)(f"cannot write {path}: {error.strerror}") from None
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def within(root: Path, folder: Path) -> bool:
-    """Whether no link leads from a runs folder to a folder outside of it."""
-    return Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(root))
-
-
-def must_stay_within(root: Path, path: Path) -> None:
-    """Raises StoreError where a link leads out of the runs folder: to write there, or remove, nobody has asked for."""
-    if not within(root, path.parent):
-        raise StoreError(
-            f"{path.parent} is a link out of {root}: sdd changes nothing there; move what it leads to here"
-        )
-
-
-def write_within(root: Path, path: Path, content: bytes | Iterable[bytes]) -> None:
-    """`write`, of a file of a runs folder. Raises StoreError as it does, and where a link leads out of the folder."""
-    must_stay_within(root, path)
-    write(path, content)
-
-
-def make_folder(path: Path) -> None:
-    """Makes a folder, with those it lies in; a group's folder makes it the group's. Raises OSError."""
-    if path.is_dir():
-        return
-    make_folder(path.parent)
-    try:
-        path.mkdir()
-    except FileExistsError:  # another process was faster, or it is a file
-        if not path.is_dir():
-            raise
-    else:
-        share(path)
-
-
-def share(path: Path) -> None:
-    """Gives what is new in a group's folder that folder's rights, whatever the umask is.
-
-    A group's is a folder that the group may write, or that gives its group to what is made in it (setgid); one like
-    /tmp, where each may remove only what is theirs (sticky), is nobody's.
-    """
-    with suppress(OSError):  # a file system without rights
-        above, own = path.parent.stat().st_mode, path.stat().st_mode
-        if above & (stat.S_ISGID | stat.S_IWGRP) and not above & stat.S_ISVTX:
-            path.chmod(stat.S_IMODE(own) | (above & (0o070 if stat.S_ISDIR(own) else 0o060)))
-
-
-def _unique() -> str:
-    """A part of a file's name that no other process has: process numbers are not unique across containers."""
-    return os.urandom(8).hex()
-
-
-def _clear_torn(folder: Path) -> None:
-    """Removes what killed processes left half written; a live write is younger."""
-    for pattern in TORN:
-        for path in folder.glob(pattern):
-            with suppress(OSError):
-                if time.time() - path.stat().st_mtime > LIVE_SECONDS:
-                    path.unlink()
-
-
-def _bytes_within(path: Path, most: int) -> bytes:
-    """The bytes of a plain file of at most so many. Raises OSError for a larger one, a link, or a pipe."""
-    return _plain(path, most, os.O_NOFOLLOW)
-
-
-def _plain(path: Path, most: float = inf, flags: int = 0) -> bytes:
-    """The bytes of a plain file. Raises OSError for a pipe or device, which would never end, and for a larger one."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags), "rb") as file:
-        facts = os.fstat(file.fileno())
-        if not stat.S_ISREG(facts.st_mode):
-            raise OSError(errno.EINVAL, "it is no plain file")
-        if facts.st_size > most:
-            raise OSError(errno.EFBIG, f"it is larger than {most} bytes")
-        return file.read()
-
-
-def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Rows with the same keys as CSV; None is an empty cell."""
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return text.getvalue().encode()

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from sddcli.axes import COLUMNS, column_of, family
 from sddcli.core.words import UsageError
+from sddcli.files import write_within
 from sddcli.folders import alike
 from sddcli.index import Index
 from sddcli.metrics import METRICS
 from sddcli.pairs import OTHER, PAIRS, Pair, sparse_of
 from sddcli.spec import BRANCH, FIELDS, KINDS, SUBSEEDS, Run, Value
-from sddcli.store import Store, StoreError, Unwritable, stem_of, write_within
+from sddcli.store import Store, StoreError, Unwritable, stem_of
 
 NEEDED = ("dataset", "model", "seed", "chain", "run", "level", "sparsity", "test_accuracy")
 """The columns without which a CSV is no results.csv."""

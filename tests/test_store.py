@@ -13,15 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sddcli import store as module
+from sddcli import files as module
 from sddcli import table
 from sddcli.core.types import Found
 from sddcli.events import Event
+from sddcli.files import StoreError, write
+from sddcli.packing import pack, pack_fitted, unpack, unpack_fitted
 from sddcli.recipes import prune_retrain
 from sddcli.recipes.verifying import verified
 from sddcli.resolve import runs
 from sddcli.spec import Run
-from sddcli.store import Store, StoreError, pack, pack_fitted, unpack, unpack_fitted, write
+from sddcli.store import Store
 
 DENSE = Run("digits", "lenet-300-100", epochs=2)
 RUN = replace(DENSE, criterion="magnitude", retraining="lottery", rate=0.2, level=2)

@@ -10,7 +10,8 @@ from sddcli import sources
 from sddcli.cli.completing import among, of_runs
 from sddcli.cli.options import Debug, Trust
 from sddcli.core.words import UsageError, unknown
-from sddcli.store import Store, write
+from sddcli.files import write
+from sddcli.store import Store
 
 ENDINGS = {"torch": ".pt2", "safetensors": ".safetensors", "onnx": ".onnx", "seed+mask": ".ticket.safetensors"}
 """What a run can be exported to, and how such files end."""
@@ -74,8 +75,8 @@ def import_runs(
     """
     if output.suffix != ".csv":
         raise UsageError(f"cannot write {output}: a table ends in .csv")
+    from sddcli.packing import rows_to_csv
     from sddcli.recipes import importing
-    from sddcli.store import rows_to_csv
 
     rows, left_out = importing.open_lth(folder)
     for each in left_out:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from sddcli.claims.deciding.terms import Finding, Verdict, sentences
 from sddcli.cli.reproducing import Result, draw, panels_of
 from sddcli.cli.targets import Target, claims, figures
+from sddcli.files import StoreError, write
 from sddcli.launchers import machine
-from sddcli.store import StoreError, write
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -45,7 +45,7 @@ def report(
     if output.suffix != ".html":
         raise UsageError(f"cannot write {output}: a report ends in .html")
     from sddcli import table
-    from sddcli.store import write
+    from sddcli.files import write
 
     store = Store(runs)
     with leaving_out() as damaged:

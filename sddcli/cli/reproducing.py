@@ -33,10 +33,11 @@ from sddcli.cli.seeing import drawn, must_be_picture
 from sddcli.cli.targets import Target
 from sddcli.core.words import UsageError, unknown
 from sddcli.figures import SCALES
+from sddcli.files import write
 from sddcli.metrics import METRICS
 from sddcli.pairs import Pair
 from sddcli.spec import Run
-from sddcli.store import Manifest, Store, StoreError, stem_of, write
+from sddcli.store import Manifest, Store, StoreError, stem_of
 
 if TYPE_CHECKING:
     import pandas as pd

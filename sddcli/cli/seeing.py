@@ -47,9 +47,10 @@ from sddcli.core.own import key_of
 from sddcli.core.words import UsageError, in_words, unknown
 from sddcli.events import Failed
 from sddcli.families import members
+from sddcli.files import write
 from sddcli.pairs import Pair
 from sddcli.spec import FIELDS, Run, differing, named
-from sddcli.store import Store, StoreError, Unwritable, stem_of, write
+from sddcli.store import Store, StoreError, Unwritable, stem_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -60,7 +60,7 @@ def theory(
 
     from sddcli import table
     from sddcli.cli.kinds import viewed
-    from sddcli.store import write
+    from sddcli.files import write
 
     rows = pd.DataFrame(regression.rows(study))
     write(output, rows.to_csv(index=False, lineterminator="\n", float_format="%.7g").encode())

@@ -16,8 +16,9 @@ from sddcli.cli.kinds import MEASURES, module_of, summarized
 from sddcli.cli.seeing import MADE_BY
 from sddcli.families import members, names_in
 from sddcli.metrics import METRICS
+from sddcli.packing import pack
 from sddcli.recipes import measuring
-from sddcli.store import Store, pack
+from sddcli.store import Store
 from tests.conftest import SMALL, Sdd
 
 
