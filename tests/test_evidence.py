@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sddcli import table
-from sddcli.claims import c1a, c1b, c8a
-from sddcli.claims.deciding.terms import HOLDS, IN_PART, NOT, UNDECIDED
+from sddcli.claims import c1a, c1b, c8a, c19a
+from sddcli.claims.deciding.terms import HOLDS, IN_PART, NOT, UNDECIDED, interval
 from sddcli.cli.kinds import summarized
 from sddcli.cli.reproducing import Result, from_records
 from sddcli.cli.seeing import drawn
@@ -84,6 +84,32 @@ def test_the_tables_of_the_page_are_those_of_the_records() -> None:
         re.split(r" *\| *", line.strip("| ")) for line in page.splitlines() if line.endswith(("| yes |", "| no |"))
     ]
     assert sorted(line[-8:] for line in lines) == sorted(said)
+
+
+def test_what_filter_events_do_on_photographs_is_in_their_record() -> None:
+    frame = table.read(RECORDS / "events-photographs.csv")
+    dense = frame[frame["level"] == 0].drop_duplicates("seed").set_index("seed")["best_test_accuracy"]
+    words = frame["retraining"].str.extract(
+        r"target=(?P<target>\w+):period=(?P<period>\d+)ep.*?(?:batches=(?P<back>\d+))?$"
+    )
+    pruned = frame.join(words.fillna("")).query("level == 1")
+    for_good = pruned[pruned["back"] == ""].groupby(["criterion", "target", "period"])
+    means = for_good[["event_instability", "settled_test_accuracy"]].mean()
+    assert len(means) == 12
+    numbers = [c19a.correlation(list(1 - means["event_instability"]), list(means["settled_test_accuracy"]))]
+    page = (RECORDS / "README.md").read_text(encoding="utf-8").split("## Filter events")[1].split("\n## ")[0]
+    assert "by {:.2f} [{:.2f}, {:.2f}]".format(*numbers[0]) in page.replace("\n", " ")
+    best = {
+        key: rows.set_index("seed")["settled_test_accuracy"]
+        for key, rows in pruned[pruned["target"] == "largest"].groupby(["period", "back"])
+    }
+    for period in ("4", "8"):
+        gains = [interval(best[period, back] - best[period, ""]) for back in ("32", "96")]
+        assert all(low > 0 for _, low, _ in gains)
+        cells = ["{:.1f} [{:.1f}, {:.1f}]".format(*(100 * number for number in gain)) for gain in gains]
+        assert f"| every {period} epochs | {cells[0]} | {cells[1]} |" in page
+    above = (100 * number for number in interval(best["4", "96"] - dense))
+    assert "by {:.1f} [{:.1f}, {:.1f}]".format(*above) in page.replace("\n", " ")
 
 
 def test_products_in_bf16_leave_the_curve_where_it_is() -> None:

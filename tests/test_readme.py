@@ -89,7 +89,7 @@ def test_every_option_of_the_readme_is_one() -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_carries_its_command_and_resolves(path: Path) -> None:
     assert f"uv run sdd sweep examples/{path.name}" in path.read_text()
-    assert len(runs({}, [], path)) > 90
+    assert len(runs({}, [], path)) > 30
 
 
 def test_the_notebook_runs_and_shows_what_it_says(
