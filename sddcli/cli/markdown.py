@@ -43,6 +43,8 @@ def _drawn_from(result: Result) -> tuple[str, ...]:
 
 def _pictures(path: Path, results: Sequence[Result], scale: str, root: Path) -> dict[tuple[str, ...], str]:
     """Draws what these targets show, each picture once: what it shows -> its path from the page, or ""."""
+    from sddcli.plots.style import with_palette
+
     folder, pictures = path.with_suffix(""), dict[tuple[str, ...], str]()
     for result in results:
         if (what := _drawn_from(result)) in pictures:
@@ -51,6 +53,7 @@ def _pictures(path: Path, results: Sequence[Result], scale: str, root: Path) -> 
         pictures[what] = f"{folder.name}/{picture.name}"
         try:
             draw(result, root, picture)
+            write(picture, with_palette(picture.read_bytes()))
         except StoreError:  # it takes more than the results, which recorded ones do not have
             pictures[what] = ""
     return pictures

@@ -4,9 +4,11 @@ import math
 import os
 import subprocess
 import sys
+from io import BytesIO
 from itertools import pairwise, product
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import RcParams, rc_context, rcParams
@@ -32,7 +34,18 @@ from sddcli.plots import (
     stability,
     turning_points,
 )
-from sddcli.plots.style import APART, GREY, curves, landmarks, log_axis, phase_levels, placed, rendered, replicates
+from sddcli.plots.style import (
+    APART,
+    GREY,
+    curves,
+    landmarks,
+    log_axis,
+    phase_levels,
+    placed,
+    rendered,
+    replicates,
+    with_palette,
+)
 
 OF_LEVELS = ("sparsity", "weights", "per-example")
 DRAWN = (
@@ -178,6 +191,22 @@ def test_criteria_have_a_panel_for_each_family_with_magnitude_and_random_behind(
     assert all(sum(line.get_color() == GREY for line in ax.lines) == 2 for ax in axes)
     alone = criteria.draw(rows[rows["criterion"] == "magnitude"], [], "title").axes
     assert len(alone) == 1 and len(alone[0].lines) == 1
+
+
+def test_a_picture_with_a_palette_looks_as_before_in_a_third_of_the_bytes() -> None:
+    """With the bands of six curves over each other: areas keep their colours, edges nearly so."""
+    whole = rendered(double_descent.draw(summary(6), ["noise"], "title"), ".png", {"claim": "C0"})
+    small = with_palette(whole)
+    before, after = Image.open(BytesIO(whole)), Image.open(BytesIO(small))
+    assert after.mode == "P" and after.size == before.size and after.info["dpi"] == before.info["dpi"]
+    assert after.text == before.text == {"Software": "sdd", "Description": '{"claim": "C0"}'}  # type: ignore[attr-defined]
+    old, new = (np.asarray(each.convert("RGB"), dtype=int).reshape(-1, 3) for each in (before, after))
+    colours, of_pixel, counts = np.unique(old, axis=0, return_inverse=True, return_counts=True)
+    off = np.abs(old - new).max(axis=1)
+    in_areas = counts[of_pixel.ravel()] > 0.001 * len(old)
+    assert len(colours) > 1000 and in_areas.mean() > 0.9
+    assert off[in_areas].max() <= 2 and (off > 16).mean() < 0.002
+    assert len(small) < 0.4 * len(whole) and with_palette(whole) == small
 
 
 def test_long_names_of_criteria_push_no_panels_apart() -> None:
