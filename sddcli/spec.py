@@ -227,7 +227,7 @@ class Run:
         data = re.sub(r":.*/(?=.)", ":", self.dataset)  # of a folder's path its name
         pruned = (self.criterion, self.retraining) if self.level else ("dense",)
         words = (data, self.model, noise, *pruned, f"seed{self.seed}")
-        return re.sub(r"[^a-zA-Z0-9.=_-]+", "_", "-".join(filter(None, words)))[:100]
+        return re.sub(r"[^a-zA-Z0-9.=_-]+", "_", "-".join(filter(None, words)))[:SLUG_LETTERS]
 
     @cached_property
     def batch(self) -> tuple[Run, str]:
@@ -261,6 +261,8 @@ class Run:
 
 SLUG = ("model", "noise", "noise_kind", "criterion", "retraining", "seed")
 """The fields that a slug tells whole; of a folder of images it has the last name alone."""
+SLUG_LETTERS = 100
+"""How long a slug can be: it is part of a folder's name, of which file systems take 255 bytes."""
 FIELDS: dict[str, Field[Any]] = {f.name: f for f in fields(Run)}
 BRANCH = tuple(name for name, f in FIELDS.items() if f.metadata["of"] == "chain")
 """The fields that only pruned runs have: what a chain adds to the dense run it grows from."""
@@ -289,7 +291,8 @@ def setting(run: Run, names: Iterable[str]) -> str:
 
 def named(run: Run, names: Iterable[str]) -> str:
     """`run` in a line for people: its slug, its level, and its fields `names` as far as the slug does not tell them."""
-    more = setting(run, [name for name in names if name not in SLUG])
+    cut = len(run.slug) == SLUG_LETTERS  # then its last words, such as the seed, are missing
+    more = setting(run, [name for name in names if cut or name not in SLUG])
     return f"{run.slug} level {run.level}" + (f" ({more})" if more else "")
 
 

@@ -278,6 +278,6 @@ def test_tests_stand_where_their_rooms_stand() -> None:
     for path in tests.rglob("test_*.py"):
         room = PACKAGE / path.relative_to(tests).parent / path.name.removeprefix("test_")
         folder = room.with_suffix("")
-        across = ("rooms", "readme", "evidence", "cuda", "families", "lengths", "presets", "taking", "threats")
+        across = ("rooms", "readme", "docs", "evidence", "cuda", "families", "lengths", "presets", "taking", "threats")
         whole = path.name.removeprefix("test_").removesuffix(".py") in across
         assert whole or room.exists() or folder.is_dir(), f"{path} tests no room"

@@ -280,6 +280,9 @@ def plot(
         raise unknown("figure", figure, members("plots"))
     axis_of(along or "sparsity")
     must_be_picture(path)
+    asked = where_of(where)
+    if panels and panels not in FIELDS:
+        raise unknown("field", panels, FIELDS)
     from sddcli import table
     from sddcli.launchers import machine
     from sddcli.plots import style
@@ -288,7 +291,7 @@ def plot(
         frames = {each: table.read(each, damaged) for each in (runs, *beside)}
         if along == "epoch":
             frames = {each: table.at_epochs(frame, each) for each, frame in frames.items()}
-        frame = table.select(table.beside(list(frames.values())), where_of(where))
+        frame = table.select(table.beside(list(frames.values())), asked)
         # Runs of one level are drawn as points, unless curves along it are asked for.
         view = viewed(frame, along) if along else View(table.grown(frame), "sparsity")
         missing = bool(along) and axis_of(along).values(view.frame).isna().any()
