@@ -1,4 +1,4 @@
-"""Pages of the site that are made of the program itself: its commands, the members of its tables, its releases."""
+"""Pages of the site that are made of the project itself: its README, commands, members of tables, releases."""
 
 import inspect
 import re
@@ -32,6 +32,7 @@ WHAT = ("measure", "judge", "draw", "read")
 def on_files(files: Files, config: Any) -> Files:
     """Adds the pages that are made here."""
     made = {"commands.md": commands(), "members.md": tables(), "changelog.md": (ROOT / "CHANGELOG.md").read_text()}
+    made["index.md"] = start()
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))
     return files
@@ -40,6 +41,17 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """What links point to outside docs/ is no part of the site: its name stands there instead."""
     return re.sub(r"\[([^\]]*)\]\(\.\./([^)]*)\)", r"\1 (`\2`)", markdown)
+
+
+def start() -> str:
+    """What a newcomer reads first: the README, but for what other pages of the site look up."""
+    first, *others = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## ")
+    sections = {part.splitlines()[0]: part for part in others}
+    return "\n## ".join([first, *(sections[title] for title in BEGIN)]).replace("](docs/", "](")
+
+
+BEGIN = ("First steps", "Your own network, on your own images", "Why does it happen?", "Evidence")
+"""The sections of the README that the site begins with."""
 
 
 def commands() -> str:

@@ -54,10 +54,7 @@ OWN = README.split("## Your own network")[1].split("\n## ")[0]
 def test_from_nothing_to_a_figure_of_ones_own_in_four_commands_of_few_words() -> None:
     lines = OWN.split("```\n")[-2].splitlines()
     assert len(lines) == 4 and all(len(line.split()) < 10 for line in lines)
-    assert (
-        OWN.count("def Net") == 1
-        and OWN.split("```python\n")[1].split("```")[0] in (ROOT / "docs/index.md").read_text()
-    )
+    assert OWN.count("def Net") == 1
 
 
 @pytest.mark.slow
