@@ -34,11 +34,11 @@ def _own(word: str) -> Callable[..., Found]:
     """An analysis of the user's own, of a subject or of two -> a Found, or its numbers by their names."""
     measure: Callable[..., Found | Mapping[str, float]] = pick("measure", word, {})
 
-    def found(*subjects: Subject) -> Found:
+    def analysis(*subjects: Subject) -> Found:
         result = own.calling(word, measure, *subjects)
         return result if isinstance(result, Found) else Found({name: float(n) for name, n in dict(result).items()})
 
-    return found
+    return analysis
 
 
 def analysed(word: str, *subjects: Subject) -> Found:
