@@ -5,14 +5,14 @@
 
 Three ratios, each of things measured one after the other, in --rounds rounds; the median of the rounds is the claim.
 
-`workers`: a sweep of a convolutional network on digits, by two workers of a thread each and by one. Seconds are of the
-whole command, its start-up and tables included. `engines`: the same sweep by a Ray cluster and a Slurm of two nodes of
-a core each on this machine, started as the tests start them (Slurm needs root), against two local workers. Seconds are
-from the first run that is claimed to the last one saved: start-up and queues are left out. All ways must end with the
-same weights. `memory`: one training on photographs of --gigabytes, mapped from their file while the process may have
---limit gigabytes of memory for data beyond what its libraries take, against the same in memory without a limit; from
-the data set at hand to the trained network. The limit is one of the process: what of the file the system keeps in
-memory that is free does not count, so a disk that is slow is not measured.
+`workers`: a sweep of a convolutional network on digits, by two workers of a thread each and by one. `engines`: the same
+sweep by a Ray cluster and a Slurm of two nodes of a core each on this machine, started as the tests start them (Slurm
+needs root), against two local workers. Seconds are from the first run that is claimed to the last one saved: start-up,
+queues and tables are left out; `workers_command` has them. All ways must end with the same weights. `memory`: one
+training on photographs of --gigabytes, mapped from their file while the process may have --limit gigabytes of memory
+for data beyond what its libraries take, against the same in memory without a limit; from the data set at hand to the
+trained network. The limit is one of the process: what of the file the system keeps in memory that is free does not
+count, so a disk that is slow is not measured.
 
 DIR is a folder for runs and images, which are kept for the next time. `load` is of the machine before a round: on a
 busy machine ratios of times are not to be believed. What it changes little are the seconds that processors worked:
@@ -137,8 +137,8 @@ def sweeps(asked: argparse.Namespace) -> dict[str, Any]:
         assert all(same) and len(weights(folder / "one")) == RUNS, "weights differ"
         rows.append(row)
         print(json.dumps(row), flush=True)
-    ratios = {"workers": [row["two"]["command"] / row["one"]["command"] for row in rows]}
-    ratios["workers_processor"] = [row["two"]["busiest"] / row["one"]["busiest"] for row in rows]
+    kinds = {"workers": "work", "workers_command": "command", "workers_processor": "busiest"}
+    ratios = {name: [row["two"][seconds] / row["one"][seconds] for row in rows] for name, seconds in kinds.items()}
     for name in names:
         ratios[name] = [row[name]["work"] / row["two"]["work"] for row in rows]
         ratios[f"{name}_processor"] = [row[name]["processor"] / row["two"]["processor"] for row in rows]
@@ -236,7 +236,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default="workers,ray,slurm,memory", help="of these")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=60, help="of each run of the sweep: enough for a minute")
+    parser.add_argument("--epochs", type=int, default=80, help="of each run of the sweep: more than a minute")
     parser.add_argument("--gigabytes", type=float, default=3.0)
     parser.add_argument("--limit", type=float, default=1.0, help="gigabytes of memory for data")
     parser.add_argument("--folder", type=Path, required=True)
