@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from sddcli import table
@@ -15,6 +16,7 @@ from sddcli.cli.kinds import summarized
 from sddcli.cli.reproducing import Result, from_records
 from sddcli.cli.seeing import drawn
 from sddcli.cli.targets import claims
+from sddcli.core.words import in_words
 from sddcli.verdicts.double_descent import PLACES, judge
 
 ROOT = Path(__file__).parent.parent
@@ -84,6 +86,26 @@ def test_the_tables_of_the_page_are_those_of_the_records() -> None:
         re.split(r" *\| *", line.strip("| ")) for line in page.splitlines() if line.endswith(("| yes |", "| no |"))
     ]
     assert sorted(line[-8:] for line in lines) == sorted(said)
+
+
+def test_the_table_of_remedies_follows_from_their_records() -> None:
+    chains = {"noise": 0.4, "lr": 0.1, "rate": 0.2}
+    frames = [table.read(RECORDS / f"{name}.csv") for name in ("antidotes", "teachers", "remedies")]
+    frame = pd.concat([each.loc[(each[list(chains)] == pd.Series(chains)).all(axis=1)] for each in frames])
+    frame = frame.drop_duplicates(["chain", "level"])
+    whole = frame.groupby("chain")["level"].transform("size") == 33
+    fields = ["loss", "dropout", "regularization", "weight_decay"]
+    usual = frame[fields].mode().iloc[0]
+    lines = []
+    for row in table.judged(frame[whole], judge, PLACES).sort_values("dip").to_dict("records"):
+        own = {name: row[name] for name in fields if name in row and row[name] != usual[name]}
+        of_row = frame[whole & (frame[fields] == pd.Series(usual.to_dict() | own)).all(axis=1)]
+        means = of_row.groupby("level")[["test_accuracy", "sparsity"]].mean().sort_values("test_accuracy")
+        dip = "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * row[f"dip{end}"] for end in ("", "_low", "_high")))
+        best, there = means.iloc[-1]
+        cells = in_words(own) or "none", dip, f"{row['p']:.3f}", "yes" if row["found"] else "no"
+        lines.append(f"| {' | '.join(cells)} | {best:.1%} | {there:.1%} |")
+    assert len(lines) == 8 and "\n".join(lines) in (RECORDS / "README.md").read_text(encoding="utf-8")
 
 
 def test_what_filter_events_do_on_photographs_is_in_their_record() -> None:

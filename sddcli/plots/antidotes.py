@@ -34,7 +34,7 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
         for k, (_, curve) in enumerate(rows):
             _dip(depth, k, curve)
             best = curve[curve["test_accuracy"] >= common - 1e-9].sort_values("x").iloc[-1]
-            reach.plot([float(best["x"])], [k], color=COLOURS[1], marker="s", linestyle="")
+            reach.plot([float(best["x"])], [k], color=COLOURS[1], marker="s", linestyle="", clip_on=False)
             reach.text(float(best["x"]), k + 0.22, f"{best['sparsity']:.2%}", fontsize=6, ha="center", color=GREY)
         for ax in (depth, reach):
             ax.set_yticks(range(len(rows)), labels)

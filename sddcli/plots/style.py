@@ -12,6 +12,7 @@ from io import BytesIO
 from itertools import pairwise
 from math import ceil, exp, floor, inf, log, log10
 from pathlib import Path
+from statistics import mode
 from textwrap import fill, shorten
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -379,7 +380,13 @@ def seeds(frame: pd.DataFrame) -> str:
 
 def row_labels(rows: Iterable[tuple[Mapping[str, Any], pd.DataFrame]]) -> list[str]:
     """What tells each setting from the others, in so few letters that it can stand beside a panel."""
-    return [plain(shorten(in_words(fields), LONGEST, placeholder=" ...")) for fields, _ in rows]
+    settings = [fields for fields, _ in rows]
+    labels = [in_words(fields) for fields in settings]
+    if max(map(len, labels)) > LONGEST:  # what most of them have tells none apart, and its end would be cut off
+        usual = {name: mode(fields[name] for fields in settings) for name in settings[0]}
+        own = [{name: value for name, value in fields.items() if value != usual[name]} for fields in settings]
+        labels = [in_words(fields) or "none of these" for fields in own]
+    return [plain(shorten(label, LONGEST, placeholder=" ...")) for label in labels]
 
 
 def replicates(frame: pd.DataFrame) -> str:

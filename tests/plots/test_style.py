@@ -44,6 +44,7 @@ from sddcli.plots.style import (
     placed,
     rendered,
     replicates,
+    row_labels,
     with_palette,
 )
 
@@ -438,3 +439,14 @@ def test_a_difference_is_drawn_where_it_has_an_interval_and_its_title_fits() -> 
     assert box.x0 >= 0 and box.x1 <= figure.bbox.width
     alone = told.assign(**{f"{name}_{end}": float("nan") for name in names for end in ("low", "high")})
     assert len(double_descent.draw(alone, [long], "a title").axes) == 1
+
+
+def test_labels_too_long_to_stand_beside_a_panel_leave_out_what_most_rows_have() -> None:
+    usual = {"loss": "cross-entropy", "regularization": "none", "dropout": 0.0, "weight_decay": 0.0, "rate": 0.2}
+    settings = [usual, usual | {"loss": "distill:teacher=dense"}, usual | {"weight_decay": 0.003, "dropout": 0.3}]
+    labels = row_labels([(each, pd.DataFrame()) for each in settings])
+    assert labels == ["none of these", "loss distill:teacher=dense", "dropout 0.3, weight decay 0.003"]
+    assert row_labels([({"loss": "mse"}, pd.DataFrame()), ({"loss": "hinge"}, pd.DataFrame())]) == [
+        "loss mse",
+        "loss hinge",
+    ]
