@@ -54,10 +54,13 @@ class _Stream:
     fixed: bool = False
 
 
-KEEPING = (nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Flatten, nn.Dropout)
-FUNCTIONS = (F.relu, torch.relu, torch.flatten, F.max_pool2d, F.avg_pool2d)
+KEEPING = (
+    *(nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d),
+    *(nn.Flatten, nn.Dropout, nn.Identity),
+)
+FUNCTIONS = (F.relu, torch.relu, torch.relu_, torch.flatten, F.max_pool2d, F.avg_pool2d)
 """What hands on the channels that it is given: modules, functions, and methods of tensors."""
-METHODS = ("relu", "mean", "flatten")
+METHODS = ("relu", "relu_", "mean", "flatten")
 
 
 def of_module(module: nn.Module, prunable: Sequence[str]) -> tuple[Channels, ...]:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from sddcli.core import channels, dense, memory, own
 from sddcli.core.types import KEPT, STATISTICS, Channels, Forward, Slopes, Tensors
@@ -122,8 +121,8 @@ def of_module(build: Callable[[], nn.Module], features: Shape, spared: Sequence[
             part.num_batches_tracked = None  # counts steps for an average over all of them, which nobody asks for
     shapes, statistics = _shapes(module)
     prunable = tuple(name for name, shape in shapes.items() if len(shape) > 1 and name not in spared)
-    layout = cache(lambda: channels.of_module(module, prunable))
-    forward, inputs = _one_after_the_other(module, memory.channels_last), _with_factors(module)
+    layout, inputs = cache(lambda: channels.of_module(module, prunable)), _with_factors(module)
+    forward = _one_after_the_other(module, memory.channels_last)
     return Model(
         shapes, prunable, forward, statistics, one_by_one=True, takes_one=takes_one, channels=layout, inputs=inputs
     )
@@ -156,16 +155,43 @@ def _shapes(module: nn.Module) -> tuple[dict[str, Shape], dict[str, Shape]]:
 
 def _one_after_the_other(module: nn.Module, laid: Callable[[Tensor], Tensor]) -> Forward:
     """The forward pass of M networks, whose weights take the places of the module's own; laid: how inputs shall lie."""
+    places = _places(module)
+
+    def answer(own: Tensors, x: Tensor) -> Tensor:
+        # As torch.func.functional_call, which looks for all of them anew: a twentieth of a small network's step.
+        taken = [(*place, w) for name, w in own.items() for place in places.get(name, ())]
+        before = [tensors[key] for tensors, key, _ in taken]
+        try:
+            for tensors, key, w in taken:
+                tensors[key] = w
+            logits: Tensor = module(laid(x))
+            return logits
+        finally:
+            for (tensors, key, _), w in zip(taken, before, strict=True):
+                tensors[key] = w
 
     def forward(weights: Tensors, x: Tensor, training: bool) -> Tensor:
-        module.train(training)
+        if module.training != training:
+            module.train(training)
         if len(x) == 1:  # views whose gradients are views too, while those of w[0] are copies
-            only = {name: w.squeeze(0) for name, w in weights.items()}
-            return torch.unsqueeze(functional_call(module, only, (laid(x.squeeze(0)),)), 0)
-        each = [{name: w[m] for name, w in weights.items()} for m in range(len(x))]
-        return torch.stack([functional_call(module, own, (laid(x[m]),)) for m, own in enumerate(each)])
+            return answer({name: w.squeeze(0) for name, w in weights.items()}, x.squeeze(0)).unsqueeze(0)
+        return torch.stack([answer({name: w[m] for name, w in weights.items()}, x[m]) for m in range(len(x))])
 
     return forward
+
+
+def _places(module: nn.Module) -> dict[str, list[tuple[dict[str, Any], str]]]:
+    """Where a module has each of its parameters and buffers, by its name: in several places where parts share it."""
+    named: dict[str, list[tuple[dict[str, Any], str]]] = {}
+    first: dict[int, str] = {}
+    for path, part in module.named_modules():
+        for tensors in (part._parameters, part._buffers):
+            for key, tensor in tensors.items():
+                name = f"{path}.{key}" if path else key
+                named.setdefault(name if tensor is None else first.setdefault(id(tensor), name), []).append(
+                    (tensors, key)
+                )
+    return named
 
 
 def of_own(build: Callable[[Shape, int], nn.Module], features: Shape, classes: int) -> Model:
@@ -200,6 +226,7 @@ def of_own(build: Callable[[Shape, int], nn.Module], features: Shape, classes: i
             fresh = build(features, classes)
         return {name: p.detach().clone() for name, p in fresh.named_parameters() if name not in ours}
 
+    layout, inputs = cache(lambda: channels.of_module(module, prunable)), _with_factors(module)
     # Code of others may take views of its images, which are another thing where channels come last.
     pure, moved = _one_after_the_other(module, lambda x: x), list[torch.device]()
 
@@ -209,7 +236,6 @@ def of_own(build: Callable[[Shape, int], nn.Module], features: Shape, classes: i
             moved.append(x.device)
         return pure(weights, x, training)
 
-    layout, inputs = cache(lambda: channels.of_module(module, prunable)), _with_factors(module)
     return Model(shapes, prunable, forward, statistics, True, None, takes_one, layout, given, inputs)
 
 
@@ -292,7 +318,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, channels, height, width). Returns (B, classes)."""
-        h = self.bn1(self.conv1(x)).relu()
+        h = self.bn1(self.conv1(x)).relu_()
         for name, stage in self.named_children():
             h = stage(h) if name.startswith("layer") else h
         logits: Tensor = self.fc(h.mean((2, 3)))
@@ -327,8 +353,8 @@ class PreBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, n_in, height, width). Returns (B, n_out, height / stride, width / stride)."""
-        h = self.bn1(x).relu()
-        inner: Tensor = self.conv2(self.bn2(self.conv1(h)).relu())
+        h = self.bn1(x).relu_()
+        inner: Tensor = self.conv2(self.bn2(self.conv1(h)).relu_())
         return inner + (x if self.shortcut is None else self.shortcut(h))
 
 
@@ -387,9 +413,27 @@ def convnet(features: Shape, classes: int, *, width: int = 16) -> Model:
 
     def build() -> nn.Module:
         layers = _plain("1 2 M 4 M 8", width, n_in, normalized=True)
-        return _classifier(layers, nn.AdaptiveMaxPool2d(1), 8 * width, classes)
+        layers[-1] = nn.Identity()
+        return _classifier(layers, PoolOfReLU(nn.AdaptiveMaxPool2d(1)), 8 * width, classes)
 
     return of_module(build, features)
+
+
+class PoolOfReLU(nn.Module):
+    """A max-pool of what a ReLU puts out.
+
+    In training it pools first, for the same numbers and gradients: then the ReLU has a quarter of them. What looks at
+    ReLUs, criteria and measures, does so in evaluation.
+    """
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, channels, height, width), which is written to. Returns it pooled."""
+        pooled: Tensor = self.pool(x).relu_() if self.training else self.pool(x.relu_())
+        return pooled
 
 
 def _plain(plan: str, width: int, channels: int, normalized: bool) -> nn.Module:
@@ -399,6 +443,9 @@ def _plain(plan: str, width: int, channels: int, normalized: bool) -> nn.Module:
     layers: list[str | int] = [piece if piece == "M" else width * int(piece) for piece in plan.split()]
     network: nn.Sequential = make_layers(layers, batch_norm=normalized)
     network[0] = nn.Conv2d(channels, width, 3, padding=1)  # torchvision's takes colours only
+    for i, part in enumerate(network):
+        if isinstance(part, nn.MaxPool2d):
+            network[i - 1], network[i] = nn.Identity(), PoolOfReLU(part)
     return network
 
 
