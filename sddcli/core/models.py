@@ -412,8 +412,7 @@ def convnet(features: Shape, classes: int, *, width: int = 16) -> Model:
     n_in = _image(features)
 
     def build() -> nn.Module:
-        layers = _plain("1 2 M 4 M 8", width, n_in, normalized=True)
-        layers[-1] = nn.Identity()
+        layers = _plain("1 2 M 4 M 8", width, n_in, normalized=True)[:-1]  # its last ReLU is that of the pool
         return _classifier(layers, PoolOfReLU(nn.AdaptiveMaxPool2d(1)), 8 * width, classes)
 
     return of_module(build, features)
@@ -436,7 +435,7 @@ class PoolOfReLU(nn.Module):
         return pooled
 
 
-def _plain(plan: str, width: int, channels: int, normalized: bool) -> nn.Module:
+def _plain(plan: str, width: int, channels: int, normalized: bool) -> nn.Sequential:
     """3x3 convolutions, so many times `width` channels each, with ReLU, and 2x2 max-pools, M: torchvision's VGG."""
     from torchvision.models.vgg import make_layers
 

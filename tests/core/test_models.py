@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from sddcli.core.activity import Watch
 from sddcli.core.inits import fresh
-from sddcli.core.models import MODELS, architecture, of_module
+from sddcli.core.models import MODELS, PoolOfReLU, _one_after_the_other, architecture, of_module
 
 FEATURES, CLASSES = (3, 32, 32), 10
 
@@ -153,3 +154,76 @@ def test_what_a_network_cannot_take() -> None:
         architecture("vgg16", (1, 8, 8), 10)
     with pytest.raises(ValueError, match="unknown parameter of model 'resnet18': 'widht'; did you mean 'width'"):
         architecture("resnet18:widht=3", FEATURES, 10)
+
+
+class Tied(nn.Module):
+    """Two layers of one matrix, and a BatchNorm in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 6), nn.Linear(6, 6, bias=False)
+        self.second.weight = self.first.weight
+        self.middle = nn.BatchNorm2d(1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (B, 6)."""
+        if x.isnan().any():
+            raise ArithmeticError
+        h = self.middle(self.first(x)[:, None, None])
+        logits: torch.Tensor = self.second(h[:, 0, 0])
+        return logits
+
+
+def test_weights_take_all_their_places_in_a_network_and_leave_them_again() -> None:
+    """As torch's functional_call: for a matrix that two layers share, after an error, for statistics as they change."""
+    module, plain = Tied(), Tied()
+    module.middle.num_batches_tracked = plain.middle.num_batches_tracked = None
+    own = [*module.named_parameters(), *module.named_buffers()]
+    forward = _one_after_the_other(module, lambda x: x)
+    draw = torch.Generator().manual_seed(0)
+    weights = {name: torch.rand(1, *w.shape, generator=draw) for name, w in plain.state_dict().items()}
+    del weights["second.weight"]
+    weights = {name: w.requires_grad_(not name.startswith("middle.running")) for name, w in weights.items()}
+    x = torch.randn(1, 5, 6, generator=draw)
+    alone = {name: w[0].clone() for name, w in weights.items()}
+    expected = functional_call(plain, alone, (x[0],))
+    logits = forward(weights, x, True)
+    assert torch.equal(logits[0], expected)
+    assert torch.equal(weights["middle.running_mean"][0], alone["middle.running_mean"])
+    learned = [name for name, w in weights.items() if w.requires_grad]
+    ours = torch.autograd.grad(logits.square().sum(), [weights[name] for name in learned])
+    theirs = torch.autograd.grad(expected.square().sum(), [weights[name] for name in learned])
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True)) and "first.weight" in learned
+    with pytest.raises(ArithmeticError):
+        forward(weights, torch.full_like(x, torch.nan), True)
+    after = [*module.named_parameters(), *module.named_buffers()]
+    assert all(a is b for (_, a), (_, b) in zip(own, after, strict=True)) and module.second.weight is own[0][1]
+    assert torch.equal(forward(weights, x, False)[0], functional_call(plain.eval(), alone, (x[0],)))
+    assert not module.training and not module.middle.training
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.AdaptiveMaxPool2d(1)], ids=["2x2", "all"])
+def test_a_pool_comes_before_its_relu_in_training_for_the_same_bits(pool: nn.Module) -> None:
+    """Where all of a window is negative too, or its greatest numbers are equal; in evaluation the ReLU has them all."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randint(-3, 4, (6, 5, 8, 8), generator=draw).float().to(memory_format=torch.channels_last)
+    x[0], x[1] = -x[0].abs() - 1, 2.0
+    both, last = PoolOfReLU(pool), nn.Sequential(nn.ReLU(), pool)
+    results = []
+    for network in (both.train(), both.eval(), last.train()):
+        leaf = x.clone().requires_grad_()
+        slope = torch.randn(network(leaf * 1).shape, generator=torch.Generator().manual_seed(1))
+        results.append((network(leaf * 1), torch.autograd.grad(network(leaf * 1), leaf, slope)[0]))
+    assert all(torch.equal(a, b) for each in results[:2] for a, b in zip(each, results[2], strict=True))
+    heard = list[torch.Size]()
+    for training in (True, False):
+        with Watch({}, lambda _, outputs: heard.append(outputs.shape)):
+            both.train(training)(x.clone())
+    assert heard == [results[0][0].shape, x.shape]
+
+
+@pytest.mark.parametrize("word", ["convnet:width=2", "vgg16:width=2", "resnet18:width=2", "preresnet18:width=2"])
+def test_the_channels_of_a_network_are_seen_through_its_pools_and_relus(word: str) -> None:
+    model = architecture(word, FEATURES, CLASSES)
+    shared = {name for part in model.channels() for name in part.outputs}
+    assert shared == set(model.prunable) - {model.output}
