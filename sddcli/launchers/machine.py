@@ -203,6 +203,7 @@ SAME_BITS = frozenset(
         "a45c4a32",
         "b9ec2ffc",
         "96521e7a",
+        "d613a35c",
         "d391832b",
         "fd35f3c3",
     }
@@ -212,7 +213,7 @@ shows it for a commit. To be emptied by a change of these bits. Supermasks train
 another network than the first one drawn.
 """
 
-SAME_BITS_OF_CONVNETS = frozenset({"13b67cd0", "d1410593", "a45c4a32"})
+SAME_BITS_OF_CONVNETS = frozenset({"13b67cd0", "96521e7a", "d1410593", "a45c4a32"})
 """Those of them that train convolutional networks to the same bits too."""
 
 
