@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,8 +57,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-MADE_BY = {"learning-order": ("sdd analyze memorization ", ""), "risk": ("sdd theory -o ", "/theory.csv")}
-"""What makes the numbers of a figure, where no analysis has its name: the command before the folder, and after it."""
+MADE_BY = {"learning-order": "sdd analyze memorization {}", "risk": "sdd theory"}
+"""The command that makes the numbers of a figure, where no analysis has its name; {} is the folder."""
 Along = Annotated[
     str,
     typer.Option(
@@ -287,11 +288,16 @@ def plot(
     from sddcli.launchers import machine
     from sddcli.plots import style
 
+    module = module_of("plots", figure)
+    runs, *beside = [_table_of(figure, module, each) for each in (runs, *beside)]
     with leaving_out() as damaged:
         frames = {each: table.read(each, damaged) for each in (runs, *beside)}
         if along == "epoch":
             frames = {each: table.at_epochs(frame, each) for each, frame in frames.items()}
         frame = table.select(table.beside(list(frames.values())), asked)
+        usual = getattr(module, "ALONG", "")
+        if usual and axis_of(usual).values(frame).nunique() > 1:
+            along = along or usual
         # Runs of one level are drawn as points, unless curves along it are asked for.
         view = viewed(frame, along) if along else View(table.grown(frame), "sparsity")
         missing = bool(along) and axis_of(along).values(view.frame).isna().any()
@@ -305,6 +311,19 @@ def plot(
         whole = path.resolve() if path.is_symlink() else path  # a link stays one
         write(whole, style.rendered(picture, path.suffix, evidence))
         print(path)
+
+
+def _table_of(figure: str, module: ModuleType, runs: Path) -> Path:
+    """What a figure draws of `runs`: the table in this folder that is its own, where it has one, else all of it.
+
+    Raises StoreError where the folder lacks that table.
+    """
+    if not hasattr(module, "FILE") or runs.suffix == ".csv":
+        return runs
+    table = runs / str(module.FILE)
+    if not table.exists():
+        raise StoreError(f"no {table}, which {figure} shows; first: {MADE_BY[figure]} -o {shlex.quote(str(table))}")
+    return table
 
 
 def must_be_picture(path: Path) -> None:
@@ -334,8 +353,8 @@ def drawn(
     if missing and MEASURES.get(figure.split(":")[0]) == "sizes" and (error := nothing_for(figure)):
         raise error
     if missing:
-        before, after = MADE_BY.get(figure.split(":")[0], (f"sdd analyze {figure} ", ""))
-        raise StoreError(f"{runs} has no {missing[0]} yet; first: {before}{runs}{after}")
+        made_by = MADE_BY.get(figure.split(":")[0], f"sdd analyze {figure} {{}}").format(runs)
+        raise StoreError(f"{runs} has no {missing[0]} yet; first: {made_by}")
     if (hasattr(module, "KEYS") or hasattr(module, "EQUAL_WEIGHTS")) and column != "level":
         axes = [name for name, axis in AXES.items() if "level" in axis.columns]
         raise UsageError(f"{figure} shows single levels, and is drawn along {', '.join(axes)} of them, not along {x}")

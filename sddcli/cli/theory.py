@@ -79,5 +79,5 @@ def theory(
     screen.curves(
         table.summary(curves, column=column), table.varied(curves, column), table.title(curves, column), SHOWN, column
     )
-    options = ["--along", "ratio"] * (view is not None) + ["--panels", "dataset"] * (len(study.features) > 1)
-    print(f"\n{output}; to plot it: {shlex.join(['sdd', 'plot', 'risk', str(output), *options])}")
+    panels = ["--panels", "dataset"] * (len(study.features) > 1)
+    print(f"\n{output}; to plot it: {shlex.join(['sdd', 'plot', 'risk', str(output), *panels])}")

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NEEDS = ("risk", "theory_risk")
+FILE = "theory.csv"
+"""The table of a folder that it draws."""
+ALONG = "ratio"
+"""The axis along which it is drawn where regressions differ in it, unless another is asked for."""
 
 
 def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "sparsity", panels: str = "") -> Figure:

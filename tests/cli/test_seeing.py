@@ -427,7 +427,7 @@ def test_a_figure_goes_through_a_link(sdd: Sdd, trained: Path, tmp_path: Path) -
 @pytest.mark.parametrize("figure", members("plots"))
 def test_what_a_figure_lacks_is_made_by_an_analysis_that_there_is(figure: str) -> None:
     needs = {name for name in module_of("plots", figure).NEEDS if name not in (*METRICS, "generalization_gap")}
-    _, command, *more = MADE_BY.get(figure, (f"sdd analyze {figure}", ""))[0].split()
+    _, command, *more = MADE_BY.get(figure, f"sdd analyze {figure} {{}}").split()
     assert not needs or command == "theory" or more[0] in MEASURES
 
 

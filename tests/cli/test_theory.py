@@ -22,10 +22,22 @@ def test_a_study_is_a_table_of_results_that_is_drawn_with_a_gap(sdd: Sdd) -> Non
         "sdd: 60 features from 60 examples: the expected risk is infinite; figures have a gap there"
     ]
     command = made.out.splitlines()[-1].partition("to plot it: sdd ")[2].split(" ")
-    assert command == ["plot", "risk", "runs/theory.csv", "--along", "ratio", "--panels", "dataset"]
+    assert command == ["plot", "risk", "runs/theory.csv", "--panels", "dataset"]
     drawn = sdd(*command)
     assert (drawn.code, drawn.err) == (0, "") and Path("risk.png").stat().st_size > 10_000
     assert pd.read_csv("runs/theory.csv")["risk"].isna().any()
+
+
+def test_the_figure_of_a_folder_is_that_of_its_table_along_the_ratio(sdd: Sdd) -> None:
+    """Whatever else lies there; of a folder without the table, what makes it is said."""
+    Path("runs").mkdir()
+    none = sdd("plot", "risk")
+    assert none.code == 4 and none.err.endswith("first: sdd theory -o runs/theory.csv\n")
+    assert sdd("theory", *FAST, "--ratio", "0.5,1,2").code == 0
+    pictures = [("risk",), ("risk", "runs/theory.csv", "--along", "ratio"), ("risk", "--along", "level")]
+    assert [sdd("plot", *words, "-o", f"{k}.svg").code for k, words in enumerate(pictures)] == [0, 0, 0]
+    folder, table, levels = (Path(f"{k}.svg").read_text().count("<path") for k in range(3))
+    assert folder == table != levels
 
 
 def test_one_ratio_and_json(sdd: Sdd) -> None:
