@@ -75,6 +75,18 @@ def small_mnist(**words: str) -> Sweep:
     return Sweep({"dataset": "mnist", **usual} | words)
 
 
+def clean_mnist(**words: str) -> Sweep:
+    """The same images without label noise, which 60 epochs fit; with drops of the learning rate, which fine-tuning and
+    its rewinding differ by."""
+    usual = {"noise": "0", "epochs": "60", "eval_every": "60", "milestones": "0.5/0.75"}
+    return small_mnist(**usual | words)
+
+
+def beside_mnist(sweeps: Sweeps, *small: Sweep) -> Sweeps:
+    """The same sweeps, at the scale of a laptop with those of small MNIST too."""
+    return {**sweeps, "laptop": (*sweeps["laptop"], *small)}
+
+
 def mnist(**words: str) -> Sweep:
     """All of MNIST by the paper's protocol; evaluated every tenth epoch, which changes no weight."""
     return Sweep({"dataset": "mnist", "noise": "0.2", "eval_every": "10"} | words)

@@ -11,7 +11,7 @@ import pytest
 
 from sddcli import table
 from sddcli.claims import c1a, c1b, c8a, c19a
-from sddcli.claims.deciding.terms import HOLDS, IN_PART, NOT, UNDECIDED, interval
+from sddcli.claims.deciding.terms import HOLDS, IN_PART, NOT, UNDECIDED, interval, on_each_dataset
 from sddcli.cli.kinds import summarized
 from sddcli.cli.reproducing import Result, from_records
 from sddcli.cli.seeing import drawn
@@ -69,6 +69,15 @@ def test_other_data_show_it_at_the_threshold(record: str) -> None:
     assert c1a.decide(frame).word in (HOLDS, IN_PART) and c1a.decide(frame).findings[0].holds
     assert c1b.decide(frame).word == HOLDS
     assert record != "mnist-2000" or c8a.decide(frame).word == HOLDS
+
+
+def test_a_rule_on_each_of_several_data_sets_says_of_which_its_findings_are() -> None:
+    frame = table.read(RECORDS / "mnist-2000.csv")
+    alone, rule = c1b.decide(frame).findings, on_each_dataset(c1b.decide)
+    assert rule(frame).findings == alone and rule.__doc__ == c1b.decide.__doc__
+    both = rule(pd.concat([frame, frame.assign(dataset="digits")]))
+    assert [each.text for each in both.findings] == [f"{name}: {f.text}" for name in ("digits", "mnist") for f in alone]
+    assert [each[1:] for each in both.findings] == 2 * [each[1:] for each in alone] and len(both.settings) == 2
 
 
 def test_the_tables_of_the_page_are_those_of_the_records() -> None:

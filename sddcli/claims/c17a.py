@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import HIGH, Verdict, above, by, interval, verdict
+from sddcli.claims.deciding.terms import HIGH, Verdict, above, by, interval, on_each_dataset, verdict
 
 SOURCE = "Frankle & Carbin 2019"
 LEVELS = "0,12,16,20,24,28"
@@ -11,6 +11,8 @@ SWEEPS = {
     "laptop": (
         figures.digits(noise="0", level=LEVELS, retraining="lottery,reinit"),
         figures.digits(noise="0", level=LEVELS, pruning="one-shot"),
+        figures.clean_mnist(level="0,12,16,20", retraining="lottery,reinit"),
+        figures.clean_mnist(level="0,12,16,20", pruning="one-shot"),
     ),
     "standard": (
         figures.mnist(noise="0", level="0,12,16,20,22", retraining="lottery,reinit"),
@@ -18,8 +20,10 @@ SWEEPS = {
     ),
 }
 FIGURE = "double-descent"
+PANELS = "dataset"
 
 
+@on_each_dataset
 def decide(results: pd.DataFrame) -> Verdict:
     """Test accuracy, mean over the levels with 90 % of the weights gone or more, seed by seed."""
     settings = by(results, "retraining", "pruning")

@@ -3,18 +3,23 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import CLOSE, HIGH, Verdict, above, by, interval, verdict
+from sddcli.claims.deciding.terms import CLOSE, HIGH, Verdict, above, by, interval, on_each_dataset, verdict
 
 SOURCE = "Zhou et al. 2019, section 2"
 LEVELS = "0,12,16,20,24,28"
 CRITERIA = "magnitude,magnitude-increase,large-init,small-init"
 SWEEPS = {
-    "laptop": (figures.digits(noise="0", level=LEVELS, criterion=CRITERIA),),
+    "laptop": (
+        figures.digits(noise="0", level=LEVELS, criterion=CRITERIA),
+        figures.clean_mnist(level="0,12,16,20", criterion=CRITERIA),
+    ),
     "standard": (figures.mnist(noise="0", level="0,12,16,20,22", criterion=CRITERIA, scope="layer"),),
 }
 FIGURE = "double-descent"
+PANELS = "dataset"
 
 
+@on_each_dataset
 def decide(results: pd.DataFrame) -> Verdict:
     """Test accuracy, mean over the levels with 90 % of the weights gone or more, seed by seed; a point is as good."""
     settings = by(results, "criterion")

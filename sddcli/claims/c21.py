@@ -3,11 +3,12 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import CLOSE, Verdict, above, below, interval, one, verdict
+from sddcli.claims.deciding.terms import CLOSE, Verdict, above, below, interval, on_each_dataset, one, verdict
 
 SOURCE = "Paul et al. 2023"
-SWEEPS = figures.at_scales("cifar10", "0")
+SWEEPS = figures.beside_mnist(figures.at_scales("cifar10", "0"), figures.clean_mnist(level="0-20"))
 FIGURE = "double-descent"
+PANELS = "dataset"
 ANALYSES = ("interpolation",)
 NEEDS = ("test_error_barrier",)
 PAIRS = "levels"
@@ -15,6 +16,7 @@ NONE = 0.02
 """A barrier of test error that counts as none: 2 points, as in Frankle et al. 2020."""
 
 
+@on_each_dataset
 def decide(results: pd.DataFrame) -> Verdict:
     """Seed by seed, the mean barrier of test error to the level above, over two kinds of levels.
 

@@ -3,13 +3,18 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import CLOSE, HIGH, Verdict, above, by, interval, verdict
+from sddcli.claims.deciding.terms import CLOSE, HIGH, Verdict, above, by, interval, on_each_dataset, verdict
 
 SOURCE = "Renda et al. 2020"
-SWEEPS = figures.at_scales("cifar10", "0", retraining="lottery,lr-rewind,finetune")
+WAYS = "lottery,lr-rewind,finetune"
+SWEEPS = figures.beside_mnist(
+    figures.at_scales("cifar10", "0", retraining=WAYS), figures.clean_mnist(retraining=WAYS, level="0,12,16,20")
+)
 FIGURE = "double-descent"
+PANELS = "dataset"
 
 
+@on_each_dataset
 def decide(results: pd.DataFrame) -> Verdict:
     """Test accuracy, mean over all levels with 90 % of the weights gone or more, seed by seed; a point is no worse."""
     settings = by(results, "retraining")

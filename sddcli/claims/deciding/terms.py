@@ -1,6 +1,7 @@
 """Terms: what claims are decided with: settings, findings, verdicts. The claims are the files of the folder above."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import wraps
 from math import isinf, sqrt
 from typing import Any, NamedTuple
 
@@ -144,6 +145,22 @@ def verdict(settings: Iterable[Setting], *findings: Finding) -> Verdict:
     else:
         word = UNDECIDED if None in answers else HOLDS if answers[0] else NOT
     return Verdict(word, findings, tuple(settings))
+
+
+def on_each_dataset(rule: Callable[[pd.DataFrame], Verdict]) -> Callable[[pd.DataFrame], Verdict]:
+    """The rule of a claim on each data set by itself; where there are several, findings say of which they are."""
+
+    @wraps(rule)
+    def decide(results: pd.DataFrame) -> Verdict:
+        parts = {str(name): rule(rows) for name, rows in results.groupby("dataset")}
+        if len(parts) == 1:
+            return next(iter(parts.values()))
+        findings = [
+            each._replace(text=f"{name}: {each.text}") for name, part in parts.items() for each in part.findings
+        ]
+        return verdict((setting for part in parts.values() for setting in part.settings), *findings)
+
+    return decide
 
 
 def by(frame: pd.DataFrame, *names: str, along: str = "level") -> dict[Any, Setting]:
