@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import CLOSE, HIGH, Verdict, above, by, interval, verdict
+from sddcli.claims.deciding.terms import CLOSE, HIGH, Verdict, above, by, interval, on_each_dataset, verdict
 
 SOURCE = "Zhou et al. 2019, section 4.1"
 WORDS = {
@@ -13,12 +13,17 @@ WORDS = {
 }
 SWEEPS = {
     # The masks are those of the dense network for all starts: pruned step by step, each start would make its own.
-    "laptop": (figures.digits(**WORDS, level="0,12,14,16,18", seed="0-9"),),
+    "laptop": (
+        figures.digits(**WORDS, level="0,12,14,16,18", seed="0-9"),
+        figures.clean_mnist(**WORDS, level="0,12,14,16,18"),
+    ),
     "standard": (figures.mnist(**WORDS, level="0,12,14,16,18"),),
 }
 FIGURE = "double-descent"
+PANELS = "dataset"
 
 
+@on_each_dataset
 def decide(results: pd.DataFrame) -> Verdict:
     """Test accuracy, mean over the levels with 90 % of the weights gone or more, seed by seed; a point is as good."""
     settings = by(results, "start")

@@ -3,20 +3,25 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import HIGH, Verdict, above, by, interval, verdict
+from sddcli.claims.deciding.terms import HIGH, Verdict, above, by, interval, on_each_dataset, verdict
 
 SOURCE = "Zhou et al. 2019, section 3"
 FREEZINGS = "start,zero-fallen,zero-random,zero-grown"
 WORDS = {"noise": "0", "retraining": ",".join(["lottery", *(f"freeze:pruned={word}" for word in FREEZINGS.split(","))])}
 SWEEPS = {
-    "laptop": (figures.digits(**WORDS, level="0,4,8,12,16,20"),),
+    "laptop": (
+        figures.digits(**WORDS, level="0,4,8,12,16,20"),
+        figures.clean_mnist(**WORDS, level="0,4,8,12,16,20"),
+    ),
     "standard": (figures.mnist(**WORDS, level="0,4,8,12,16,20"),),
 }
 FIGURE = "double-descent"
+PANELS = "dataset"
 LEAST = 0.1
 """Less than the sparsity of the first pruned level."""
 
 
+@on_each_dataset
 def decide(results: pd.DataFrame) -> Verdict:
     """Test accuracy, mean over levels, seed by seed: those with less than 90 % of the weights gone, and the others.
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import CLOSE, Verdict, above, below, by, interval, verdict
+from sddcli.claims.deciding.terms import CLOSE, Verdict, above, below, by, interval, on_each_dataset, verdict
 
 SOURCE = "Frankle et al. 2020"
 REWINDS = "0it,1ep,5ep,20ep"
@@ -18,10 +18,16 @@ WORDS = {
     "rewind": REWINDS,
 }
 SWEEPS = {
-    "laptop": (figures.digits(**WORDS), figures.digits(noise="0", level="0")),
+    "laptop": (
+        figures.digits(**WORDS),
+        figures.digits(noise="0", level="0"),
+        figures.clean_mnist(**WORDS),
+        figures.clean_mnist(level="0"),
+    ),
     "standard": (figures.mnist(**WORDS), figures.mnist(noise="0", level="0")),
 }
 FIGURE = "double-descent"
+PANELS = "dataset"
 ANALYSES = ("interpolation",)
 NEEDS = ("test_error_barrier",)
 PAIRS = "orders"
@@ -29,6 +35,7 @@ NONE = 0.02
 """A barrier of test error that counts as none: 2 points, as in Frankle et al. 2020."""
 
 
+@on_each_dataset
 def decide(results: pd.DataFrame) -> Verdict:
     """Rewound to the start and to the last rewind point: the barrier of test error between the two, and their accuracy.
 
