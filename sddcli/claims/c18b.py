@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import CLOSE, HIGH, Finding, Verdict, above, by, interval, verdict
+from sddcli.claims.deciding.terms import CLOSE, HIGH, Finding, Verdict, above, by, interval, on_each_dataset, verdict
 
 SOURCE = "Morcos et al. 2019"
 CONTROLS = "shuffle,permute,reinit"
@@ -21,12 +21,17 @@ def tickets(data: figures.Sweep, dataset: str, level: str) -> tuple[figures.Swee
 
 
 SWEEPS = {
-    "laptop": tickets(figures.digits(), "digits", "0,12,16,20"),
+    "laptop": (
+        *tickets(figures.digits(), "digits", "0,12,16,20"),
+        *tickets(figures.clean_mnist(), "mnist", "0,12,16,20"),
+    ),
     "standard": tickets(figures.mnist(), "mnist", "0,12,16,20"),
 }
 FIGURE = "double-descent"
+PANELS = "dataset"
 
 
+@on_each_dataset
 def decide(results: pd.DataFrame) -> Verdict:
     """Test accuracy, mean over the levels with 90 % of the weights gone or more, seed by seed; a point is as good.
 
