@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import Setting, Verdict, above, below, by, interval, verdict
+from sddcli.claims.deciding.terms import Setting, Verdict, above, below, by, interval, on_each_dataset, verdict
 
 SOURCE = "Zhou et al. 2019"
 MODEL = {"model": "lenet-300-100:prunable=all", "noise": "0"}
@@ -20,6 +20,9 @@ SWEEPS = {
         figures.digits(**DIGITS, **ALONE),
         figures.digits(**DIGITS, **LEARNED),
         figures.digits(**DIGITS, **POPUP),
+        figures.Sweep({**MNIST, "epochs": "20", **ALONE}, "zhou"),
+        figures.Sweep({**MNIST, **SCORES, "epochs": "60", **LEARNED}),
+        figures.Sweep({**MNIST, **SCORES, "epochs": "60", **POPUP, "level": "0,2"}),
     ),
     "standard": (
         figures.Sweep({**MNIST, **ALONE}, "zhou"),
@@ -28,6 +31,7 @@ SWEEPS = {
     ),
 }
 FIGURE = "double-descent"
+PANELS = "dataset"
 ANALYSES = ("untrained",)
 NEEDS = ("untrained_test_accuracy",)
 FAR, NEARLY = 0.2, 0.02
@@ -35,6 +39,7 @@ FAR, NEARLY = 0.2, 0.02
 within 2 points; Zhou et al. have 98.0 % by a learned mask, and about 98.5 % by training."""
 
 
+@on_each_dataset
 def decide(results: pd.DataFrame) -> Verdict:
     """Each mask alone at the level where same-sign masks are best, on the initial weights; seed by seed."""
     settings = by(results, "retraining", "criterion", "start")
