@@ -3,17 +3,24 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import Verdict, above, interval, one, verdict
+from sddcli.claims.deciding.terms import Verdict, above, interval, on_each_dataset, one, verdict
 
 SOURCE = "Jin et al. 2022"
 SWEEPS = {
-    "laptop": (figures.digits(), figures.digits(level="0", epochs="1980")),
+    "laptop": (
+        figures.digits(),
+        figures.digits(level="0", epochs="1980"),
+        figures.small_mnist(),
+        figures.small_mnist(level="0", epochs="3900"),
+    ),
     "standard": (figures.photographs(), figures.photographs(level="0", epochs="1920")),
     "paper": (figures.mnist(), figures.mnist(level="0", epochs="5200")),
 }
 FIGURE = "double-descent"
+PANELS = "dataset"
 
 
+@on_each_dataset
 def decide(results: pd.DataFrame) -> Verdict:
     """The chain's peak, and wrong labels fitted there, against the long dense network of the same seed."""
     longest = results["epochs"].max()

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import CLOSE, Verdict, by, interval, near, shows, verdict
+from sddcli.claims.deciding.terms import CLOSE, Verdict, by, interval, near, on_each_dataset, shows, verdict
 
 SOURCE = "nobody has published it; our question"
 SWEEPS = {
@@ -13,6 +13,8 @@ SWEEPS = {
         # From 64 of each 64 inputs down to one: 2:4 by itself has one density, and is no curve.
         figures.digits(unit="1:64", model="lenet-128-64", level="0-18"),
         figures.digits(unit="weight,2:4", level="3"),
+        figures.small_mnist(unit="neuron", count="prunable"),
+        figures.small_mnist(unit="weight,2:4", level="3", count="prunable"),
     ),
     "standard": (
         figures.mnist(unit="neuron", level="0-25", count="prunable"),
@@ -21,8 +23,10 @@ SWEEPS = {
     ),
 }
 FIGURE = "double-descent"
+PANELS = "dataset"
 
 
+@on_each_dataset
 def decide(results: pd.DataFrame) -> Verdict:
     """Each unit by itself; of 2:4 its accuracy against that of as many weights by themselves, seed by seed."""
     settings = by(results, "unit", "model")

@@ -3,13 +3,15 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import Verdict, above, below, by, difference, interval, verdict
+from sddcli.claims.deciding.terms import Verdict, above, below, by, difference, interval, on_each_dataset, verdict
 
 SOURCE = "He et al. 2022, figures 10, 33 and 34"
-SWEEPS = figures.FIGURES["figure-10"].sweeps
+SWEEPS = figures.beside_mnist(figures.FIGURES["figure-10"].sweeps, figures.small_mnist(retraining="lottery,reinit"))
 FIGURE = "double-descent"
+PANELS = "dataset"
 
 
+@on_each_dataset
 def decide(results: pd.DataFrame) -> Verdict:
     """Threshold and peak of new weights against the ticket's, and both in the ticket's valley, seed by seed."""
     settings = by(results, "retraining")
