@@ -1,13 +1,14 @@
 """The pages of all claims and of all figures, in Markdown: pictures, numbers, verdicts, and their commands."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sddcli.claims.deciding.terms import Finding, Verdict, sentences
+from sddcli.cli import targets
 from sddcli.cli.reproducing import Result, draw, panels_of
-from sddcli.cli.targets import Target, claims, figures
+from sddcli.cli.targets import Target
 from sddcli.files import StoreError, write
 from sddcli.launchers import machine
 
@@ -21,8 +22,7 @@ def write_claims(path: Path, results: Sequence[Result], scale: str, root: Path) 
     """Writes the page of the claims that `results` decide, and their pictures into a folder beside it of its name."""
     pictures = _pictures(path, results, scale, root)
     parts = ["\n".join(_section(result, pictures[_drawn_from(result)])) for result in results]
-    undecided = [each for each in claims().values() if each.name not in {result.target.name for result in results}]
-    write(path, "\n".join([*_head(results, scale), *parts, *_missing(undecided, scale)]).encode())
+    write(path, "\n".join([*_head(results, scale), *parts, *_missing(targets.claims(), results, scale)]).encode())
 
 
 def write_figures(path: Path, results: Sequence[Result], scale: str, root: Path) -> None:
@@ -32,8 +32,7 @@ def write_figures(path: Path, results: Sequence[Result], scale: str, root: Path)
     for result in results:
         shared.setdefault(pictures[_drawn_from(result)], []).append(result)
     parts = ["\n".join(_picture(picture, group)) for picture, group in shared.items()]
-    left = [each for each in figures().values() if each.name not in {result.target.name for result in results}]
-    write(path, "\n".join([*_head_of_figures(scale), *parts, *_missing(left, scale)]).encode())
+    write(path, "\n".join([*_head_of_figures(scale), *parts, *_missing(targets.figures(), results, scale)]).encode())
 
 
 def _drawn_from(result: Result) -> tuple[str, ...]:
@@ -119,11 +118,13 @@ def _origin(origin: "Origin") -> str:
     return f"{line} **Older engine:** the code that trains has changed since."
 
 
-def _missing(targets: Sequence[Target], scale: str) -> Iterator[str]:
-    if targets:
+def _missing(known: Mapping[str, Target], results: Sequence[Result], scale: str) -> Iterator[str]:
+    """The commands of those that are not among the results."""
+    shown = {result.target.name for result in results}
+    if left := [target for target in known.values() if target.name not in shown]:
         yield "## Not here\n"
         yield f"Of these there are no results at scale {scale}; each command makes them.\n"
-        for target in targets:
+        for target in left:
             command = shlex.join(["sdd", "reproduce", target.name, "--scale", scale])
             yield (
                 f"- {target.name}: {target.about} `{command}`"
