@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
@@ -235,7 +236,8 @@ def _look(
 
     from sddcli.launchers import looking, machine
 
-    with Progress(console=screen.errors(), transient=True, disable=not sys.stderr.isatty()) as progress:
+    progress = Progress(console=screen.errors(), transient=True)
+    with progress if sys.stderr.isatty() else nullcontext():  # one that is not shown has rich write an empty line
         task = progress.add_task("measuring", total=None)
         failures = looking.analyze(
             store,
