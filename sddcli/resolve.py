@@ -216,8 +216,8 @@ def _fitting(table: Table, count: CountExamples, hear: Hear) -> Iterator[Table]:
         if rewind != usual:
             which = "".join(f", {name} {part[name]}" for name in several)
             hear(
-                f"rewinding point: {rewind}, a tenth of the {whole} training steps"
-                f" ({table['dataset'][0]}{which}), where the protocol has {usual}; --rewind sets another"
+                f"rewinding to {rewind}: the {usual} of the protocol is more than a tenth of the {whole} steps of"
+                f" training ({table['dataset'][0]}{which}); --rewind sets another"
             )
     if len({str(part["rewind"]) for part in parts}) == 1:
         yield table | {"rewind": parts[0]["rewind"]}

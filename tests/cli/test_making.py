@@ -270,7 +270,10 @@ def test_own_images_need_no_settings(sdd: Sdd, tmp_path: Path, monkeypatch: pyte
         0,
     ]
     said = sdd("sweep", *words, "--levels", "0-2", "--runs", tmp_path / "runs")
-    assert said.code == 0 and "rewinding point: 4it, a tenth of the 40 training steps" in said.err
+    assert (
+        said.code == 0
+        and "rewinding to 4it: the 1ep of the protocol is more than a tenth of the 40 steps of training" in said.err
+    )
     made = {run.id for run, _ in Store(tmp_path / "runs").manifests()}
     assert len(made) == 3 and {run.rewind for run, _ in Store(tmp_path / "runs").manifests()} == {"0it", "4it"}
     (dense,) = (tmp_path / "runs").glob("*dense*")
