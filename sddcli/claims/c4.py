@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sddcli import figures
-from sddcli.claims.deciding.terms import Verdict, above, by, difference, interval, shows, verdict
+from sddcli.claims.deciding.terms import Verdict, above, by, difference, interval, on_each_dataset, shows, verdict
 
 SOURCE = "He et al. 2022, figure 2"
 OTHERS = (
@@ -14,10 +14,15 @@ OTHERS = (
 """All criteria of single weights but those of the paper, and GraSP: level by level it keeps weights from which
 training dies."""
 PAPER = figures.FIGURES["figure-2"].sweeps
-SWEEPS = {**PAPER, "laptop": (*PAPER["laptop"], figures.digits(criterion=OTHERS, level="0-27", seed="0-2"))}
+SWEEPS = figures.beside_mnist(
+    {**PAPER, "laptop": (*PAPER["laptop"], figures.digits(criterion=OTHERS, level="0-27", seed="0-2"))},
+    figures.small_mnist(criterion="magnitude,gradient,random"),
+)
 FIGURE = "criteria"
+SHOWN = {"dataset": ("digits",)}
 
 
+@on_each_dataset
 def decide(results: pd.DataFrame) -> Verdict:
     """Each criterion by itself; then its threshold and its peak against those of the next one in the paper's order."""
     settings = by(results, "criterion")

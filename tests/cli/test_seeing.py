@@ -196,7 +196,7 @@ def test_each_setting_has_its_digest(sdd: Sdd, tmp_path: Path) -> None:
     assert sdd("sweep", *sizes).code == 0
     said = sdd("analyze", "all", tmp_path / "runs")
     parts = re.split(r"^(?=digits)", said.out, flags=re.MULTILINE)[1:]
-    assert [part.splitlines()[0].partition(": ")[2] for part in parts] == ["train_size 40", "train_size 200", ""]
+    assert [part.splitlines()[0].partition(": ")[2] for part in parts] == ["train size 40", "train size 200", ""]
     assert all("learning distance" in part and "double-descent" in part for part in parts[:2])
     assert "examples fitted none to none" in parts[2]
 
