@@ -16,7 +16,7 @@ from sddcli.core import retraining
 from sddcli.core.allocation import ALLOCATIONS
 from sddcli.core.retraining import PRUNINGS, RETRAININGS, Retraining, origin, steps_or_epochs
 from sddcli.core.schedules import SCHEDULES, milestones
-from sddcli.core.words import CONTROL, UsageError, in_words, pick, printable, unknown
+from sddcli.core.words import CONTROL, UsageError, in_words, pick, unknown
 
 Value = str | int | float | None
 MOST_RUNS = 1_000_000
@@ -307,7 +307,7 @@ def checked(f: Field[Any], value: Any) -> Value:
     within = f.metadata["within"]
     if not within:
         if CONTROL.search(str(value)):
-            raise UsageError(f"{f.name} has letters that would give orders to a terminal: {printable(str(value))}")
+            raise UsageError(f"{f.name} has letters that would give orders to a terminal: {str(value)!r}")
         return str(value)
     if isinstance(value, int) and abs(value) > 10**300:  # larger than any float
         raise UsageError(f"{f.name} is outside {within}")

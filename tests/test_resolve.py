@@ -4,7 +4,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sddcli.core.words import UsageError, unknown
@@ -196,6 +196,7 @@ def test_unreadable_values_are_named(name: str, text: str) -> None:
 
 
 @given(st.sampled_from(list(FIELDS)), st.text(max_size=12))
+@example("dataset", "\x1b\n0")
 def test_any_word_is_read_or_refused_in_one_line(name: str, text: str) -> None:
     try:
         values = parse(name, text)
