@@ -62,7 +62,7 @@ def test_a_line_names_what_differs_in_the_sweep_finished_runs_included(monkeypat
     out, family = StringIO(), runs({"level": "0", "seed": "0", "epochs": "4", "lr": "0.1,0.2"})
     display = Display(family[1:], Console(file=out, width=80), family=family)
     display(Saved(family[1]))
-    assert "seed0 level 0 (lr 0.2): " in out.getvalue() and display.named(family[0]).endswith("level 0 (lr 0.1)")
+    assert "seed0 level 0 (lr 0.2):" in out.getvalue() and display.named(family[0]).endswith("level 0 (lr 0.1)")
 
 
 def test_reading_data_is_told_on_a_terminal_and_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:

