@@ -155,11 +155,11 @@ def _shapes(module: nn.Module) -> tuple[dict[str, Shape], dict[str, Shape]]:
 
 def _one_after_the_other(module: nn.Module, laid: Callable[[Tensor], Tensor]) -> Forward:
     """The forward pass of M networks, whose weights take the places of the module's own; laid: how inputs shall lie."""
-    places = _places(module)
+    holders = _holders(module)
 
     def answer(own: Tensors, x: Tensor) -> Tensor:
         # As torch.func.functional_call, which looks for all of them anew: a twentieth of a small network's step.
-        taken = [(*place, w) for name, w in own.items() for place in places.get(name, ())]
+        taken = [(*holder, w) for name, w in own.items() for holder in holders.get(name, ())]
         before = [tensors[key] for tensors, key, _ in taken]
         try:
             for tensors, key, w in taken:
@@ -180,8 +180,11 @@ def _one_after_the_other(module: nn.Module, laid: Callable[[Tensor], Tensor]) ->
     return forward
 
 
-def _places(module: nn.Module) -> dict[str, list[tuple[dict[str, Any], str]]]:
-    """Where a module has each of its parameters and buffers, by its name: in several places where parts share it."""
+def _holders(module: nn.Module) -> dict[str, list[tuple[dict[str, Any], str]]]:
+    """Which parts' tables hold each parameter and buffer of a module, by its name, and under which key.
+
+    Several do where parts share it.
+    """
     named: dict[str, list[tuple[dict[str, Any], str]]] = {}
     first: dict[int, str] = {}
     for path, part in module.named_modules():

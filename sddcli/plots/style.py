@@ -382,7 +382,9 @@ def row_labels(rows: Iterable[tuple[Mapping[str, Any], pd.DataFrame]]) -> list[s
     """What tells each setting from the others, in so few letters that it can stand beside a panel."""
     settings = [fields for fields, _ in rows]
     labels = [in_words(fields) for fields in settings]
-    if max(map(len, labels)) > LONGEST:  # what most of them have tells none apart, and its end would be cut off
+    if (
+        max(map(len, labels), default=0) > LONGEST
+    ):  # what most of them have tells none apart, and its end would be cut off
         usual = {name: mode(fields[name] for fields in settings) for name in settings[0]}
         own = [{name: value for name, value in fields.items() if value != usual[name]} for fields in settings]
         labels = [in_words(fields) or "none of these" for fields in own]
