@@ -8,7 +8,7 @@ from sddcli.claims.deciding.terms import Verdict, above, below, by, verdict
 SOURCE = "He et al. 2022, figure 1 (MNIST and CIFAR-10 against CIFAR-100)"
 SWEEPS = {
     "laptop": (figures.digits(), figures.small_mnist()),
-    "standard": (figures.mnist(), figures.photographs()),
+    "standard": (figures.digits(), figures.mnist()),
     "paper": figures.HEADLINE["paper"],
 }
 FIGURE = "double-descent"

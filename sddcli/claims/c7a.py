@@ -6,7 +6,7 @@ from sddcli import figures
 from sddcli.claims.deciding.terms import Verdict, above, interval, one, verdict, without
 
 SOURCE = "He et al. 2022, figure 11"
-SWEEPS = figures.at_scales("cifar100", "0.4")
+SWEEPS = {**figures.at_scales("cifar100", "0.4"), "standard": (figures.mnist(),)}
 FIGURE = "best-epoch"
 
 
