@@ -221,7 +221,7 @@ def lesson_of(run: Run, model: Model, data: Data) -> Lesson:
 def _of_loss(run: Run, model: Model, data: Data) -> Lesson:
     """The gradients of its loss: written out where the network has them, else by autograd."""
     teaching, loss = _taught(run), pick("loss", run.loss, LOSSES)
-    plain = teaching is LESSONS["supervised"] and loss is cross_entropy and run.precision != "bf16" and not run.dropout
+    plain = teaching is LESSONS["supervised"] and loss is cross_entropy and not run.dropout
     if not plain or not model.slopes:
         dropout = lessons.thinned(teaching.lesson, model.inputs, run.dropout, run.batch_size)
         return (dropout if run.dropout else teaching.lesson)(forward_of(model, data), loss)
