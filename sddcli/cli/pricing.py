@@ -94,12 +94,12 @@ def _counted(count: int, what: str) -> str:
 
 
 def _faster(todo: Sequence[Run], device: str) -> list[str]:
-    """That convolutional networks among these runs would train faster in bf16, where this processor multiplies it."""
+    """That networks of ours among these runs would train faster in bf16, where this processor multiplies it."""
     from sddcli.launchers import machine
 
     models = {run.model for run in todo if run.precision != "bf16"}
-    slow = [word for word in sorted(models) if not machine.fully_connected(word) and not own.key_of(word)]
-    if not slow or not machine.convolves_faster_in_bf16(device):
+    slow = [word for word in sorted(models) if not own.key_of(word)]
+    if not slow or not machine.multiplies_bf16(device):
         return []
     return [f"--precision bf16 is faster for {', '.join(slow)} on this processor: see docs/performance.md"]
 

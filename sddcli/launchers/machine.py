@@ -162,7 +162,7 @@ def processor() -> str:
     return f"{name} ({', '.join(numbers)})" if numbers else name
 
 
-def convolves_faster_in_bf16(device: str) -> bool:
+def multiplies_bf16(device: str) -> bool:
     """Whether it is a processor that has instructions for products in bfloat16, as far as Linux tells."""
     facts = _processor_facts()
     flags = f"{facts.get('flags', '')} {facts.get('Features', '')}".split()

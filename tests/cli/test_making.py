@@ -99,11 +99,14 @@ def test_dry_run_says_where_bf16_would_be_faster(sdd: Sdd, tmp_path: Path, monke
         dry = sdd("sweep", *words, "--device", "cpu", "--dry-run", "--json", "--runs", tmp_path / "none")
         return dry.json["notes"]  # type: ignore[no-any-return]
 
-    fast = ["--precision bf16 is faster for convnet:width=8 on this processor: see docs/performance.md"]
-    monkeypatch.setattr(machine, "convolves_faster_in_bf16", lambda device: device == "cpu")
-    assert notes("--model", "convnet:width=8") == notes("--model", "lenet-300-100,convnet:width=8") == fast
-    assert notes("--model", "convnet:width=8", "--precision", "bf16") == notes("--model", "lenet-300-100") == []
-    monkeypatch.setattr(machine, "convolves_faster_in_bf16", lambda device: False)
+    def faster(models: str) -> list[str]:
+        return [f"--precision bf16 is faster for {models} on this processor: see docs/performance.md"]
+
+    monkeypatch.setattr(machine, "multiplies_bf16", lambda device: device == "cpu")
+    assert notes("--model", "convnet:width=8") == faster("convnet:width=8")
+    assert notes("--model", "lenet-300-100,convnet:width=8") == faster("convnet:width=8, lenet-300-100")
+    assert notes("--model", "convnet:width=8", "--precision", "bf16") == []
+    monkeypatch.setattr(machine, "multiplies_bf16", lambda device: False)
     assert notes("--model", "convnet:width=8") == []
 
 

@@ -73,8 +73,8 @@ def test_processors_that_multiply_in_bf16_are_known_by_their_flags(
 ) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: content)
     monkeypatch.setattr(machine, "gpus", lambda: 0)
-    assert machine.convolves_faster_in_bf16("cpu") == machine.convolves_faster_in_bf16("auto") == BF16[content]
-    assert not machine.convolves_faster_in_bf16("cuda")
+    assert machine.multiplies_bf16("cpu") == machine.multiplies_bf16("auto") == BF16[content]
+    assert not machine.multiplies_bf16("cuda")
 
 
 def test_where_there_is_no_such_file_python_names_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
