@@ -3,9 +3,10 @@
     uv run python benchmarks/bits.py COMMIT [--only adam,gradual]
 
 Weights, masks, histories and fitted labels must agree byte for byte. A kind of run that the other commit does not have
-is left out and named. Where all kinds of fully connected networks agree, records of these that the other commit's
-engine made are still today's: add it to `SAME_BITS` in sddcli/launchers/machine.py. Where those of convolutional
-networks agree too, add it to `SAME_BITS_OF_CONVNETS` as well. Where bits change on purpose, empty the list concerned.
+is left out and named. Where all kinds of fully connected networks agree, or all but bf16, records of these in single
+precision that the other commit's engine made are still today's: add it to `SAME_BITS` in sddcli/launchers/machine.py.
+Where those of convolutional networks agree too, add it to `SAME_BITS_OF_CONVNETS` as well. Where bits change on
+purpose, empty the list concerned.
 """
 
 import argparse

@@ -183,10 +183,11 @@ def _processor_facts() -> dict[str, str]:
 
 
 ENGINE = (
-    *("core/engine", "core/inits", "core/lessons", "core/losses", "core/masks", "core/memory", "core/noise"),
-    *("core/optimizers", "core/regularization", "core/seeds", "core/timetables", "stages/pruning", "stages/training"),
+    *("core/dense", "core/engine", "core/inits", "core/lessons", "core/losses", "core/masks", "core/memory"),
+    *("core/models", "core/noise", "core/optimizers", "core/regularization", "core/schedules", "core/seeds"),
+    *("core/timetables", "stages/pruning", "stages/training"),
 )
-"""The files that every training passes through."""
+"""The files that trainings pass through: a change of one of them may change bits."""
 
 SAME_BITS = frozenset(
     {
@@ -199,6 +200,7 @@ SAME_BITS = frozenset(
         "987fb0b2",
         "9b304146",
         "13b67cd0",
+        "2b52959c",
         "d1410593",
         "a45c4a32",
         "b9ec2ffc",
@@ -209,11 +211,11 @@ SAME_BITS = frozenset(
     }
 )
 """Earlier engines, of records, that train fully connected networks to the same bits as today's: `benchmarks/bits.py`
-shows it for a commit. To be emptied by a change of these bits. Supermasks train alike too, but earlier engines stored
-another network than the first one drawn.
+shows it for a commit. In single precision: no claim is recorded in another one. To be emptied by a change of these
+bits. Supermasks train alike too, but earlier engines stored another network than the first one drawn.
 """
 
-SAME_BITS_OF_CONVNETS = frozenset({"13b67cd0", "96521e7a", "d1410593", "a45c4a32"})
+SAME_BITS_OF_CONVNETS = frozenset({"13b67cd0", "2b52959c", "96521e7a", "d1410593", "a45c4a32"})
 """Those of them that train convolutional networks to the same bits too."""
 
 
