@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from sddcli import auto, table
+from sddcli import auto, judging, table
 from sddcli.launchers.machine import describe
 from sddcli.store import Store
 from sddcli.verdicts import double_descent
@@ -113,7 +113,7 @@ def main() -> int:
         rows.append({**facts, "share": share, "within one": near(full, found)})
         print(json.dumps(rows[-1]), flush=True)
         if pruning == "iterative":
-            tests.setdefault(noise, []).extend(curve.test for curve in table.curves(table.read(root / "full")))
+            tests.setdefault(noise, []).extend(curve.test for curve in judging.curves(table.read(root / "full")))
     replays = {noise: replayed(np.concatenate(found)) for noise, found in tests.items() if len(found) == 2}
     print(json.dumps(replays))
     if asked.json:

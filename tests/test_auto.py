@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from sddcli import auto, table
+from sddcli import auto, judging, table
 from sddcli.resolve import plan
 from sddcli.spec import Run, unfold, with_parents
 from sddcli.store import Store
@@ -137,7 +137,7 @@ def test_any_curves_are_chosen_from_within_the_budget_and_nothing_twice(test: np
 def test_two_recorded_seeds_of_five_are_what_the_budget_holds(noise: float) -> None:
     where = {"noise": [noise], "noise_kind": ["symmetric"], "criterion": ["magnitude"], "retraining": ["lottery"]}
     where |= {"model": ["lenet-300-100"], "pruning": ["iterative"]}
-    (curve,) = table.curves(table.select(table.read(EVIDENCE), where))  # type: ignore[arg-type]
+    (curve,) = judging.curves(table.select(table.read(EVIDENCE), where))  # type: ignore[arg-type]
     curves: list[auto.Curve] = [{} for _ in curve.test]
     room = auto.budget(5, 32)
     while more := auto._iterative(curves, 32, 0.2, room):

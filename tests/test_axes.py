@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from sddcli import table
+from sddcli import judging, table
 from sddcli.axes import AXES, COLUMNS, column_of, family
 from sddcli.cli.kinds import summarized, viewed
 from sddcli.cli.seeing import drawn
@@ -143,7 +143,7 @@ def test_other_fields_tell_curves_apart_level_too() -> None:
     frame = rows(lr=[0.1, 0.2, 0.1, 0.2, 0.1, 0.2], level=[0, 0, 1, 1, 2, 2], retraining=["lottery"] * 6)
     view = viewed(frame, "lr")
     assert view.varied == ["level"] and len(table.summary(view.curves, column="lr")) == 6
-    assert [curve.levels for curve in table.curves(view.curves, "lr")] == [[0.2, 0.1]] * 3
+    assert [curve.levels for curve in judging.curves(view.curves, "lr")] == [[0.2, 0.1]] * 3
 
 
 def test_a_dense_run_is_one_point_however_many_chains_grew_from_it() -> None:
@@ -163,7 +163,7 @@ def test_networks_without_noise_belong_to_every_kind_of_noise() -> None:
     frame = rows(noise=[0.0, 0.2, 0.2], noise_kind=kinds, noise_seed=[0, 7, 7])
     view = viewed(frame, "noise")
     assert view.varied == ["noise_kind"]
-    for curve in table.curves(view.curves, "noise"):
+    for curve in judging.curves(view.curves, "noise"):
         assert curve.levels == [0, 0.2] and curve.test.shape == (1, 2) and curve.test[0, 0] == 0
 
 
@@ -172,12 +172,12 @@ def test_curves_are_judged_from_where_labels_are_easiest_to_fit() -> None:
         return {"place": 1, "first": float(test[0, 0]), "steps": list(density), "words": ["a", "b", "c"]}
 
     frame = rows(width=[2, 4, 8], model=["lenet-2", "lenet-4", "lenet-8"])
-    ((says,),) = [table.judged(*viewed(frame, "width")[:1], judge, ("place",), "width").to_dict("records")]
+    ((says,),) = [judging.judged(*viewed(frame, "width")[:1], judge, ("place",), "width").to_dict("records")]
     assert (says["first"], says["place"], says["judged_from"], says["judged_to"]) == (pytest.approx(0.2), 4, 8, 2)
     assert says["along"] == "width" and says["words"] == "" and "place_sparsity" not in says
-    (curve,) = table.curves(viewed(frame, "width").curves, "width")
+    (curve,) = judging.curves(viewed(frame, "width").curves, "width")
     assert curve.density.tolist() == pytest.approx([1, 0.5, 0.25])
-    (curve,) = table.curves(viewed(rows(noise=[0.0, 0.1, 0.2, 0.4]), "noise").curves, "noise")
+    (curve,) = judging.curves(viewed(rows(noise=[0.0, 0.1, 0.2, 0.4]), "noise").curves, "noise")
     assert curve.density.tolist() == pytest.approx([1, 0.5, 0.25, 1 / 16])
 
 
@@ -190,7 +190,7 @@ def test_along_epochs_each_evaluation_of_a_training_is_a_point(folder: Callable[
     last = history[history["epoch"] == 8].set_index("run")["test_accuracy"]
     assert last.to_dict() == results.set_index("run")["test_accuracy"].to_dict()
     assert "best_test_accuracy" in results and "best_test_accuracy" not in history
-    (curve,) = table.curves(*table.along(history, "epoch"))
+    (curve,) = judging.curves(*table.along(history, "epoch"))
     assert curve.levels == [8, 6, 4, 2] and curve.test.shape == (2, 4) and curve.density[2] == pytest.approx(0.5)
     said = sdd("analyze", "learning-distance,double-descent", root, "--along", "epoch")
     assert (said.code, said.err.count("\n")) == (2, 1) and "along epoch there are accuracies and losses" in said.err

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sddcli import table
+from sddcli import judging, table
 from sddcli.claims import c1a, c1b, c8a, c19a
 from sddcli.claims.deciding.terms import HOLDS, IN_PART, NOT, UNDECIDED, interval, on_each_dataset
 from sddcli.cli.kinds import summarized
@@ -85,7 +85,7 @@ def test_the_tables_of_the_page_are_those_of_the_records() -> None:
     said = []
     for name in ("digits-convnet", "cifar-images", "mnist-2000", "precision", "precision-convnet"):
         frame = table.read(ROOT / "docs" / "evidence" / f"{name}.csv")
-        for row in table.judged(frame, judge, PLACES).to_dict(orient="records"):
+        for row in judging.judged(frame, judge, PLACES).to_dict(orient="records"):
             places = [f"{row[at]} [{row[f'{at}_low']:.0f}, {row[f'{at}_high']:.0f}]" for at in ("valley", "peak")]
             sizes = [[100 * row[f"{size}{end}"] for end in ("", "_low", "_high")] for size in ("dip", "rise", "gain")]
             numbers = ["{:.1f} [{:.1f}, {:.1f}]".format(*size) for size in sizes]
@@ -106,7 +106,7 @@ def test_the_table_of_remedies_follows_from_their_records() -> None:
     fields = ["loss", "dropout", "regularization", "weight_decay"]
     usual = frame[fields].mode().iloc[0]
     lines = []
-    for row in table.judged(frame[whole], judge, PLACES).sort_values("dip").to_dict("records"):
+    for row in judging.judged(frame[whole], judge, PLACES).sort_values("dip").to_dict("records"):
         own = {name: row[name] for name in fields if name in row and row[name] != usual[name]}
         of_row = frame[whole & (frame[fields] == pd.Series(usual.to_dict() | own)).all(axis=1)]
         means = of_row.groupby("level")[["test_accuracy", "sparsity"]].mean().sort_values("test_accuracy")
@@ -152,7 +152,7 @@ def test_products_in_bf16_leave_the_curve_where_it_is(
 ) -> None:
     """As the page has it. other_accuracy, other_memory: at how many levels the differences' interval excludes zero."""
     frame = table.read(ROOT / "docs" / "evidence" / f"{record}.csv")
-    verdicts = table.judged(frame, judge, PLACES).set_index("precision")
+    verdicts = judging.judged(frame, judge, PLACES).set_index("precision")
     assert list(verdicts.index) == ["bf16", "fp32"] and verdicts["found"].all() and (verdicts["n"] == seeds).all()
     assert all(verdicts[place].max() - verdicts[place].min() <= 1 for place in ("fitted", "valley", "peak"))
     pairs = table.compared(frame)
@@ -174,7 +174,7 @@ def test_where_bf16_seemed_ahead_further_seeds_do_not_have_it() -> None:
 
 def test_what_the_map_of_criteria_says_is_in_its_record() -> None:
     frame = table.grown(table.read(RECORDS / "digits-criteria.csv"))
-    verdicts = table.judged(frame, judge, PLACES).set_index("criterion")
+    verdicts = judging.judged(frame, judge, PLACES).set_index("criterion")
     shown = verdicts[verdicts["found"]]
     page = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
     named = set(
@@ -203,7 +203,7 @@ def test_what_the_phenomenon_page_says_is_in_its_record() -> None:
     assert len(rows) == 12
     for name, mean, std in rows:
         assert (f"{found.loc[name, 'mean']:+.2f}", f"{found.loc[name, 'std']:.2f}") == (mean, std), name
-    (verdict,) = table.judged(frame, judge, PLACES).to_dict(orient="records")
+    (verdict,) = judging.judged(frame, judge, PLACES).to_dict(orient="records")
     assert f"up to level {verdict['fitted']}" in page and verdict["found"] and f"(p = {verdict['p']:.3f})" in page
     for place, size in (("valley", "dip"), ("peak", "rise")):
         interval = f"[{100 * verdict[f'{size}_low']:.1f}, {100 * verdict[f'{size}_high']:.1f}]"
@@ -213,7 +213,7 @@ def test_what_the_phenomenon_page_says_is_in_its_record() -> None:
 def test_the_figure_of_the_phenomenon_has_the_intervals_of_its_verdict() -> None:
     """From the record to the bars under the curve, through summary and phases as the command does it."""
     frame = table.grown(table.read(ROOT / "docs" / "phenomenon" / "results.csv"))
-    (verdict,) = table.judged(frame, judge, PLACES).to_dict(orient="records")
+    (verdict,) = judging.judged(frame, judge, PLACES).to_dict(orient="records")
     picture = drawn(ROOT, frame, summarized(frame), "double-descent")
     sparsity = frame.groupby("level")["sparsity"].mean()
     for line, place in zip(picture.axes[0].lines[-2:], ("valley", "peak"), strict=True):

@@ -72,9 +72,10 @@ MAY = {
     },
     "index": {"files", "metrics", "store", "spec", "core.words"},
     "table": {"axes", "files", "folders", "index", "metrics", "store", "pairs", "spec", "core.words"},
+    "judging": {"axes", "table", "pairs", "spec", "core.words"},
     "records": {"files", "table", "spec"},
     "figures": set(),  # names and the words of sweeps
-    "claims": {"claims", "figures", "table", "verdicts", "core.words"},
+    "claims": {"claims", "figures", "judging", "table", "verdicts", "core.words"},
     "plots": {"plots.style", "plots.drawing", "axes", "core.criteria", "core.words"},
     "resolve": {"families", "sources", "spec", "core.words", "core.own", "core.retraining"},
     "cli": {
@@ -91,6 +92,7 @@ MAY = {
         "sweeps",
         "auto",
         "table",
+        "judging",
         "records",
         "plots",
         "claims",

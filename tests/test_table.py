@@ -6,16 +6,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 from scipy.stats import ttest_rel
 
 from sddcli import table
 from sddcli.spec import FIELDS, from_dict, to_dict
 from sddcli.store import Store, StoreError
-from sddcli.verdicts.double_descent import PLACES, judge, sentences
 
 
 def test_columns_and_order(trained: Path) -> None:
@@ -81,12 +78,6 @@ def test_ids_of_digits_alone_stay_words(trained: Path, tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "results.csv", index=False)
     assert set(table.read(tmp_path / "results.csv")["run"]) == {"053170115561"}
     assert set(table.read(tmp_path / "results.csv")["chain"]) == {"05317e011556"}
-
-
-def test_no_rows_are_no_setting(trained: Path) -> None:
-    none = table.read(trained).iloc[:0]
-    assert list(table.curves(none)) == [] and table.judged(none, lambda *_: {}).empty
-    assert table.sized(none, lambda *_: {}).empty and table.marked(none, lambda *_: {}, dict).empty
 
 
 def test_dense_runs_without_chains_are_no_curve(trained: Path) -> None:
@@ -184,23 +175,6 @@ def test_without_noise_its_seed_tells_no_networks_apart() -> None:
     assert table.compared(of_settings({"noise": 0.2}, {"noise": 0.4, "noise_seed": 7})).empty
 
 
-def test_what_the_verdict_rests_on_is_said() -> None:
-    """Levels that some chains lack, a peak at the end of the curve, chains that share seeds."""
-    rises = {0: 0.5, 1: 0.3, 2: 0.4, 3: 0.6, 4: 0.7}
-    frame = pd.concat([of_settings({}, {}).iloc[:6].query("level == 0").assign(level=k) for k in rises])
-    frame = frame.assign(test_accuracy=frame["level"].map(rises) + frame["seed"] / 100, train_accuracy=0.5)
-    several = pd.concat([frame.assign(init_seed=k, chain=frame["chain"] + str(k)) for k in (0, 1)])
-
-    def said(rows: pd.DataFrame) -> str:
-        (row,) = (row for _, row in table.judged(rows, judge, PLACES).iterrows())
-        return "\n".join(sentences(row))
-
-    assert "may lie beyond level 4" in said(frame) and "judged up to" not in said(frame) and "share" not in said(frame)
-    assert "judged up to level 3, which all chains have; some go on to 4" in said(frame.query("seed or level < 4"))
-    assert "its 6 chains share seeds, 2 of a kind" in said(several)
-    assert "fewer than four levels" in said(frame.query("level < 3")) and "one seed" in said(frame.query("seed < 1"))
-
-
 def test_rank_correlation_with_test_accuracy_along_chains(trained: Path) -> None:
     frame = table.results(Store(trained))
     values = frame[["run", "level"]].assign(up=frame["test_accuracy"] ** 3, down=-frame["test_accuracy"], same=1.0)
@@ -234,27 +208,3 @@ def test_old_runs_of_seeds_that_are_refused_now_stay_readable(trained: Path, tmp
     frame = table.results(store)
     assert [int(each) for each in frame["seed"] if int(each) > 2] == [seed]
     assert len(table.select(frame, {"seed": [0, 2]})) == len(frame) - 1
-
-
-def test_networks_that_got_their_weights_back_have_the_marks_of_the_sparse_ones() -> None:
-    """Found by what the retraining does, whatever it is called; without the sparse ones they have their own."""
-    plain: dict[str, object] = {name: field.default for name, field in FIELDS.items()} | {
-        "dataset": "digits", "model": "lenet-8", "criterion": "magnitude", "rate": 0.2,
-        "init_seed": 0, "order_seed": 0, "noise_seed": 0, "sparsity": 0.5, "train_accuracy": 1.0,
-    }  # fmt: skip
-    rows = [
-        {**plain, "retraining": retraining, "level": level, "test_accuracy": accuracy, "chain": retraining}
-        for retraining, accuracy in (("lottery", 0.1), ("redense:lr=0.1", 0.2), ("reinit", 0.3))
-        for level in range(2 if retraining == "lottery" else 3)
-    ]
-    frame = pd.DataFrame(rows)
-
-    def first(test: NDArray[np.float64], *_: object) -> dict[str, float]:
-        return {"first": float(test[0, 0])}
-
-    def marked(frame: pd.DataFrame) -> list[tuple[str, list[float]]]:
-        columns = table.marked(frame, first, lambda said: {"first": [said["first"]] * 3}).fillna(-1)
-        return [(name, own["first"].tolist()) for name, own in columns.groupby("retraining")]
-
-    assert marked(frame) == [("lottery", [0.1] * 2), ("redense:lr=0.1", [0.1, 0.1, -1]), ("reinit", [0.3] * 3)]
-    assert marked(frame[frame["retraining"] != "lottery"]) == [("redense:lr=0.1", [0.2] * 3), ("reinit", [0.3] * 3)]

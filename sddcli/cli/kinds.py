@@ -291,30 +291,30 @@ def judge_of(folder: str, word: str) -> Callable[..., dict[str, Any]]:
 
 def verdicts(frame: "pd.DataFrame", word: str, column: str = "level") -> "pd.DataFrame":
     """What a verdict says of each setting of `frame`, a row each."""
-    from sddcli import table
+    from sddcli import judging
 
     verdict = module_of(FOLDERS["curve"], word)
     signals = getattr(verdict, "SIGNALS", ())
-    return table.judged(frame, judge_of(FOLDERS["curve"], word), verdict.PLACES, column, signals)
+    return judging.judged(frame, judge_of(FOLDERS["curve"], word), verdict.PLACES, column, signals)
 
 
 def sizes(frame: "pd.DataFrame", word: str, column: str = "level") -> "pd.DataFrame":
     """What a verdict on several sizes says of each setting of `frame`, a row a level."""
-    from sddcli import table
+    from sddcli import judging
 
-    return table.sized(frame, judge_of(FOLDERS["sizes"], word), column)
+    return judging.sized(frame, judge_of(FOLDERS["sizes"], word), column)
 
 
 def summarized(frame: "pd.DataFrame", column: str = "level") -> "pd.DataFrame":
     """What figures are drawn from: means over seeds, what verdicts say level by level, what two settings differ by."""
-    from sddcli import table
+    from sddcli import judging, table
 
     # A copy is of one piece; pandas warns where a column is added to a hundred pieces.
     frame = frame.copy().assign(generalization_gap=frame["train_accuracy"] - frame["test_accuracy"])
     summary = table.summary(frame, column=column)
     for name in members(FOLDERS["curve"]):
         if marks := getattr(module_of(FOLDERS["curve"], name), "marks", None):
-            summary = summary.merge(table.marked(frame, judge_of(FOLDERS["curve"], name), marks, column), how="left")
+            summary = summary.merge(judging.marked(frame, judge_of(FOLDERS["curve"], name), marks, column), how="left")
     summary = summary.merge(table.compared(frame, column), how="left")
     for name in members(FOLDERS["sizes"]):
         of_sizes = sizes(frame, name, column)

@@ -112,7 +112,7 @@ def _power(store: Store, asked: Sequence[Run]) -> tuple[float | None, int, str]:
 
     And what these runs are, in words, where they have other labels or examples than it.
     """
-    from sddcli import table
+    from sddcli import judging, table
     from sddcli.verdicts import double_descent
 
     seeds, levels = len({run.seed for run in asked}), len({run.level for run in asked})
@@ -125,6 +125,6 @@ def _power(store: Store, asked: Sequence[Run]) -> tuple[float | None, int, str]:
     alike = {name: frame[name].isin(values[name]) for name in values}
     kin = frame[alike["dataset"] & alike["model"]]
     close = frame[alike["dataset"] & alike["model"] & alike["noise"] & alike["train_size"]]
-    scatter = [curves.test for curves in table.curves(kin if close.empty else close)]
+    scatter = [curves.test for curves in judging.curves(kin if close.empty else close)]
     dip = double_descent.detectable_by(scatter, seeds, levels)
     return dip, seeds, " (by runs of other noise or size)" if close.empty and dip is not None else ""

@@ -327,7 +327,7 @@ def marks(verdict: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def sentences(row: Mapping[Any, Any]) -> Iterator[str]:
-    """What is said of double descent in one setting, sentence by sentence; row: one of `table.judged`."""
+    """What is said of double descent in one setting, sentence by sentence; row: one of `judging.judged`."""
     n = f"{row['n']} seeds" if row["n"] > 1 else "1 seed"
     level = row.get("along") or "level"
     if row["p"] is None or row["p"] != row["p"]:

@@ -80,7 +80,7 @@ def _falls(smooth: Floats, density: Floats) -> Floats:
 
 
 def sentences(row: Mapping[Any, Any]) -> Iterator[str]:
-    """What is said of one setting, sentence by sentence; row: one of `table.judged`."""
+    """What is said of one setting, sentence by sentence; row: one of `judging.judged`."""
     along = row.get("along") or "level"
     yield f"test accuracy is highest at {along} {row['best']:.10g}"
     for name, command in SIGNALS.items():

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from sddcli import table
+from sddcli import judging, table
 from sddcli.core.words import UsageError, in_words
 from sddcli.verdicts.double_descent import FIT, PLACES, detectable_by, judge
 
@@ -82,7 +82,7 @@ class Verdict(NamedTuple):
         if not any(finding.of_curve for finding in self.findings):
             return None
         levels = min(setting.rows[setting.column].nunique() for setting in self.settings)
-        noise = [curve.test for each in self.settings for curve in table.curves(each.rows, each.column)]
+        noise = [curve.test for each in self.settings for curve in judging.curves(each.rows, each.column)]
         return detectable_by(noise, self.seeds, levels)
 
 
@@ -174,7 +174,7 @@ def one(frame: pd.DataFrame, along: str = "level") -> Setting:
     rows, column = (frame, "level") if along == "level" else table.along(frame, along)
     if several := table.varied(rows, column):
         raise UsageError(f"a claim is decided setting by setting, and these runs differ in {', '.join(several)}")
-    (row,) = table.judged(rows, judge, PLACES, column).to_dict("records")
+    (row,) = judging.judged(rows, judge, PLACES, column).to_dict("records")
     return Setting(rows, {str(name): value for name, value in row.items()}, column)
 
 
@@ -249,7 +249,7 @@ def shows(label: str, setting: Setting) -> Finding:
     is_there, (dip, low, high) = setting.curve["found"], setting.size("dip")
     smallest = None
     if not is_there and high < DEEP:
-        (curve,) = table.curves(setting.rows, setting.column)
+        (curve,) = judging.curves(setting.rows, setting.column)
         smallest = detectable_by([curve.test], *curve.test.shape)
     is_absent = smallest is not None and smallest <= DEEP
     text = f"{label}: double descent, by its dip (p = {setting.curve['p']:.2g})"

@@ -33,6 +33,6 @@ def _largest(sizes: NDArray[np.float64], accuracies: NDArray[np.float64], wanted
 
 
 def cells(row: Mapping[Any, Any]) -> dict[str, str]:
-    """How many training examples a level can fit, in words: column -> cell; row: one of `table.sized`."""
+    """How many training examples a level can fit, in words: column -> cell; row: one of `judging.sized`."""
     n = row["effective_complexity"]
     return {"examples fitted": "none" if n is None or n != n else f"{'at least ' if row['at_least'] else ''}{n:.0f}"}
