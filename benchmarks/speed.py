@@ -35,8 +35,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import floor
 import reference
 
-from sddcli.core.models import Model
-from sddcli.core.types import Lesson
+from sddcli.core.types import Lesson, Model
 from sddcli.data import load
 from sddcli.launchers.machine import describe
 from sddcli.spec import Run

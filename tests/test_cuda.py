@@ -19,7 +19,7 @@ from sddcli.core import capture, engine, lessons, models
 from sddcli.core.evaluate import evaluate
 from sddcli.core.losses import LOSSES, cross_entropy
 from sddcli.core.optimizers import OPTIMIZERS
-from sddcli.core.types import Data, Examples, Lesson
+from sddcli.core.types import Data, Examples, Lesson, Model
 from sddcli.spec import Run
 from sddcli.stages import pruning, setting, training
 
@@ -145,7 +145,7 @@ def test_what_a_graph_could_not_hold_is_found(
             trained(run, (64,))
 
 
-def by_autograd(run: Run, model: models.Model, data: Data) -> Lesson:
+def by_autograd(run: Run, model: Model, data: Data) -> Lesson:
     return lessons.supervised(setting.forward_of(model, data), cross_entropy)
 
 

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from sddcli.core import engine, inits
 from sddcli.core.lessons import Split, parameters
-from sddcli.core.models import Model
 from sddcli.core.seeds import stream
-from sddcli.core.types import State
+from sddcli.core.types import Model, State
 
 Company = Literal["together", "one by one", "not promised"]
 """How M models have the bits that each has alone: computed at once, or one by one, which is slower, or not at all."""

@@ -9,9 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sddcli.core.models import Model, Shape
 from sddcli.core.seeds import stream
-from sddcli.core.types import Tensors
+from sddcli.core.types import Model, Shape, Tensors
 from sddcli.core.words import pick, unknown
 
 Draw = Callable[[str], np.random.Generator]

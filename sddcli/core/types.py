@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
+Shape = tuple[int, ...]
 Tensors = dict[str, Tensor]
 """Name -> (M, *shape): M models, always there, also when M = 1. One stored or pruned model's are (*shape)."""
 
@@ -88,6 +90,61 @@ class Channels(NamedTuple):
     outputs: tuple[str, ...]
     vectors: tuple[str, ...]
     inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """An architecture: `shapes` of one model's parameters in order, the `prunable` ones, and `forward`.
+
+    statistics: the shapes of its BatchNorm statistics. one_by_one: M models are computed one after the other, since it
+    is not faster to hold the inner values of all of them at once. slopes: the gradient of the mean cross-entropy,
+    written out, for a network that is faster without autograd. takes_one: whether it can be trained on a batch of one
+    example; BatchNorm cannot where that leaves one value of a channel. channels(): its neurons and filters that can be
+    removed, not those of the output. given(seed): the values (*shape) that a network of the user's own
+    starts with where no initialization of ours says how: all but weights with a fan-in, and their biases. inputs: how
+    many each fully connected layer has, but for a network's first: what dropout acts on, see KEPT.
+    """
+
+    shapes: dict[str, Shape]
+    prunable: tuple[str, ...]
+    forward: Forward
+    statistics: dict[str, Shape] = field(default_factory=dict)
+    one_by_one: bool = False
+    slopes: Slopes | None = None
+    takes_one: bool = True
+    channels: Callable[[], tuple[Channels, ...]] = lambda: ()
+    given: Callable[[int], Tensors] = lambda seed: {}
+    inputs: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The names of all weights, parameters first."""
+        return (*self.shapes, *self.statistics)
+
+    @property
+    def output(self) -> str:
+        """The name of the output layer's weights, prunable or not: the last that have a fan-in."""
+        return [name for name, shape in self.shapes.items() if len(shape) > 1][-1]
+
+    @property
+    def size(self) -> int:
+        """Number of prunable weights."""
+        return sum(prod(self.shapes[name]) for name in self.prunable)
+
+    @property
+    def parameters(self) -> int:
+        """Number of all weights that are learned, biases too."""
+        return sum(prod(shape) for shape in self.shapes.values())
+
+    @property
+    def width(self) -> int:
+        """Units or channels of the first layer that can be pruned."""
+        return self.shapes[self.prunable[0]][0]
+
+    @property
+    def spared(self) -> int:
+        """Number of weights of the prunable kind that are never pruned: those of an output layer, no biases."""
+        return sum(prod(shape) for name, shape in self.shapes.items() if len(shape) > 1) - self.size
 
 
 @dataclass(frozen=True)

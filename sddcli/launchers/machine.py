@@ -184,8 +184,8 @@ def _processor_facts() -> dict[str, str]:
 
 ENGINE = (
     *("core/dense", "core/engine", "core/inits", "core/lessons", "core/losses", "core/masks", "core/memory"),
-    *("core/models", "core/noise", "core/optimizers", "core/regularization", "core/schedules", "core/seeds"),
-    *("core/timetables", "stages/pruning", "stages/training"),
+    *("core/models", "core/modules", "core/noise", "core/optimizers", "core/regularization", "core/schedules"),
+    *("core/seeds", "core/timetables", "stages/pruning", "stages/training"),
 )
 """The files that trainings pass through: a change of one of them may change bits."""
 

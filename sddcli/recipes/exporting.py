@@ -13,8 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from sddcli.core import channels
-from sddcli.core.models import Model
-from sddcli.core.types import STATISTICS, Data, Forward, Tensors
+from sddcli.core.types import STATISTICS, Data, Forward, Model, Tensors
 from sddcli.core.words import UsageError
 from sddcli.data import outline
 from sddcli.datasets.reading.tensors import outlined

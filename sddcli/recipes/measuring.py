@@ -7,10 +7,9 @@ from math import inf, nan
 
 from sddcli import folders
 from sddcli.core import own, seeds
-from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of
 from sddcli.core.stacking import on_device
-from sddcli.core.types import Data, Found, Record, Subject, Tensors, Trained
+from sddcli.core.types import Data, Found, Model, Record, Subject, Tensors, Trained
 from sddcli.core.words import UsageError, pick
 from sddcli.data import load
 from sddcli.metrics import FOLDERS

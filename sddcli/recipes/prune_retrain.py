@@ -18,10 +18,9 @@ from torch import Tensor
 from sddcli import folders
 from sddcli.core import masks, seeds
 from sddcli.core.maskings import MASKINGS
-from sddcli.core.models import Model
 from sddcli.core.retraining import masks_of, teacher
 from sddcli.core.stacking import on_device, single, stacked
-from sddcli.core.types import Begun, Data, Found, Tensors, Trained
+from sddcli.core.types import Begun, Data, Found, Model, Tensors, Trained
 from sddcli.core.words import UsageError, unknown
 from sddcli.data import load, outline, silent
 from sddcli.datasets.reading.files import Tell

@@ -3,10 +3,9 @@
 import torch
 
 from sddcli.core import masks, retraining
-from sddcli.core.models import Model
 from sddcli.core.retraining import dense, masks_of, origin, rewind_steps, start_of
 from sddcli.core.stacking import on_device
-from sddcli.core.types import Data, Tensors
+from sddcli.core.types import Data, Model, Tensors
 from sddcli.data import load
 from sddcli.spec import Run
 from sddcli.stages import setting, training

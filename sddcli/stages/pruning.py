@@ -9,9 +9,8 @@ from torch import Tensor
 from sddcli.core import channels, images, masks, seeds
 from sddcli.core.evaluate import chunk
 from sddcli.core.losses import LOSSES
-from sddcli.core.models import Model
 from sddcli.core.retraining import ranking, rounds
-from sddcli.core.types import Data, Draw, Examples, Net, Tensors, Trained
+from sddcli.core.types import Data, Draw, Examples, Model, Net, Tensors, Trained
 from sddcli.core.words import pick
 from sddcli.spec import Run
 from sddcli.stages import setting

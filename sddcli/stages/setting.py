@@ -19,7 +19,6 @@ from sddcli.core.inits import INITS
 from sddcli.core.lessons import LESSONS, Teaching
 from sddcli.core.losses import LOSSES, cross_entropy
 from sddcli.core.maskings import MASKINGS
-from sddcli.core.models import Model
 from sddcli.core.noise import NOISES, Classes
 from sddcli.core.optimizers import OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
@@ -28,7 +27,7 @@ from sddcli.core.retraining import LEARNED_MASKS, RETRAININGS, origin, rewind_st
 from sddcli.core.schedules import SCHEDULES, Course
 from sddcli.core.starts import FREEZINGS, STARTS
 from sddcli.core.timetables import TIMETABLES, Event, Length
-from sddcli.core.types import Data, Examples, Forward, Lesson, Tensors, Write
+from sddcli.core.types import Data, Examples, Forward, Lesson, Model, Tensors, Write
 from sddcli.core.units import Layout, Unit
 from sddcli.core.words import UsageError, pick
 from sddcli.spec import OWN, Run

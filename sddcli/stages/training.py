@@ -13,13 +13,12 @@ from torch import Tensor
 from sddcli.core import engine, lessons, masks, seeds
 from sddcli.core.company import Company, company, separate
 from sddcli.core.evaluate import answers, evaluate
-from sddcli.core.models import Model
 from sddcli.core.optimizers import OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
 from sddcli.core.regularization import INITIAL
 from sddcli.core.stacking import on_device, single, stacked
 from sddcli.core.timetables import CHOSEN, Context, Event
-from sddcli.core.types import Begun, Data, Draw, State, Tensors, Trained
+from sddcli.core.types import Begun, Data, Draw, Model, State, Tensors, Trained
 from sddcli.core.words import pick
 from sddcli.spec import Run
 from sddcli.stages import pruning, setting

@@ -11,8 +11,9 @@ from sddcli.analyses.complexity import effective_rank, entropy, measure
 from sddcli.core import masks, units
 from sddcli.core.channels import completed
 from sddcli.core.inits import fresh
-from sddcli.core.models import MODELS, Model, architecture, of_module
-from sddcli.core.types import Data, Examples, Subject, Tensors, Trained
+from sddcli.core.models import MODELS, architecture
+from sddcli.core.modules import of_module
+from sddcli.core.types import Data, Examples, Model, Subject, Tensors, Trained
 from sddcli.core.units import Layout
 
 

@@ -5,7 +5,7 @@ import torch
 
 from sddcli.analyses.effective_parameters import measure, quadrature
 from sddcli.core.curvature import Ritz
-from sddcli.core.models import Model
+from sddcli.core.types import Model
 from sddcli.core.words import Positive, UsageError
 from tests.analyses.test_sharpness import CONVOLUTIONAL, MLP, full, subject
 

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from sddcli.analyses import sharpness
 from sddcli.core import curvature
 from sddcli.core.inits import fresh
-from sddcli.core.models import Model, architecture, of_module
+from sddcli.core.models import architecture
+from sddcli.core.modules import of_module
 from sddcli.core.seeds import stream
-from sddcli.core.types import Data, Examples, Subject, Tensors, Trained
+from sddcli.core.types import Data, Examples, Model, Subject, Tensors, Trained
 
 MLP = architecture("lenet-6-5", (4,), 3)
 CONVOLUTIONAL = of_module(

@@ -12,9 +12,9 @@ from sddcli.core import engine, lessons
 from sddcli.core.alignment import aligned
 from sddcli.core.company import company, separate
 from sddcli.core.losses import cross_entropy
-from sddcli.core.models import Model, architecture, mlp
+from sddcli.core.models import architecture, mlp
 from sddcli.core.seeds import stream
-from sddcli.core.types import State, Tensors
+from sddcli.core.types import Model, State, Tensors
 
 CLASSES, MODELS = 7, 3
 LINE = 64  # bytes of a cache line

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from sddcli.core.inits import fresh
 from sddcli.core.losses import cross_entropy
-from sddcli.core.models import Model, mlp
+from sddcli.core.models import mlp
 from sddcli.core.precisions import PRECISIONS
 from sddcli.core.seeds import stream
-from sddcli.core.types import Slopes, Tensors
+from sddcli.core.types import Model, Slopes, Tensors
 
 FEATURES, CLASSES = (1, 8, 8), 10
 NETS = {"two hidden layers": mlp((300, 100), FEATURES, CLASSES), "none": mlp((), FEATURES, CLASSES)}

@@ -13,11 +13,11 @@ from torch.func import functional_call
 from sddcli.core import engine, images, lessons, masks, memory
 from sddcli.core.inits import fresh
 from sddcli.core.losses import LOSSES, cross_entropy
-from sddcli.core.models import Model, ResNet, architecture, mlp
+from sddcli.core.models import ResNet, architecture, mlp
 from sddcli.core.optimizers import OPTIMIZERS
 from sddcli.core.precisions import PRECISIONS
 from sddcli.core.seeds import stream
-from sddcli.core.types import STATISTICS, State, Tensors, learned
+from sddcli.core.types import STATISTICS, Model, State, Tensors, learned
 
 N, CLASSES, MODELS = 97, 7, 16
 Y = torch.from_numpy(stream(0, "y").integers(CLASSES, size=(MODELS, N)))

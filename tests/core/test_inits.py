@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sddcli.core.inits import INITS, fresh
-from sddcli.core.models import MODELS, Model, architecture
+from sddcli.core.models import MODELS, architecture
+from sddcli.core.types import Model
 
 FEATURES, CLASSES = (3, 32, 32), 10
 WORDS = ("kaiming", "kaiming:bn=uniform:bias=uniform", "glorot")

@@ -9,7 +9,8 @@ from torch.func import functional_call
 
 from sddcli.core.activity import Watch
 from sddcli.core.inits import fresh
-from sddcli.core.models import MODELS, PoolOfReLU, _one_after_the_other, architecture, of_module
+from sddcli.core.models import MODELS, PoolOfReLU, architecture
+from sddcli.core.modules import _one_after_the_other, of_module
 
 FEATURES, CLASSES = (3, 32, 32), 10
 

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from sddcli.core.lessons import supervised
 from sddcli.core.losses import cross_entropy
-from sddcli.core.models import Model, convnet, mlp
+from sddcli.core.models import convnet, mlp
 from sddcli.core.regularization import INITIAL, REGULARIZATIONS, changed
 from sddcli.core.seeds import stream
-from sddcli.core.types import STATISTICS, Tensors
+from sddcli.core.types import STATISTICS, Model, Tensors
 from sddcli.core.words import pick
 
 X = torch.from_numpy(stream(0, "x").standard_normal((2, 12, 1, 8, 8), dtype="float32"))

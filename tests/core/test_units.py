@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from sddcli.core import channels, masks, units
-from sddcli.core.models import Model, architecture
+from sddcli.core.models import architecture
 from sddcli.core.seeds import stream
-from sddcli.core.types import Channels, Tensors
+from sddcli.core.types import Channels, Model, Tensors
 from sddcli.core.units import Layout, unit
 from sddcli.core.words import UsageError
 

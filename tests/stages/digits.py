@@ -2,8 +2,7 @@
 
 from dataclasses import replace
 
-from sddcli.core.models import Model
-from sddcli.core.types import Begun, Tensors
+from sddcli.core.types import Begun, Model, Tensors
 from sddcli.data import load
 from sddcli.spec import Run
 from sddcli.stages import pruning, setting, training

@@ -62,10 +62,9 @@ def test_models_take_images_as_they_are() -> None:
     assert torch.equal(MODEL.forward(weights, x, True), MODEL.forward(weights, x.flatten(2), False))
 
 
-@pytest.mark.parametrize(
-    "change", [{"precision": "bf16"}, {"loss": "mse"}, {"loss": "cross-entropy:smoothing=0.1"}, {"model": "convnet"}]
-)
-def test_gradients_are_written_out_for_mlps_plain_cross_entropy_and_single_precision(change: dict[str, str]) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("change", [{"loss": "mse"}, {"loss": "cross-entropy:smoothing=0.1"}, {"model": "convnet"}])
+def test_gradients_are_written_out_for_mlps_and_plain_cross_entropy(change: dict[str, str], precision: str) -> None:
     written: list[str] = []
 
     def spied(layers: object, *tensors: Tensors) -> object:
@@ -75,7 +74,7 @@ def test_gradients_are_written_out_for_mlps_plain_cross_entropy_and_single_preci
     dense = replace(MODEL, slopes=partial(spied, ()))
     other = replace(DENSE, **change)  # type: ignore[arg-type]
     model = dense if change.get("model") is None else setting.model_of(other, DATA)
-    for run, network, times in ((DENSE, dense, 1), (other, model, 1)):
+    for run, network, times in ((replace(DENSE, precision=precision), dense, 1), (other, model, 1)):
         state = training._state(network, DATA, [beginning_of(run, network)])
         setting.lesson_of(run, network, DATA)(state.learned, state.fixed, dict(state.learned))
         assert len(written) == times
