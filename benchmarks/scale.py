@@ -153,7 +153,7 @@ import torch
 
 from sddcli.core.types import Tensors
 from sddcli.datasets.reading import files
-from sddcli.recipes import prune_retrain
+from sddcli.recipes import planning, prune_retrain
 from sddcli.resolve import runs
 from sddcli.store import Store
 
@@ -168,7 +168,7 @@ if limit:
 words = {"dataset": f"folder:{images}", "model": "lenet-16-8", "epochs": "1", "batch_size": "64"}
 (run,) = runs(words | {"seed": "0", "level": "0", "noise": "0.2", "lr": "0.001", "init": "kaiming"})
 began, heard = time.perf_counter(), []
-prune_retrain.check([run])
+planning.check([run])
 ready, spent = time.perf_counter(), time.process_time()
 prune_retrain.work(Store(root), [run], {}, "cpu", heard.append)
 assert type(heard[-1]).__name__ == "Saved", heard[-1]

@@ -214,7 +214,7 @@ import resource, sys
 import torch
 from sddcli.core.types import Tensors
 from sddcli.datasets.reading import files
-from sddcli.recipes import prune_retrain
+from sddcli.recipes import planning, prune_retrain
 from sddcli.resolve import runs
 from sddcli.store import Store
 
@@ -226,7 +226,7 @@ if int(limit):
     resource.setrlimit(resource.RLIMIT_DATA, (before + int(limit),) * 2)
 words = {"dataset": f"folder:{images}", "model": "lenet-2-2", "epochs": "1", "batch_size": "16", "level": "0"}
 (run,) = runs(words | {"seed": "0", "noise": "0.2", "lr": "0.001", "init": "kaiming"})
-prune_retrain.check([run])
+planning.check([run])
 events = []
 prune_retrain.work(Store(root), [run], {}, "cpu", events.append)
 print(events[-1])

@@ -12,7 +12,7 @@ from sddcli.core import labels, own
 from sddcli.core.words import UsageError
 from sddcli.data import load
 from sddcli.events import Event, Failed
-from sddcli.recipes import prune_retrain, verifying
+from sddcli.recipes import planning, prune_retrain, verifying
 from sddcli.resolve import parse, runs
 from sddcli.sources import changed, identified, keep, labelled, trust
 from sddcli.spec import Run, with_parents
@@ -126,7 +126,7 @@ def made(**words: str) -> Run:
     """Trains what these words ask for in this process; the last run."""
     asked = with_parents(runs({"level": "1", "seed": "0", "epochs": "2", "noise": "0.3", **words}))
     events = list[Event]()
-    prune_retrain.check(asked)
+    planning.check(asked)
     for run in asked:
         prune_retrain.work(Store("runs"), [run], {}, "cpu", events.append)
     assert not [event.reason for event in events if isinstance(event, Failed)]
@@ -196,7 +196,7 @@ def test_what_is_wrong_with_an_optimizer_is_said_in_one_line(files: Path, source
     events = list[Event]()
     asked = runs({"model": "lenet-16", "optimizer": "wrong.py:mine", "level": "0", "seed": "0", "epochs": "1"})
     try:
-        prune_retrain.check(asked)
+        planning.check(asked)
         prune_retrain.work(Store("runs"), asked, {}, "cpu", events.append)
         (reason,) = (event.reason for event in events if isinstance(event, Failed))
     except UsageError as error:
@@ -278,7 +278,7 @@ def test_networks_of_torchvision_have_the_classes_and_inputs_of_the_data() -> No
         ("torchvision:resnet18:depth=3", "unexpected keyword argument 'depth'"),
     ):
         with pytest.raises(UsageError, match=says):
-            prune_retrain.check(runs({"dataset": "ideas.py:flowers", "model": word})[:1])
+            planning.check(runs({"dataset": "ideas.py:flowers", "model": word})[:1])
 
 
 def test_a_criterion_of_ones_own_says_in_its_word_what_it_ranks() -> None:
@@ -367,7 +367,7 @@ def test_kept_code_is_what_its_name_says(tmp_path: Path) -> None:
 def test_what_is_wrong_with_code_is_said_in_one_line(files: Path, source: str, says: str) -> None:
     (files / "net.py").write_text(source)
     with pytest.raises(UsageError) as error:
-        prune_retrain.check(runs({"model": "net.py:Net"})[:1])
+        planning.check(runs({"model": "net.py:Net"})[:1])
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
@@ -381,7 +381,7 @@ def test_what_is_wrong_with_code_is_said_in_one_line(files: Path, source: str, s
 )
 def test_a_wrong_name_of_code_is_wrong_usage(word: str, says: str) -> None:
     with pytest.raises(UsageError, match=re.escape(says)):
-        prune_retrain.check(runs({"model": word})[:1])
+        planning.check(runs({"model": word})[:1])
 
 
 def test_a_retraining_cannot_be_ones_own() -> None:

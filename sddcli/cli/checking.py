@@ -49,14 +49,14 @@ def doctor(
 
     Example: sdd doctor --data digits
     """
-    from sddcli.recipes import health, prune_retrain
+    from sddcli.recipes import health, planning
 
     data_in(data_dir)
     machine.one_thread()
     python = health.Check("python", True, ", ".join(f"{k} {v}" for k, v in machine.here()["versions"].items()))
     where = health.Check("machine", True, f"{machine.here()['machine']}, {machine.processor()}")
     (usual,) = resolve.runs({"seed": "0", "level": "0", "noise": "0", "epochs": "1"}, [])
-    checks = [python, where, *_disk(runs), *health.checks(prune_retrain.device_of(device), usual, dataset)]
+    checks = [python, where, *_disk(runs), *health.checks(planning.device_of(device), usual, dataset)]
     if as_json:
         print(json.dumps([check._asdict() for check in checks], indent=1))
     else:

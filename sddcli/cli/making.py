@@ -282,10 +282,10 @@ def prune(
     looking.find_images(store)
     child = resolve.child(run, fields, sets, _training_examples, _hint)
     if store.manifest(child) is None:
-        from sddcli.recipes import prune_retrain
+        from sddcli.recipes import planning, prune_retrain
 
         machine.one_thread()
-        prune_retrain.prune(store, child, machine.describe(command()), prune_retrain.device_of(device))
+        prune_retrain.prune(store, child, machine.describe(command()), planning.device_of(device))
     print(store.folder(child))
 
 
@@ -330,9 +330,9 @@ def _hint(line: str) -> None:
 
 def _training_examples(dataset: str, train_size: int, validation: float) -> int:
     """How many examples of a data set are trained on; loads torch. Raises UsageError, OSError."""
-    from sddcli.recipes import prune_retrain
+    from sddcli.recipes import planning
 
-    return prune_retrain.training_examples(dataset, train_size, validation)
+    return planning.training_examples(dataset, train_size, validation)
 
 
 def complain(display: Display, debug: bool) -> None:

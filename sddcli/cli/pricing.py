@@ -30,12 +30,12 @@ def _estimate(
 ) -> None:
     """What a sweep would do: its runs, epochs, disk, and where runs of its kind are in this folder time and power."""
     from sddcli import sweeps
-    from sddcli.recipes import prune_retrain
+    from sddcli.recipes import planning
 
     runs, todo, asked = len(sweep.runs), sweep.left, sweep.asked
-    epochs, size, files = prune_retrain.epochs(todo), prune_retrain.disk(todo), prune_retrain.files(todo)
+    epochs, size, files = planning.epochs(todo), planning.disk(todo), planning.files(todo)
     workers, split = _split(todo, how)
-    notes = [*prune_retrain.notes(todo), *_faster(todo, how.device)]
+    notes = [*planning.notes(todo), *_faster(todo, how.device)]
     alone = sweeps.seconds(todo, dict(store.manifests(damaged)) if store.root.is_dir() else {})
     seconds = None if alone is None else alone / workers
     if as_json:

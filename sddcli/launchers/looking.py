@@ -84,14 +84,14 @@ def analyze(
     todo = [(each, left) for each, left in todo if left]
     if not todo:
         return []
-    from sddcli.recipes import measuring, prune_retrain
+    from sddcli.recipes import measuring, planning
 
     find_images(store)
     sources.must_run(run for each, _ in todo for run in (each if isinstance(each, Pair) else (each,)))
     for word in words:
         measuring.check(word, of_pairs=isinstance(todo[0][0], Pair))
     failures: list[Failed] = []
-    look = partial(_look, str(store.root), prune_retrain.device_of(device))
+    look = partial(_look, str(store.root), planning.device_of(device))
     for done, (failed, kept) in enumerate(_looked(look, todo, workers), start=1):
         failures += failed
         for subject, word, numbers, error in kept:

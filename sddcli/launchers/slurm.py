@@ -208,12 +208,12 @@ def problem(code: Mapping[str, str], runs: Sequence[Mapping[str, Any]], gpus: in
 
     code: the user's own, a letter each byte; runs: their fields.
     """
-    from sddcli.recipes import prune_retrain
+    from sddcli.recipes import planning
 
     sources.received({key: content.encode("latin-1") for key, content in code.items()})
     try:
-        prune_retrain.device_of("cuda" if gpus else "cpu")
-        prune_retrain.check_outline([from_dict(fields) for fields in runs])
+        planning.device_of("cuda" if gpus else "cpu")
+        planning.check_outline([from_dict(fields) for fields in runs])
     except (UsageError, OSError) as error:
         return str(error)
     return ""

@@ -59,12 +59,12 @@ def check(runs: Sequence[Run], devices: Sequence[str], report: Report) -> None:
 
     Raises UsageError, OSError, StoreError, with the traceback as a note.
     """
-    from sddcli.recipes import prune_retrain
+    from sddcli.recipes import planning
 
     try:
         for device in (*devices[1:], devices[0]):  # the last one asked for is the current one
-            prune_retrain.device_of(device)
-        for note in prune_retrain.check(runs, lambda *progress: report(Reading(*progress))):
+            planning.device_of(device)
+        for note in planning.check(runs, lambda *progress: report(Reading(*progress))):
             report(Noted(note))
     except Exception as error:
         error.add_note(traceback.format_exc())  # no pipe takes a traceback, and --debug shows notes
@@ -102,10 +102,10 @@ class Worker:
 
     def work(self, runs: Sequence[Run], report: Report) -> None:
         """Makes these runs, a batch: what goes wrong is reported as their failure."""
-        from sddcli.recipes import prune_retrain
+        from sddcli.recipes import planning, prune_retrain
 
         try:
-            device = prune_retrain.device_of(self._devices[0])
+            device = planning.device_of(self._devices[0])
             prune_retrain.work(self._store, runs, self._facts, device, report, self._pace)
         except Exception as error:
             for run in runs:

@@ -19,6 +19,9 @@ from sddcli.spec import Run
 from sddcli.stages import pruning, setting
 from sddcli.store import Store, StoreError
 
+ALWAYS = ("learning-distance",)
+"""The analyses that are made of every run at once, while its weights are at hand."""
+
 
 def check(word: str, of_pairs: bool = False) -> Callable[..., Found]:
     """The analysis that `word` means, with its parameters. Raises UsageError for unknown parameters."""

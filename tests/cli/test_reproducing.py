@@ -17,7 +17,7 @@ from sddcli.cli.targets import claims, figures, plan
 from sddcli.families import members
 from sddcli.figures import FIGURES, SCALES, Study, Sweep, Sweeps
 from sddcli.pairs import PAIRS
-from sddcli.recipes import prune_retrain
+from sddcli.recipes import planning
 from sddcli.store import Store
 from tests.conftest import Sdd
 
@@ -34,7 +34,7 @@ def fixture_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_figure_and_claim_has_its_price_at_every_scale(
     scale: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prune_retrain, "disk", lambda todo: 0)  # asked of every run, that takes minutes for all
+    monkeypatch.setattr(planning, "disk", lambda todo: 0)  # asked of every run, that takes minutes for all
     priced = set[str]()
     for target in (claims() | figures()).values():
         if scale not in target.sweeps or str(target.sweeps[scale]) in priced or not plan([target], scale):

@@ -23,7 +23,7 @@ from sddcli.core.types import Tensors
 from sddcli.core.words import UsageError
 from sddcli.data import forget, load
 from sddcli.events import Advanced, Busy, Event, Failed, Noted, Saved
-from sddcli.recipes import measuring, prune_retrain, verifying
+from sddcli.recipes import measuring, planning, prune_retrain, verifying
 from sddcli.spec import Run, with_parents
 from sddcli.stages import pruning, setting, training
 from sddcli.store import Store, StoreError
@@ -770,7 +770,7 @@ def test_networks_that_are_taught_have_the_bits_side_by_side_that_each_has_alone
 def test_a_teacher_of_other_classes_or_inputs_is_refused_in_one_line() -> None:
     for dataset, classes in (("cifar100", 100), ("mnist", 10)):
         with pytest.raises(UsageError, match=rf"^a teacher of {dataset} \({classes} classes, .*cannot teach on digits"):
-            prune_retrain.check_outline([replace(RUN, loss=f"distill:dataset={dataset}")])
+            planning.check_outline([replace(RUN, loss=f"distill:dataset={dataset}")])
 
 
 @pytest.mark.parametrize("word", ["gradual:start=0.1:end=0.7:events=5", "rigl:every=4it:end=0.8"])
