@@ -9,7 +9,7 @@ from sddcli.verdicts.reading.curves import smoothed
 
 SOURCE = "Quetu & Tartaglione 2024"
 SWEEPS = {
-    "laptop": (figures.digits(noise="0.2,0.4,0.8"),),
+    "laptop": (figures.digits(noise="0.2,0.4,0.8", seed="0-9"),),
     "standard": (figures.mnist(noise="0.2,0.4,0.8"),),
 }
 FIGURE = "complexity"

@@ -10,9 +10,9 @@ from sddcli.claims.deciding.terms import Verdict, above, below, by, difference, 
 SOURCE = "a study of lottery tickets under label noise, UAI 2023 (arXiv 2306.12190)"
 SWEEPS = {
     "laptop": (
-        figures.digits(model="lenet-30-10", level="0-20"),
-        figures.digits(model="lenet-100-30", level="0-27"),
-        figures.digits(),
+        figures.digits(model="lenet-30-10", level="0-20", seed="0-9"),
+        figures.digits(model="lenet-100-30", level="0-27", seed="0-9"),
+        figures.digits(seed="0-9"),
     ),
     "standard": (figures.mnist(model="lenet-30-10,lenet-100-30,lenet-300-100", level="0-25"),),
 }

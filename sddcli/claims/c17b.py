@@ -10,7 +10,7 @@ LEVELS = "0,12,16,20,24,28"
 CRITERIA = "magnitude,magnitude-increase,large-init,small-init"
 SWEEPS = {
     "laptop": (
-        figures.digits(noise="0", level=LEVELS, criterion=CRITERIA),
+        figures.digits(noise="0", level=LEVELS, criterion=CRITERIA, seed="0-9"),
         figures.clean_mnist(level="0,12,16,20", criterion=CRITERIA),
     ),
     "standard": (figures.mnist(noise="0", level="0,12,16,20,22", criterion=CRITERIA, scope="layer"),),

@@ -15,7 +15,7 @@ SWEEPS = {
     # The masks are those of the dense network for all starts: pruned step by step, each start would make its own.
     "laptop": (
         figures.digits(**WORDS, level="0,12,14,16,18", seed="0-9"),
-        figures.clean_mnist(**WORDS, level="0,12,14,16,18"),
+        figures.clean_mnist(**WORDS, level="0,12,14,16,18", seed="0-9"),
     ),
     "standard": (figures.mnist(**WORDS, level="0,12,14,16,18"),),
 }

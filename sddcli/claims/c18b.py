@@ -22,7 +22,7 @@ def tickets(data: figures.Sweep, dataset: str, level: str) -> tuple[figures.Swee
 
 SWEEPS = {
     "laptop": (
-        *tickets(figures.digits(), "digits", "0,12,16,20"),
+        *tickets(figures.digits(seed="0-9"), "digits", "0,12,16,20"),
         *tickets(figures.clean_mnist(), "mnist", "0,12,16,20"),
     ),
     "standard": tickets(figures.mnist(), "mnist", "0,12,16,20"),

@@ -10,9 +10,9 @@ SOURCE = "Xue et al. 2024 (UAI)"
 FEW = (8, 16, 24, 32, 64, 128, 256, 512)
 SWEEPS = {
     "laptop": (
-        widths(noise="0.6"),
-        widths(of=FEW, noise="0.6", weight_decay="0.001,0.003"),
-        digits(model="lenet-256-256", noise="0.6", retraining="static", rate="0.4", level="0-10"),
+        widths(noise="0.6", seed="0-9"),
+        widths(of=FEW, noise="0.6", weight_decay="0.001,0.003", seed="0-9"),
+        digits(model="lenet-256-256", noise="0.6", retraining="static", rate="0.4", level="0-10", seed="0-9"),
     )
 }
 FIGURE, ALONG = "double-descent", "width"

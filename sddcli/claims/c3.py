@@ -6,7 +6,7 @@ from sddcli import figures
 from sddcli.claims.deciding.terms import Verdict, above, below, by, difference, interval, shows, verdict
 
 SOURCE = "He et al. 2022, figure 4"
-SWEEPS = figures.FIGURES["figure-4"].sweeps
+SWEEPS = {**figures.FIGURES["figure-4"].sweeps, "laptop": (figures.digits(noise=figures.NOISES, seed="0-9"),)}
 FIGURE = "double-descent"
 
 

@@ -9,7 +9,7 @@ from sddcli.verdicts.double_descent import FIT
 SOURCE = "Keskar et al. 2017"
 # So many epochs that the largest batches, of three steps an epoch, fit their labels too.
 LONG = {"epochs": "400", "eval_every": "400", "lr": "0.05", "level": "0"}
-SWEEPS = {"laptop": (digits(model="lenet-100-100", noise="0,0.2", batch_size="32,128,512", **LONG),)}
+SWEEPS = {"laptop": (digits(model="lenet-100-100", noise="0,0.2", batch_size="32,128,512", seed="0-9", **LONG),)}
 FIGURE, ALONG, PANELS = "double-descent", "batch-size", "noise"
 ANALYSES = ("sharpness",)
 NEEDS = ("hessian_top", "epsilon_sharpness")

@@ -6,7 +6,11 @@ from sddcli import figures
 from sddcli.claims.deciding.terms import Verdict, above, interval, one, verdict, without
 
 SOURCE = "He et al. 2022, figure 11"
-SWEEPS = {**figures.at_scales("cifar100", "0.4"), "standard": (figures.mnist(),)}
+SWEEPS = {
+    **figures.at_scales("cifar100", "0.4"),
+    "laptop": (figures.digits(seed="0-9"),),
+    "standard": (figures.mnist(),),
+}
 FIGURE = "best-epoch"
 
 
