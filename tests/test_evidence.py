@@ -4,6 +4,7 @@ import math
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -36,6 +37,13 @@ def test_the_page_has_every_claim_that_the_records_decide(results: dict[str, Res
     assert {name: result.verdict.word for name, result in results.items() if result.verdict} == DECIDED
     assert len(DECIDED) >= 20 and set(DECIDED.values()) & {NOT, UNDECIDED}
     assert "nan" not in re.findall(r"\w+", PAGE), "a setting of a claim has no level that its rule looks at"
+
+
+def test_the_readme_counts_the_verdicts() -> None:
+    counts = Counter(DECIDED.values())
+    text = (ROOT / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+    words = f"Of {len(DECIDED)}, {counts[HOLDS]} hold at this scale, {counts[IN_PART]} hold in part, "
+    assert f"{words}and {counts[UNDECIDED]} are undecided." in text and not counts[NOT]
 
 
 @pytest.mark.parametrize("name", DECIDED)
