@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from sddcli import resolve
 from sddcli.cli.launching import How
 from sddcli.cli.progress import spoken_time
-from sddcli.core import own
 from sddcli.core.words import printable
 from sddcli.spec import Run, last_level
 from sddcli.store import Store, StoreError
@@ -30,12 +29,15 @@ def _estimate(
 ) -> None:
     """What a sweep would do: its runs, epochs, disk, and where runs of its kind are in this folder time and power."""
     from sddcli import sweeps
+    from sddcli.launchers import machine
     from sddcli.recipes import planning
 
     runs, todo, asked = len(sweep.runs), sweep.left, sweep.asked
     epochs, size, files = planning.epochs(todo), planning.disk(todo), planning.files(todo)
     workers, split = _split(todo, how)
-    notes = [*planning.notes(todo), *_faster(todo, how.device)]
+    notes = [*planning.notes(todo)]
+    if faster := planning.faster_in_bf16(todo) if machine.multiplies_bf16(how.device) else ():
+        notes.append(f"--precision bf16 is faster for {', '.join(faster)} on this processor: see docs/performance.md")
     alone = sweeps.seconds(todo, dict(store.manifests(damaged)) if store.root.is_dir() else {})
     seconds = None if alone is None else alone / workers
     if as_json:
@@ -91,17 +93,6 @@ def _split(todo: Sequence[Run], how: How) -> tuple[int, str]:
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}{'s' * (count != 1)}"
-
-
-def _faster(todo: Sequence[Run], device: str) -> list[str]:
-    """That networks of ours among these runs would train faster in bf16, where this processor multiplies it."""
-    from sddcli.launchers import machine
-
-    models = {run.model for run in todo if run.precision != "bf16"}
-    slow = [word for word in sorted(models) if not own.key_of(word)]
-    if not slow or not machine.multiplies_bf16(device):
-        return []
-    return [f"--precision bf16 is faster for {', '.join(slow)} on this processor: see docs/performance.md"]
 
 
 KIN, CLOSER = ("dataset", "model"), ("noise", "train_size")  # whose scatter a sweep's is taken to be

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
+from sddcli.core import own
 from sddcli.core.retraining import masks_of, teacher
 from sddcli.core.types import Data
 from sddcli.core.words import UsageError, unknown
@@ -88,6 +89,19 @@ def files(runs: Sequence[Run]) -> int:
     """How many files `runs` will be in the store, once finished. Raises UsageError, OSError as outlines do."""
     usual = 3 + 2 * len(ALWAYS)  # manifest, weights, history; of each analysis its numbers and its details
     return sum(usual + (run.level == 0) + (len(_outline(run).train.y) < training.RECORDED) for run in runs)
+
+
+def faster_in_bf16(runs: Sequence[Run]) -> list[str]:
+    """The networks among these runs that would train faster in bf16, on a processor with instructions for it."""
+    slow = {run.model: run for run in runs if run.precision != "bf16" and not own.key_of(run.model)}
+    models = {word: setting.model_of(run, _outline(run)) for word, run in slow.items()}
+    return sorted(word for word, model in models.items() if not model.slopes or model.size >= LARGE)
+
+
+LARGE = 40_000
+"""Prunable weights from which on a fully connected network counts as faster. On digits, five side by side, bf16 takes
+1.5 times as long as fp32 with 2,220 weights, as long with 9,400 and 0.6 times as long with 49,200; alone, as long with
+these."""
 
 
 def notes(runs: Sequence[Run]) -> tuple[str, ...]:

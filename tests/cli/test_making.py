@@ -105,7 +105,7 @@ def test_dry_run_says_where_bf16_would_be_faster(sdd: Sdd, tmp_path: Path, monke
     monkeypatch.setattr(machine, "multiplies_bf16", lambda device: device == "cpu")
     assert notes("--model", "convnet:width=8") == faster("convnet:width=8")
     assert notes("--model", "lenet-300-100,convnet:width=8") == faster("convnet:width=8, lenet-300-100")
-    assert notes("--model", "convnet:width=8", "--precision", "bf16") == []
+    assert notes("--model", "convnet:width=8", "--precision", "bf16") == notes("--model", "lenet-100-30") == []
     monkeypatch.setattr(machine, "multiplies_bf16", lambda device: False)
     assert notes("--model", "convnet:width=8") == []
 
