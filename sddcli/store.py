@@ -386,6 +386,8 @@ class Store:
         for path in self.folder(run).glob("checkpoint-*.safetensors"):  # only now: until here the older one counted
             if path.name != name:
                 path.unlink(missing_ok=True)
+        if self.finished(run):  # by another process, while this one was cut off in mid-write
+            self._drop(run, "checkpoint.json", name)
 
     def checkpoint(self, run: Run) -> "tuple[Begun, dict[str, Any]] | None":
         """Where `run` was last saved, and its facts; None where it was not, or where that is damaged.

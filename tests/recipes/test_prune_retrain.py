@@ -404,6 +404,17 @@ def test_a_damaged_checkpoint_costs_time_only(tmp_path: Path, name: str, damage:
     assert files(store, run) == files(whole, run)
 
 
+def test_a_checkpoint_whose_writer_was_cut_off_until_another_finished_the_run_leaves_nothing(tmp_path: Path) -> None:
+    run, store, events = tiny(), Store(tmp_path), list[Event]()
+    prune_retrain.work(store, [run], {}, "cpu", events.append, prune_retrain.Pace(1e9, After(1)))
+    begun, said = store.checkpoint(run) or (None, {})
+    assert begun
+    prune_retrain.work(store, [run], {}, "cpu", events.append)
+    finished = files(store, run)
+    store.save_checkpoint(run, begun, said)
+    assert files(store, run) == finished and not list(store.folder(run).glob("checkpoint*"))
+
+
 def test_checkpoints_come_as_often_as_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[int] = []
     monkeypatch.setattr(Store, "save_checkpoint", lambda self, run, begun, facts: steps.append(begun.step))
