@@ -20,7 +20,7 @@ from sddcli.folders import alike
 from sddcli.index import Index
 from sddcli.metrics import METRICS
 from sddcli.pairs import OTHER, PAIRS, Pair
-from sddcli.spec import BRANCH, FIELDS, KINDS, SUBSEEDS, Run, Value
+from sddcli.spec import BRANCH, CHAINED, FIELDS, KINDS, SUBSEEDS, Run, Value
 from sddcli.store import Store, StoreError, Unwritable, stem_of
 
 NEEDED = ("dataset", "model", "seed", "chain", "run", "level", "sparsity", "test_accuracy")
@@ -174,9 +174,21 @@ REMAKE = "sdd sweep and sdd analyze write results.csv again from the runs"
 
 
 def grown(frame: pd.DataFrame) -> pd.DataFrame:
-    """Without dense runs that no chain has grown from yet, where there are chains: they are no curve."""
-    pruned = frame[frame["retraining"] != ""]  # of a chain whose masks are learned there is no criterion
-    return frame if pruned.empty else pruned
+    """Without dense runs that are no part of a curve, where there are chains.
+
+    That are those from which no chain has grown yet, and those of other settings than their chain: where a ticket comes
+    from other data, or from training by another optimizer, the network it was found in.
+    """
+    of_chains = frame[frame["retraining"] != ""]  # of a chain whose masks are learned there is no criterion
+    if of_chains.empty:
+        return frame
+    names = [name for name in FIELDS if name not in (*CHAINED, *REPLICATE, "level")]
+    pruned = of_chains[of_chains["level"] > 0].drop_duplicates("chain").set_index("chain")[names]
+    dense = ((of_chains["level"] == 0) & of_chains["chain"].isin(pruned.index)).to_numpy()
+    rows = of_chains[dense]
+    stray = np.zeros(len(of_chains), bool)
+    stray[dense] = (rows[names].to_numpy() != pruned.loc[rows["chain"]].to_numpy()).any(axis=1)
+    return of_chains[~stray]
 
 
 def select(frame: pd.DataFrame, where: Mapping[str, Sequence[Value]]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import ttest_rel
@@ -208,3 +209,15 @@ def test_old_runs_of_seeds_that_are_refused_now_stay_readable(trained: Path, tmp
     frame = table.results(store)
     assert [int(each) for each in frame["seed"] if int(each) > 2] == [seed]
     assert len(table.select(frame, {"seed": [0, 2]})) == len(frame) - 1
+
+
+def test_the_network_that_a_ticket_of_other_settings_was_found_in_is_no_part_of_its_curve() -> None:
+    """Its masks come from another optimizer. A dense network that learned by another loss alone is a curve's start."""
+    frame = of_settings({"retraining": "lottery"}, {"retraining": "ticket"})
+    ticket = frame["retraining"] == "ticket"
+    frame["chain"] = frame["retraining"] + frame["seed"].astype(str)
+    frame["optimizer"] = np.where(ticket & (frame["level"] == 0), "adam", "sgd")
+    frame["loss"] = np.where(~ticket & (frame["level"] > 0), "distill", "cross-entropy")
+    left = table.grown(frame)
+    assert len(left) == len(frame) - 3 and not left["optimizer"].eq("adam").any()
+    assert set(left.loc[left["level"] == 0, "retraining"]) == {"lottery"}

@@ -7,13 +7,14 @@ from sddcli.claims.deciding.terms import CLOSE, HIGH, Finding, Verdict, above, b
 
 SOURCE = "Morcos et al. 2019"
 CONTROLS = "shuffle,permute,reinit"
+TICKETS = ("ticket:half=a", "ticket:optimizer=adam:lr=0.001", "ticket:optimizer=sgd:lr=0.1")
 
 
 def tickets(data: figures.Sweep, dataset: str, level: str) -> tuple[figures.Sweep, ...]:
     """Native tickets of the half b of the data, those of the half a and of the other optimizer, and controls."""
     words = {**data.words, "dataset": f"{dataset}:half=b", "level": level, "noise": "0"}
-    sgd = f"lottery,ticket:half=a,ticket:optimizer=adam:lr=0.001,{CONTROLS}"
-    adam = f"lottery,ticket:optimizer=sgd:lr=0.1,{CONTROLS}"
+    half, by_adam, by_sgd = TICKETS
+    sgd, adam = f"lottery,{half},{by_adam},{CONTROLS}", f"lottery,{by_sgd},{CONTROLS}"
     return (
         figures.Sweep({**words, "optimizer": "sgd", "lr": "0.1", "retraining": sgd}),
         figures.Sweep({**words, "optimizer": "adam", "lr": "0.001", "retraining": adam}),
@@ -29,6 +30,7 @@ SWEEPS = {
 }
 FIGURE = "double-descent"
 PANELS = "dataset"
+SHOWN = {"retraining": ("lottery", *TICKETS, "reinit")}
 
 
 @on_each_dataset

@@ -36,7 +36,7 @@ from sddcli.figures import SCALES
 from sddcli.files import write
 from sddcli.metrics import METRICS
 from sddcli.pairs import Pair
-from sddcli.spec import Run
+from sddcli.spec import KINDS, Run
 from sddcli.store import Manifest, Store, StoreError, stem_of
 
 if TYPE_CHECKING:
@@ -368,18 +368,17 @@ TITLED = ("dataset", "model", "noise", "noise_kind", "criterion", "retraining")
 
 
 def _plainly(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """`frame` without differences that follow from others: each data set comes with its own batch size."""
+    """`frame` without differences that follow from others, numbers rather than words: each data set comes with its own
+    batch size."""
     from sddcli import table
 
-    names, needed = table.varied(frame), list[str]()
-
-    def settings(fields: list[str]) -> int:
-        return len(frame[fields].drop_duplicates()) if fields else 1
-
-    for name in names:
-        if settings([*needed, name]) > settings(needed):
-            needed.append(name)
-    rest = [name for name in names if name not in needed and name not in TITLED]
+    needed = table.varied(frame)
+    many = len(frame[needed].drop_duplicates())
+    for name in sorted((each for each in needed if each not in TITLED), key=lambda each: KINDS[each] is str):
+        others = [each for each in needed if each != name]
+        if others and len(frame[others].drop_duplicates()) == many:
+            needed = others
+    rest = [name for name in table.varied(frame) if name not in needed]
     return frame.assign(**{name: frame[name].iloc[0] for name in rest})
 
 
