@@ -13,9 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,11 +88,7 @@ def measured(name: str, photographs: Path, repeats: int) -> dict[str, Any]:
     """Milliseconds of a step in each way, and the ratios to `before`."""
     ways: dict[str, Callable[[], float]] = {way: partial(step_seconds, CASES[name], photographs, way) for way in WAYS}
     ways["usual loop"] = partial(usual_seconds, name, photographs)
-    turns: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(repeats):
-        for way in list(ways)[:: -1 if turn % 2 else 1]:
-            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                turns[way].append(pool.submit(ways[way]).result())
+    turns = speed.in_turns(ways, repeats)
     best = {way: min(seconds) for way, seconds in turns.items()}
     return {
         "case": name,

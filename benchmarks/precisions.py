@@ -12,9 +12,8 @@ import json
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,6 @@ RUNS = {
     "mnist": (Run("mnist", "lenet-300-100", noise=0.2, batch_size=128, train_size=6400, epochs=8), 50),
 }
 """Name -> what is trained, and the steps of an epoch."""
-PRECISIONS = ("fp32", "bf16")
 
 
 def step_seconds(name: str, precision: str, models: int, evaluated: bool) -> float:
@@ -43,11 +41,8 @@ def step_seconds(name: str, precision: str, models: int, evaluated: bool) -> flo
 
 def measured(name: str, models: int, evaluated: bool, repeats: int) -> dict[str, Any]:
     """Milliseconds of a step in each precision, and their ratio."""
-    turns: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
-    for turn in range(repeats):
-        for precision in PRECISIONS[:: -1 if turn % 2 else 1]:
-            with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-                turns[precision].append(pool.submit(step_seconds, name, precision, models, evaluated).result())
+    ways = {precision: partial(step_seconds, name, precision, models, evaluated) for precision in ("fp32", "bf16")}
+    turns = speed.in_turns(ways, repeats)
     best = {precision: min(seconds) for precision, seconds in turns.items()}
     return {
         "data": name,

@@ -93,9 +93,12 @@ def files(runs: Sequence[Run]) -> int:
 
 def faster_in_bf16(runs: Sequence[Run]) -> list[str]:
     """The networks among these runs that would train faster in bf16, on a processor with instructions for it."""
-    slow = {run.model: run for run in runs if run.precision != "bf16" and not own.key_of(run.model)}
-    models = {word: setting.model_of(run, _outline(run)) for word, run in slow.items()}
-    return sorted(word for word, model in models.items() if not model.slopes or model.size >= LARGE)
+
+    def faster(run: Run) -> bool:
+        model = setting.model_of(run, _outline(run))
+        return not model.slopes or (model.size >= LARGE and setting.plain(run))
+
+    return sorted({run.model for run in runs if run.precision != "bf16" and not own.key_of(run.model) and faster(run)})
 
 
 LARGE = 40_000

@@ -217,11 +217,16 @@ def lesson_of(run: Run, model: Model, data: Data) -> Lesson:
     return lessons.beside_best(lesson) if run.take == "validation" else lesson
 
 
+def plain(run: Run) -> bool:
+    """Whether `run` learns labels by cross-entropy, without dropout: what a network has the gradient written out of."""
+    supervised = _taught(run) is LESSONS["supervised"]
+    return supervised and pick("loss", run.loss, LOSSES) is cross_entropy and not run.dropout
+
+
 def _of_loss(run: Run, model: Model, data: Data) -> Lesson:
     """The gradients of its loss: written out where the network has them, else by autograd."""
-    teaching, loss = _taught(run), pick("loss", run.loss, LOSSES)
-    plain = teaching is LESSONS["supervised"] and loss is cross_entropy and not run.dropout
-    if not plain or not model.slopes:
+    if not model.slopes or not plain(run):
+        teaching, loss = _taught(run), pick("loss", run.loss, LOSSES)
         dropout = lessons.thinned(teaching.lesson, model.inputs, run.dropout, run.batch_size)
         return (dropout if run.dropout else teaching.lesson)(forward_of(model, data), loss)
     if not data.mean:

@@ -106,6 +106,7 @@ def test_dry_run_says_where_bf16_would_be_faster(sdd: Sdd, tmp_path: Path, monke
     assert notes("--model", "convnet:width=8") == faster("convnet:width=8")
     assert notes("--model", "lenet-300-100,convnet:width=8") == faster("convnet:width=8, lenet-300-100")
     assert notes("--model", "convnet:width=8", "--precision", "bf16") == notes("--model", "lenet-100-30") == []
+    assert notes("--loss", "mse") == [], "its gradient is not written out"
     monkeypatch.setattr(machine, "multiplies_bf16", lambda device: False)
     assert notes("--model", "convnet:width=8") == []
 
