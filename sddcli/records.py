@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +11,17 @@ import pandas as pd
 from sddcli import table
 from sddcli.files import StoreError, write
 from sddcli.spec import FIELDS, SUBSEEDS, Run
+from sddcli.store import Store
 
+ROW = ["chain", "level"]
+"""What tells the rows of a record apart."""
 ORIGINS = "origins.json"
 Origin = Mapping[str, str]
 """Where results are from: their commit, date, engine and command; of recorded ones the file too.
 
 Values are lists with commas; engines are as `trained_by` writes them, in records of an older sdd without networks.
 """
+UNKNOWN: Origin = {"engine": "unknown"}
 
 
 class Records(NamedTuple):
@@ -46,12 +51,12 @@ def rows(
     both = pd.concat([records.files[name] for name in used])
     frame = pd.concat([table.of_runs(both, asked), both[both["run"].isin(studied)]])
     origins = [_origin(records, name, ids) for name, ids in used.items()]
-    return frame.drop_duplicates(["chain", "level"]), joined(origins)
+    return frame.drop_duplicates(ROW), joined(origins)
 
 
 def _origin(records: Records, name: str, ids: Collection[str]) -> dict[str, str]:
     """Where the rows of these runs in a file are from; of its engines those that trained their networks."""
-    frame, origin = records.files[name], {"engine": "unknown"} | dict(records.origins.get(name, {}))
+    frame, origin = records.files[name], {**UNKNOWN, **records.origins.get(name, {})}
     models = sorted(set(frame.loc[frame["run"].isin(ids), "model"]))
     # A record of an older sdd does not say which network is of which of its engines: any may be of each.
     engines = [(engine, own) for engine, model in trained(origin) for own in ([model] if model else models)]
@@ -90,15 +95,33 @@ def missing(records: Records, asked: Sequence[Run], studied: Collection[str] = (
     return f"{records.folder} lacks {len(left)} of {len(set(asked))} runs{why}"
 
 
+def origin_of(store: Store, ids: Collection[str]) -> Origin:
+    """Where the finished runs of a folder that have these ids are from."""
+    made = [(run, manifest) for run, manifest in store.manifests() if run.id in ids]
+    when = max((store.folder(run) / "manifest.json").stat().st_mtime for run, _ in made)
+    commits = {str(manifest.get("commit") or "")[:12] for _, manifest in made}
+    engines = {trained_by(manifest.get("engine") or "unknown", run.model) for run, manifest in made}
+    origin = {"commit": ", ".join(sorted(commits)), "date": f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d}"}
+    return {**origin, "engine": ", ".join(sorted(engines)), "file": str(store.root)}
+
+
 def save(path: Path, frames: Iterable[pd.DataFrame], origins: Sequence[Origin], command: str) -> None:
-    """Writes rows, each once, into a CSV file, and beside it where they are from: origins, but for files; command."""
+    """Adds rows, each once, to a CSV file, and beside it where they are from: origins, but for files; command.
+
+    Of a run that the file has already the new row counts. Raises StoreError for a file that is no record.
+    """
     both = pd.concat(frames)
     # Of the same run a later frame may have what more analyses say: of each column the first number counts.
-    rows = both.groupby(["chain", "level"], sort=False, as_index=False).first()[list(both)]
+    rows = both.groupby(ROW, sort=False, as_index=False).first()[list(both)]
+    known = _origins(path.parent)
+    every = [{name: text for name, text in each.items() if name != "file"} | {"command": command} for each in origins]
+    if path.exists():
+        kept = table.read(path).merge(rows[ROW], on=ROW, how="left", indicator=True)
+        kept = kept[kept.pop("_merge") == "left_only"]
+        if not kept.empty:
+            rows, every = pd.concat([kept, rows]), [dict(known.get(path.name, UNKNOWN)), *every]
     write(path, _essential(rows).to_csv(index=False, lineterminator="\n", float_format="%.7g").encode())
-    origin = joined([{name: text for name, text in each.items() if name != "file"} for each in origins])
-    content = _origins(path.parent) | {path.name: origin | {"command": command}}
-    write(path.parent / ORIGINS, json.dumps(content, indent=1).encode() + b"\n")
+    write(path.parent / ORIGINS, json.dumps(known | {path.name: joined(every)}, indent=1).encode() + b"\n")
 
 
 def _essential(rows: pd.DataFrame) -> pd.DataFrame:

@@ -43,3 +43,34 @@ def test_engines_are_those_of_the_networks_whose_rows_are_used(tmp_path: Path) -
         assert records.trained(records.rows(kept, [run])[1]) == engines[name]
     _, origin = records.rows(kept, [deep, wide])
     assert records.trained(origin) == engines["deep"] + engines["wide"] and origin["file"] == "a.csv, b.csv"
+
+
+def test_of_a_run_that_is_recorded_again_the_new_row_counts(tmp_path: Path) -> None:
+    """Its old engine goes with its old row; where other rows of that engine stay, both are named."""
+
+    def save(seeds: list[int], accuracy: float, engine: str) -> None:
+        runs = [Run(dataset="digits", model="lenet-30-10", seed=seed) for seed in seeds]
+        rows = [{"seed": run.seed, "level": 0, "run": run.id, "chain": run.id} for run in runs]
+        more = {
+            "dataset": "digits",
+            "model": "lenet-30-10",
+            "sparsity": 0,
+            "retraining": "lottery",
+            "test_accuracy": accuracy,
+        }
+        frame = table.completed(pd.DataFrame(rows).assign(**more))
+        records.save(tmp_path / "a.csv", [frame], [{"date": "2026-11-28", "engine": engine}], f"sdd sweep {seeds}")
+
+    save([0, 1], 0.5, "0000aaaa")
+    save([1, 2], 0.6, "0000bbbb")
+    kept = records.read(tmp_path)
+    assert dict(zip(kept.files["a.csv"]["seed"], kept.files["a.csv"]["test_accuracy"], strict=True)) == {
+        0: 0.5,
+        1: 0.6,
+        2: 0.6,
+    }
+    assert kept.origins["a.csv"]["engine"] == "0000aaaa, 0000bbbb"
+    assert kept.origins["a.csv"]["command"] == "sdd sweep [0, 1], sdd sweep [1, 2]"
+    save([0, 1, 2], 0.7, "0000cccc")
+    kept = records.read(tmp_path)
+    assert set(kept.files["a.csv"]["test_accuracy"]) == {0.7} and kept.origins["a.csv"]["engine"] == "0000cccc"

@@ -4,6 +4,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
@@ -43,6 +44,7 @@ class How(NamedTuple):
     keep: str = "all"
     cluster: Cluster = Cluster()
     track: str = ""
+    record: Path | None = None
 
     def crew(self, todo: Sequence[Run]) -> int:
         """How many workers make these runs."""
@@ -58,7 +60,7 @@ class How(NamedTuple):
 
 OPTIONS_OF = {"address": ("ray",), "gpus_per_task": ("ray", "slurm"), "partition": ("slurm",), "time": ("slurm",)}
 """The options of a cluster, and of which."""
-NOT_OF_SLURM = ("fail_fast", "skip_busy", "track")
+NOT_OF_SLURM = ("fail_fast", "skip_busy", "track", "record")
 """Options for a sweep that stays and hears of its runs, which one on Slurm does not."""
 
 DEVICES_OF_CLUSTERS = ("auto", "cpu", "cuda")

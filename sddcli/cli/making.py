@@ -28,6 +28,7 @@ from sddcli.cli.options import (
     On,
     Partition,
     Protocol,
+    Record,
     RetryFailed,
     Sets,
     SkipBusy,
@@ -39,6 +40,7 @@ from sddcli.cli.options import (
     Writes,
     data_in,
     leaving_out,
+    must_be_record,
     with_fields,
 )
 from sddcli.cli.pricing import price
@@ -51,6 +53,8 @@ from sddcli.spec import BRANCH, CHAINED, FIELDS, Run, last_level, unfold
 from sddcli.store import KEEPS, Store, StoreError, Unwritable
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sddcli.auto import Landmarks
     from sddcli.sweeps import Progress
 
@@ -75,6 +79,7 @@ def sweep(
     keep: Keep = "all",
     trust: Trust = False,
     track: Track = "",
+    record: Record = None,
     on: On = "",
     address: Address = "",
     gpus_per_task: GpusPerTask = None,
@@ -101,6 +106,7 @@ def sweep(
     from sddcli.launchers import looking
 
     data_in(data_dir)
+    must_be_record(record)
     if keep not in KEEPS:
         raise unknown("way to keep", keep, KEEPS)
     if on not in (launchers := [*filter(None, LAUNCHERS), "slurm"]) and on:
@@ -114,7 +120,9 @@ def sweep(
     plan = _spelled(store, resolve.plan(fields, sets, file, protocol, _training_examples, _hint, trust))
     _say_changed(store, (run for table in plan for run in auto.runs_at_most(store, table)))
     cluster = Cluster(on, address, gpus_per_task, partition, time)
-    how = How(device, workers, threads, checkpoint_every, retry_failed, fail_fast, skip_busy, keep, cluster, track)
+    how = How(
+        device, workers, threads, checkpoint_every, retry_failed, fail_fast, skip_busy, keep, cluster, track, record
+    )
     must_fit(how)
     if dry_run:
         with leaving_out() as damaged:
@@ -125,17 +133,37 @@ def sweep(
         return
     now, display = made(store, plan, how)
     complain(display, debug)
-    _conclude(store, plan, now, display, as_json)
+    keeping = (record, _asked_for(file, fields, sets, protocol)) if record else None
+    _conclude(store, plan, now, display, as_json, keeping)
 
 
-def _conclude(store: Store, plan: Sequence[resolve.Table], now: "Progress", display: Display, as_json: bool) -> None:
-    """Shows what came of a sweep, and ends as its failures ask for."""
-    from sddcli import auto
+def _asked_for(file: Path | None, fields: dict[str, str], sets: Sequence[str], protocol: str) -> str:
+    """The command of a sweep without what changes no number of it: folders, workers, devices."""
+    words = ["sdd", "sweep", *([str(file)] if file else [])]
+    words += [word for name, text in fields.items() for word in (f"--{name.replace('_', '-')}", text)]
+    words += [word for text in sets for word in ("--set", text)]
+    return shlex.join([*words, *(("--protocol", protocol) if protocol != "paper" else ())])
+
+
+def _conclude(
+    store: Store,
+    plan: Sequence[resolve.Table],
+    now: "Progress",
+    display: Display,
+    as_json: bool,
+    keeping: tuple[Path, str] | None,
+) -> None:
+    """Shows and records what came of a sweep, and ends as its failures ask for. keeping: record and command."""
+    from sddcli import auto, records
 
     with leaving_out() as damaged:
         try:
             if not set(now.asked) <= set(now.left):
-                _show(store, now.asked, as_json, damaged)
+                frame = _results(store, now.asked, damaged)
+                if keeping:
+                    path, asked_for = keeping
+                    records.save(path, [frame], [records.origin_of(store, set(frame["run"]))], asked_for)
+                _show(store, frame, as_json)
             failed = {failure.run for failure in display.failures}
             _print_places([each for table in plan for each in auto.landmarks(store, table, failed.__contains__)])
         finally:  # also where nobody reads what is shown
@@ -349,8 +377,8 @@ def end(display: Display) -> None:
         raise SystemExit(4 if any(failure.damaged for failure in display.failures) else 3)
 
 
-def _show(store: Store, asked: Sequence[Run], as_json: bool, damaged: list[StoreError]) -> None:
-    """Writes the tables of the folder and shows what is in them of this sweep. damaged: takes what cannot be read."""
+def _results(store: Store, asked: Sequence[Run], damaged: list[StoreError]) -> "pd.DataFrame":
+    """Writes the tables of the folder; what is in them of this sweep. damaged: takes what cannot be read."""
     from sddcli import table
     from sddcli.launchers import looking
 
@@ -358,7 +386,13 @@ def _show(store: Store, asked: Sequence[Run], as_json: bool, damaged: list[Store
     finished = looking.runs(store, ids)
     for failure in looking.analyze(store, ["learning-distance"], finished, 1, "cpu", lambda *_: None, {}):
         print(f"sdd: {failure.reason}", file=sys.stderr)
-    frame = table.of_runs(table.export(store, ids, damaged), asked)
+    return table.of_runs(table.export(store, ids, damaged), asked)
+
+
+def _show(store: Store, frame: "pd.DataFrame", as_json: bool) -> None:
+    """Shows the results of this sweep, and where those of the folder are."""
+    from sddcli import table
+
     if as_json:
         print(frame.to_json(orient="records", indent=1))
         return

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from sddcli.cli.completing import among, of_field, of_settings
-from sddcli.core.words import expanded, printable
+from sddcli.core.words import UsageError, expanded, printable
 from sddcli.families import members, names_in
 from sddcli.launchers import machine
 from sddcli.resolve import PLURALS, PROTOCOLS, assignment, parse
@@ -100,6 +100,14 @@ Keep = Annotated[
         "--keep",
         metavar="all|masks|last",
         help="Files to keep of levels that have been pruned further: all, only masks, or none (last).",
+    ),
+]
+Record = Annotated[
+    Path | None,
+    typer.Option(
+        "--record",
+        metavar="FILE.csv",
+        help="Also add the results, and where they are from, to this file, which sdd reproduce --recorded reads.",
     ),
 ]
 On = Annotated[
@@ -220,6 +228,12 @@ def data_in(folder: Path | None) -> None:
         os.environ["SDD_DATA"] = str(spare / "data")
         kept = f"data sets are kept in {spare / 'data'}; --data-dir DIR keeps them elsewhere"
         print(f"sdd: no home folder that can be written to: {kept}", file=sys.stderr)
+
+
+def must_be_record(file: Path | None) -> None:
+    """Raises UsageError for a file of results whose name does not end in .csv."""
+    if file and file.suffix != ".csv":
+        raise UsageError(f"cannot record in {file}: a record ends in .csv")
 
 
 def where_of(words: list[str]) -> dict[str, list[Value]]:

@@ -21,11 +21,13 @@ from sddcli.cli.options import (
     Debug,
     Devices,
     Json,
+    Record,
     Threads,
     Workers,
     Writes,
     data_in,
     leaving_out,
+    must_be_record,
 )
 from sddcli.cli.pricing import price
 from sddcli.cli.progress import spoken_time
@@ -66,12 +68,6 @@ Scale = Annotated[
 Recorded = Annotated[
     Path | None,
     typer.Option("--recorded", metavar="DIR", help="Train nothing: decide from the results.csv files in this folder."),
-]
-Record = Annotated[
-    Path | None,
-    typer.Option(
-        "--record", metavar="FILE.csv", help="Also save the results, and where they are from, for --recorded."
-    ),
 ]
 Output = Annotated[
     Path | None,
@@ -160,8 +156,7 @@ def _must_be_writable_as(what: str, output: Path | None, record: Path | None) ->
         raise UsageError(f"cannot write {output}: a page ends in .md")
     if output and output.suffix != ".md":
         must_be_picture(output)
-    if record and record.suffix != ".csv":
-        raise UsageError(f"cannot record in {record}: a record ends in .csv")
+    must_be_record(record)
 
 
 def _from_runs(store: Store, wanted: Sequence[Target], scale: str, how: How, leave_out: bool) -> Iterator[Result]:
@@ -187,7 +182,7 @@ def _from_runs(store: Store, wanted: Sequence[Target], scale: str, how: How, lea
             raise StoreError(f"{store.root} has all runs, but {why}, and {target.name} is decided by all of them")
 
 
-def _of_runs(store: Store, target: Target, asked: Sequence[Run], how: How) -> "tuple[pd.DataFrame, dict[str, str]]":
+def _of_runs(store: Store, target: Target, asked: Sequence[Run], how: How) -> "tuple[pd.DataFrame, Mapping[str, str]]":
     """The rows of a target's runs, after the analyses it needs, and where they are from."""
     from sddcli import records, table
     from sddcli.launchers import looking, machine
@@ -205,12 +200,7 @@ def _of_runs(store: Store, target: Target, asked: Sequence[Run], how: How) -> "t
     frame = table.of_runs(table.export(store, ids), asked)
     for word in target.analyses:
         frame = _beside(frame, word, kind_of(word).values(store, View(frame), word, chosen[word], None))
-    when = max((store.folder(run) / "manifest.json").stat().st_mtime for run in finished)
-    made_by = [(run, manifest) for run, manifest in store.manifests() if run.id in ids]
-    commits = {str(manifest.get("commit") or "")[:12] for _, manifest in made_by}
-    engines = {records.trained_by(manifest.get("engine") or "unknown", run.model) for run, manifest in made_by}
-    origin = {"commit": ", ".join(sorted(commits)), "date": f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d}"}
-    return frame, {**origin, "engine": ", ".join(sorted(engines)), "file": str(store.root)}
+    return frame, records.origin_of(store, ids)
 
 
 def _of_study(study: "regression.Study") -> "tuple[pd.DataFrame, dict[str, str]]":

@@ -97,6 +97,28 @@ def test_a_claim_says_its_verdict_and_is_recorded_with_where_it_is_from(
     assert page.code == 0 and "From tiny.csv" in text and "Older engine" not in text
 
 
+def test_sweeps_of_some_seeds_each_add_to_a_record_that_decides_of_all(
+    sdd: Sdd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As where each of several machines makes some of the seeds."""
+    tiny = claims()["C3"]._replace(sweeps={"laptop": (TINY,)})
+    monkeypatch.setattr(targets, "claims", lambda: {"C3": tiny})
+    for seed in (0, 1):
+        words = TINY._replace(words={**TINY.words, "seed": str(seed)}).command().split()[1:]
+        here = ["--runs", f"of-{seed}", "--workers", 1, "--record", "kept/tiny.csv"]
+        assert sdd(*words, *here).code == 0
+        ended = sdd("reproduce", "C3", "--recorded", "kept", "--json")
+        assert (ended.code == 0) == seed, ended.err
+    for run in (tmp_path / "of-1").glob("digits-*"):
+        shutil.copytree(run, tmp_path / "of-0" / run.name)
+    assert ended.json == sdd("reproduce", "C3", "--runs", "of-0", "--workers", 1, "--json").json
+    origin = json.loads((tmp_path / "kept" / "origins.json").read_text())["tiny.csv"]
+    usual = "sdd sweep --dataset digits --noise 0.2,0.8 --rate 0.5 --level 0-4 --epochs 2 --seed {}"
+    assert origin["command"] == f"{usual.format(0)}, {usual.format(1)}" and "," not in origin["engine"]
+    refused = sdd(*words, "--record", "tiny.txt")
+    assert refused.code == 2 and "a record ends in .csv" in refused.err
+
+
 def test_a_claim_about_a_study_trains_nothing_and_is_recorded_alike(
     sdd: Sdd, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

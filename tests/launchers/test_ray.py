@@ -1,11 +1,15 @@
 """Ray: a sweep on a cluster is the sweep of this machine, and a node that is lost costs nothing."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +18,7 @@ from tests.launchers import engines
 from tests.launchers.engines import ray_cluster
 from tests.launchers.test_local import everything
 
-SWEEP = ["--levels", "0-3", "--seeds", "0-1", "--epochs", "200", "--set", "eval_every=100"]
+SWEEP = ["--levels", "0-5", "--seeds", "0-1", "--epochs", "200", "--set", "eval_every=100"]
 
 
 def start(root: Path, *words: str) -> "subprocess.Popen[str]":
@@ -29,15 +33,44 @@ def until(what: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
         time.sleep(0.02)
 
 
+def lock_holders(root: Path) -> set[int]:
+    """The processes of this machine that hold the lock of a run."""
+    files = set[int]()
+    for file in root.rglob(".lock"):
+        with suppress(OSError):  # that of a run which is finished now
+            files.add(file.stat().st_ino)
+    locks = [line.split() for line in Path("/proc/locks").read_text().splitlines() if " FLOCK " in line]
+    return {int(words[4]) for words in locks if int(words[5].rpartition(":")[2]) in files}
+
+
+def training_on(node: Any, root: Path) -> list[int]:
+    """The processes of a Ray node that hold the lock of a run; its raylet starts all others of it."""
+    raylets = {each.process.pid for each in node.all_processes["raylet"]}
+    return [pid for pid in lock_holders(root) if parent(pid) in raylets]
+
+
+def parent(pid: int) -> int:
+    """The process that started another one; 0 where that has ended."""
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
 @pytest.mark.ray
 def test_a_node_lost_in_mid_sweep_changes_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both nodes train a chain when one is killed; another Ray worker goes on with its chain where it was saved."""
     local, shared = tmp_path / "local", tmp_path / "shared"
     assert start(local).wait() == 0
-    with ray_cluster(monkeypatch) as (cluster, _, lost):
+    with ray_cluster(monkeypatch) as (cluster, kept, lost):
         sweeping = start(shared, "--on", "ray", "--address", cluster.address, "--checkpoint-every", "0.2")
+        # Where one node's worker starts much later than the other's, that one trains both chains for a level.
+        until(lambda: all(training_on(node, shared) for node in (kept, lost)), sweeping)
         until(lambda: len(list(shared.rglob("checkpoint.json"))) == 2, sweeping)
-        cluster.remove_node(lost)
+        cut_off = training_on(lost, shared)
+        cluster.remove_node(lost, allow_graceful=False)
+        for pid in cut_off:  # they may outlive their node by seconds, within which a chain could be finished
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         _, err = sweeping.communicate(timeout=240)
     assert sweeping.returncode == 0 and "a worker was lost" in err, err
     assert (shared / "results.csv").read_bytes() == (local / "results.csv").read_bytes()
