@@ -32,7 +32,7 @@ class Display:
     def __post_init__(self) -> None:
         from rich.live import Live
 
-        self._work, self._total = 0.0, sum(map(_length, self.runs))
+        self._work, self._before, self._total = 0.0, 0.0, sum(map(_length, self.runs))
         self._trained: dict[Run, float] = {}
         self._saved, self._began, self._spoken = 0, monotonic(), monotonic()
         self._active: dict[Run, Advanced] = {}  # the latest event of each batch in work, by its first run
@@ -78,6 +78,8 @@ class Display:
         elif isinstance(event, Advanced):
             for run in event.runs:  # one that is gone on with starts in the middle, one without memory again
                 now = _length(run) * event.epoch / event.epochs
+                if run not in self._trained:
+                    self._before += now - _length(run) / event.epochs
                 self._work += now - self._trained.get(run, 0)
                 self._trained[run] = now
             self._active[event.runs[0]] = event
@@ -106,9 +108,10 @@ class Display:
             self.console.print(f"{done}; {self.named(run)}: {self._accuracy([run])}", soft_wrap=True)
 
     def _left(self) -> str:
-        if not self._work:
+        here = self._work - self._before  # what was trained before this sweep was started anew says nothing of its pace
+        if here <= 0:
             return "?"
-        return spoken_time((monotonic() - self._began) * (self._total - self._work) / self._work)
+        return spoken_time((monotonic() - self._began) * (self._total - self._work) / here)
 
     def _chains(self, runs: Sequence[Run]) -> str:
         """The chains of a batch, by the fields that tell the sweep's chains apart, e.g. "noise 0.2,0.4 seed 0"."""

@@ -78,6 +78,17 @@ def test_reading_data_is_told_on_a_terminal_and_elsewhere(monkeypatch: pytest.Mo
     assert out.getvalue() == "reading train images: 100%\n"
 
 
+def test_time_left_is_by_the_pace_of_this_sweep_not_by_what_was_trained_before(
+    pair: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    display = Display(RUNS, Console(file=StringIO()))
+    monkeypatch.setattr(progress, "monotonic", lambda: display._began + 100)
+    display(Advanced(pair, 3, 4, None))  # two of four epochs of both were saved: two here, of ten that are left
+    assert display._left() == spoken_time(500)
+    display(Advanced(pair, 4, 4, None))
+    assert display._left() == spoken_time(200)
+
+
 def test_what_a_run_is_rewound_by_is_not_left_to_do(pair: list[Run]) -> None:
     display = Display(pair, Console(file=StringIO()))
     display(Advanced(pair, 4, 4, METRICS))
