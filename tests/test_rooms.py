@@ -73,7 +73,7 @@ MAY = {
     "index": {"files", "metrics", "store", "spec", "core.words"},
     "table": {"axes", "files", "folders", "index", "metrics", "store", "pairs", "spec", "core.words"},
     "judging": {"axes", "table", "pairs", "spec", "core.words"},
-    "records": {"files", "table", "spec"},
+    "records": {"files", "table", "store", "spec"},
     "figures": set(),  # names and the words of sweeps
     "claims": {"claims", "figures", "judging", "table", "verdicts", "core.words"},
     "plots": {"plots.style", "plots.drawing", "axes", "core.criteria", "core.words"},
