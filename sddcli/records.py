@@ -95,9 +95,9 @@ def missing(records: Records, asked: Sequence[Run], studied: Collection[str] = (
     return f"{records.folder} lacks {len(left)} of {len(set(asked))} runs{why}"
 
 
-def origin_of(store: Store, ids: Collection[str]) -> Origin:
-    """Where the finished runs of a folder that have these ids are from."""
-    made = [(run, manifest) for run, manifest in store.manifests() if run.id in ids]
+def origin_of(store: Store, ids: Collection[str], damaged: list[StoreError] | None = None) -> Origin:
+    """Where the finished runs of a folder that have these ids are from. damaged: as of `store.manifests`."""
+    made = [(run, manifest) for run, manifest in store.manifests(damaged) if run.id in ids]
     when = max((store.folder(run) / "manifest.json").stat().st_mtime for run, _ in made)
     commits = {str(manifest.get("commit") or "")[:12] for _, manifest in made}
     engines = {trained_by(manifest.get("engine") or "unknown", run.model) for run, manifest in made}

@@ -162,7 +162,7 @@ def _conclude(
                 frame = _results(store, now.asked, damaged)
                 if keeping:
                     path, asked_for = keeping
-                    records.save(path, [frame], [records.origin_of(store, set(frame["run"]))], asked_for)
+                    records.save(path, [frame], [records.origin_of(store, set(frame["run"]), damaged)], asked_for)
                 _show(store, frame, as_json)
             failed = {failure.run for failure in display.failures}
             _print_places([each for table in plan for each in auto.landmarks(store, table, failed.__contains__)])
