@@ -18,7 +18,7 @@ from tests.launchers import engines
 from tests.launchers.engines import ray_cluster
 from tests.launchers.test_local import everything
 
-SWEEP = ["--levels", "0-5", "--seeds", "0-1", "--epochs", "200", "--set", "eval_every=100"]
+SWEEP = ["--levels", "0-3", "--seeds", "0-1", "--epochs", "200", "--set", "eval_every=100"]
 
 
 def start(root: Path, *words: str) -> "subprocess.Popen[str]":
@@ -60,9 +60,11 @@ def parent(pid: int) -> int:
 def test_a_node_lost_in_mid_sweep_changes_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both nodes train a chain when one is killed; another Ray worker goes on with its chain where it was saved."""
     local, shared = tmp_path / "local", tmp_path / "shared"
-    assert start(local).wait() == 0
+    longer = ("--levels", "0-5")
+    assert start(local, *longer).wait() == 0
     with ray_cluster(monkeypatch) as (cluster, kept, lost):
-        sweeping = start(shared, "--on", "ray", "--address", cluster.address, "--checkpoint-every", "0.2")
+        on_ray = ("--on", "ray", "--address", cluster.address, "--checkpoint-every", "0.2")
+        sweeping = start(shared, *longer, *on_ray)
         # Where one node's worker starts much later than the other's, that one trains both chains for a level.
         until(lambda: all(training_on(node, shared) for node in (kept, lost)), sweeping)
         until(lambda: len(list(shared.rglob("checkpoint.json"))) == 2, sweeping)
