@@ -28,8 +28,10 @@ from sddcli.store import Store
 
 TRIES = 4
 """How often a run is begun whose maker is lost each time."""
-PATIENCE = 60.0
+PATIENCE = 300.0
 """Seconds within which a cluster must answer, start its first worker, and take notice of a stop."""
+SILENCE = 20.0
+"""Seconds after which the user is told what is waited for: a busy node takes minutes to import torch."""
 ASK_SECONDS = 1.0
 """Between two questions of a worker whether it shall stop."""
 
@@ -64,7 +66,7 @@ def sweep(
     ray = connected(cluster.address)
     try:
         gpus, places = _room(ray, cluster)
-        _look_at_nodes(ray, store, gpus, cluster.threads)
+        _look_at_nodes(ray, store, gpus, cluster.threads, report)
         orders = orders_for(store, runs, facts, cluster.threads, policy.checkpoint_seconds)
         orders = orders._replace(root=str(store.root.absolute()))
 
@@ -72,7 +74,7 @@ def sweep(
         def hire(runs: Sequence[Run]) -> Iterator[Actors]:
             crew = Actors(ray, min(cluster.workers or places, places, width(runs)), gpus, orders)
             try:
-                crew.wait()
+                crew.wait(report)
                 yield crew
             finally:
                 crew.end()
@@ -148,7 +150,18 @@ def _room(ray: Any, cluster: Cluster) -> tuple[float, int]:
     return gpus, places
 
 
-def _look_at_nodes(ray: Any, store: Store, gpus: float, threads: int) -> None:
+def _answered_in_time(ray: Any, questions: Sequence[Any], least: int, what: str, report: Report) -> list[Any]:
+    """Which of these questions to a cluster are answered, `least` of them or more. Raises UsageError after PATIENCE."""
+    done, _ = ray.wait(questions, num_returns=least, timeout=SILENCE)
+    if len(done) < least:
+        report(Noted(f"{what}: waiting up to {PATIENCE:.0f} s for it; `ray status` shows what its nodes do"))
+        done, _ = ray.wait(questions, num_returns=least, timeout=PATIENCE - SILENCE)
+    if len(done) < least:
+        raise UsageError(f"{what} within {PATIENCE:.0f} s; `ray status` shows what its nodes do")
+    return list(done)
+
+
+def _look_at_nodes(ray: Any, store: Store, gpus: float, threads: int, report: Report) -> None:
     """Raises UsageError where a node that may work does not see the runs folder, or has no sdd or another one."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as At
 
@@ -163,11 +176,9 @@ def _look_at_nodes(ray: Any, store: Store, gpus: float, threads: int) -> None:
     try:
         with mark(store) as file:
             there = [At(node["NodeID"], soft=False) for node in able]
-            answers = ray.get(
-                [look.options(scheduling_strategy=at).remote(str(file)) for at in there], timeout=PATIENCE
-            )
-    except ray.exceptions.GetTimeoutError:
-        raise UsageError(f"the cluster did not answer within {PATIENCE:.0f} s; `ray status` shows its nodes") from None
+            asked = [look.options(scheduling_strategy=at).remote(str(file)) for at in there]
+            _answered_in_time(ray, asked, len(asked), "the nodes of the cluster have not answered", report)
+            answers = ray.get(asked)
     except ray.exceptions.RayError as error:
         if "No module named 'sddcli'" in str(error):
             what = f"sdd {machine.release()} is to be installed on every node"
@@ -296,12 +307,10 @@ class Actors:
         """How many of them have a batch."""
         return sum(each.task in ("check", "work") for each in self._hired.values())
 
-    def wait(self) -> None:
+    def wait(self, report: Report) -> None:
         """Returns when the first is started. Raises UsageError where none is in time, or it cannot be."""
         starting = [each.answer for each in self._hired.values()]
-        started, _ = self._ray.wait(starting, timeout=PATIENCE)
-        if not started:
-            raise UsageError(f"the cluster started no worker within {PATIENCE:.0f} s: are all of its nodes busy?")
+        started = _answered_in_time(self._ray, starting, 1, "the cluster has started no worker", report)
         try:
             self._ray.get(started)
         except self._ray.exceptions.RayError as error:

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from sddcli.core.words import UsageError
+from sddcli.launchers import ray
 from tests.conftest import Sdd
 from tests.launchers import engines
 from tests.launchers.engines import ray_cluster
@@ -27,9 +29,10 @@ def start(root: Path, *words: str) -> "subprocess.Popen[str]":
 
 
 def until(what: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 480
     while not what():
-        assert time.monotonic() < deadline and process.poll() is None
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
@@ -73,7 +76,7 @@ def test_a_node_lost_in_mid_sweep_changes_no_number(tmp_path: Path, monkeypatch:
         for pid in cut_off:  # they may outlive their node by seconds, within which a chain could be finished
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        _, err = sweeping.communicate(timeout=240)
+        _, err = sweeping.communicate(timeout=480)
     assert sweeping.returncode == 0 and "a worker was lost" in err, err
     assert (shared / "results.csv").read_bytes() == (local / "results.csv").read_bytes()
     assert everything(shared) == everything(local)
@@ -101,6 +104,33 @@ def test_what_a_cluster_cannot_do_is_said_before_anything_is_written(
         ended = sdd(*on_it)
         assert ended.code == 2 and "no device cuda here: torch" in ended.err and "(on node " in ended.err, ended.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_slow_cluster_is_waited_for_and_one_that_never_answers_is_not() -> None:
+    """Time that passes is pretended: its answers come after so many seconds."""
+
+    class Slow:
+        def __init__(self, *seconds: float) -> None:
+            self.seconds, self.passed = seconds, 0.0
+
+        def wait(self, questions: list[int], num_returns: int, timeout: float) -> tuple[list[int], list[int]]:
+            self.passed = min(self.passed + timeout, max(self.passed, sorted(self.seconds)[num_returns - 1]))
+            done = [each for each in questions if self.seconds[each] <= self.passed]
+            return done[:num_returns], [each for each in questions if each not in done]
+
+    heard: list[Any] = []
+
+    def ask(cluster: Slow, least: int) -> list[Any]:
+        heard.clear()
+        questions = list(range(len(cluster.seconds)))
+        return ray._answered_in_time(cluster, questions, least, "the cluster has no news", heard.append)
+
+    assert ask(Slow(1.0, 500.0), 1) == [0] and not heard
+    assert ask(Slow(1.0, 250.0), 2) == [0, 1] and len(heard) == 1
+    assert "no news: waiting up to 300 s" in heard[0].sentence
+    with pytest.raises(UsageError, match="the cluster has no news within 300 s; `ray status`"):
+        ask(Slow(1.0, 301.0), 2)
+    assert len(heard) == 1
 
 
 def test_a_cluster_that_does_not_answer_is_said_at_once(sdd: Sdd, tmp_path: Path) -> None:
