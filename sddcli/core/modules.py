@@ -31,6 +31,7 @@ def of_module(build: Callable[[], nn.Module], features: Shape, spared: Sequence[
     shapes, statistics = _shapes(module)
     prunable = tuple(name for name, shape in shapes.items() if len(shape) > 1 and name not in spared)
     layout, inputs = cache(lambda: channels.of_module(module, prunable)), _with_factors(module)
+    _with_strides_taken_first(module)
     forward = _one_after_the_other(module, memory.channels_last)
     return Model(
         shapes, prunable, forward, statistics, one_by_one=True, takes_one=takes_one, channels=layout, inputs=inputs
@@ -54,6 +55,30 @@ def _with_factors(module: nn.Module) -> dict[str, int]:
         part.register_buffer(name, None)
         part.register_forward_pre_hook(multiplied)
     return {each: part.in_features for each, part in linear.items()}
+
+
+FEW_CHANNELS = 16
+"""As many as a convolution on a CPU takes at a time, at most."""
+
+
+def _with_strides_taken_first(module: nn.Module) -> None:
+    """Has each 1x1 convolution of few channels take only the pixels that its stride leaves; what it gives is the same.
+
+    Where channels come last, oneDNN writes beyond its memory in the gradient of such a convolution with a stride:
+    wrong weights, or a crash (its issue 6035; seen with torch 2.15 on AVX2).
+    """
+
+    def kept(layer: nn.Module, given: tuple[Tensor, ...]) -> Tensor:
+        down, across = strides[layer]
+        return given[0][..., ::down, ::across]
+
+    strides = dict[nn.Module, tuple[int, ...]]()
+    for part in module.modules():
+        if not isinstance(part, nn.Conv2d) or part.in_channels // part.groups >= FEW_CHANNELS:
+            continue
+        if set(part.kernel_size) == {1} and set(part.padding) == {0} and set(part.stride) != {1}:
+            strides[part], part.stride = part.stride, (1, 1)
+            part.register_forward_pre_hook(kept)
 
 
 def _shapes(module: nn.Module) -> tuple[dict[str, Shape], dict[str, Shape]]:

@@ -11,6 +11,7 @@ from sddcli.core.activity import Watch
 from sddcli.core.inits import fresh
 from sddcli.core.models import MODELS, PoolOfReLU, architecture
 from sddcli.core.modules import _one_after_the_other, of_module
+from sddcli.core.seeds import stream
 
 FEATURES, CLASSES = (3, 32, 32), 10
 
@@ -146,6 +147,25 @@ def test_any_module_is_a_network() -> None:
         lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 10)), (1, 3, 3)
     )
     assert model.prunable == ("0.weight", "3.weight") and list(model.statistics) == ["1.running_mean", "1.running_var"]
+
+
+@pytest.mark.parametrize("channels", [3, 6, 12, 20])
+def test_a_stride_over_few_channels_has_the_gradient_of_double_precision(channels: int) -> None:
+    """Of a 1x1 convolution in the middle of a network, where torch by itself may crash: channels come last."""
+
+    def build() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(channels, 24, 1, stride=2, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(24 * 16, 10)
+        )
+
+    model, plain = of_module(build, (channels, 8, 8)), build()
+    x = torch.from_numpy(stream(0, "x").standard_normal((20, channels, 8, 8), dtype="float32"))
+    weights = {name: w.detach()[None].requires_grad_() for name, w in plain.named_parameters()}
+    ours = torch.autograd.grad(model.forward(weights, x[None], True).square().sum(), list(weights.values()))
+    plain = plain.double()
+    exact = torch.autograd.grad(plain(x.double()).square().sum(), list(plain.parameters()))
+    for one, other in zip(ours, exact, strict=True):
+        torch.testing.assert_close(one[0].double(), other, rtol=1e-4, atol=1e-2)
 
 
 def test_what_a_network_cannot_take() -> None:
