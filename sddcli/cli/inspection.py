@@ -229,8 +229,7 @@ def verify(
 
     data_in(data_dir)
     store = Store(runs)
-    if not runs.is_dir():
-        raise StoreError(f"no runs folder at {runs}")
+    store.must_exist()
     from sddcli.recipes import verifying
 
     machine.one_thread()

@@ -163,6 +163,7 @@ def _conclude(
                 if keeping:
                     path, asked_for = keeping
                     records.save(path, [frame], [records.origin_of(store, set(frame["run"]), damaged)], asked_for)
+                    print(f"recorded in {path}", file=sys.stderr)
                 _show(store, frame, as_json)
             failed = {failure.run for failure in display.failures}
             _print_places([each for table in plan for each in auto.landmarks(store, table, failed.__contains__)])

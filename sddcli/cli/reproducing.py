@@ -145,6 +145,7 @@ def reproduce(
 
         command = shlex.join(["sdd", "reproduce", what, "--scale", scale])
         records.save(record, [each.rows for each in results], [each.origin for each in results], command)
+        print(f"recorded in {record}", file=sys.stderr)
     _finish(what, scale, results, runs, output, as_json)
     if len(results) < len(wanted):
         raise SystemExit(3)

@@ -87,6 +87,7 @@ def test_a_claim_says_its_verdict_and_is_recorded_with_where_it_is_from(
     tiny = claims()["C3"]._replace(sweeps={"laptop": (TINY,)})
     monkeypatch.setattr(targets, "claims", lambda: {"C3": tiny})
     said = sdd("reproduce", "C3", "--workers", 1, "--json", "--record", "kept/tiny.csv")
+    assert "recorded in kept/tiny.csv" in said.err
     assert said.code == 0 and said.json["name"] == "C3" and len(said.json["findings"]) == 5
     kept = sdd("reproduce", "C3", "--recorded", "kept", "--json")
     assert kept.code == 0 and kept.json == said.json
@@ -106,7 +107,8 @@ def test_sweeps_of_some_seeds_each_add_to_a_record_that_decides_of_all(
     for seed in (0, 1):
         words = TINY._replace(words={**TINY.words, "seed": str(seed)}).command().split()[1:]
         here = ["--runs", f"of-{seed}", "--workers", 1, "--record", "kept/tiny.csv"]
-        assert sdd(*words, *here).code == 0
+        swept = sdd(*words, *here)
+        assert swept.code == 0 and "recorded in kept/tiny.csv" in swept.err
         ended = sdd("reproduce", "C3", "--recorded", "kept", "--json")
         assert (ended.code == 0) == seed, ended.err
     for run in (tmp_path / "of-1").glob("digits-*"):

@@ -116,6 +116,7 @@ def test_every_figure_from_runs_and_from_csv(
         ("plot epochs RUNS --panels noise", 2, "--panels is for best-epoch, double-descent"),
         ("analyze distance RUNS", 2, "did you mean 'learning-distance'?"),
         ("analyze learning-distance none", 4, "no runs folder at none"),
+        ("analyze learning-distance TABLE", 4, "results.csv is a file; this takes a runs folder"),
         ("analyze learning-distance RUNS --pairs seeds", 2, "--pairs and --between are for interpolation"),
         ("analyze interpolation RUNS --pairs seed", 2, "did you mean 'seeds'?"),
         ("analyze interpolation RUNS --pairs redense", 2, "no two of these runs are a pair of redense"),
@@ -129,7 +130,8 @@ def test_errors_are_one_line(
     sdd: Sdd, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, code: int, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = sdd(*(str(trained) if word == "RUNS" else word for word in words.split()))
+    files = {"RUNS": str(trained), "TABLE": str(trained / "results.csv")}
+    said = sdd(*(files.get(word, word) for word in words.split()))
     assert said.code == code and message in said.err and said.err.count("\n") == 1 and said.out == ""
     assert list(tmp_path.iterdir()) == []
 
