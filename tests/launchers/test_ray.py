@@ -29,7 +29,7 @@ def start(root: Path, *words: str) -> "subprocess.Popen[str]":
 
 
 def until(what: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 480
+    deadline = time.monotonic() + 900
     while not what():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
@@ -76,7 +76,7 @@ def test_a_node_lost_in_mid_sweep_changes_no_number(tmp_path: Path, monkeypatch:
         for pid in cut_off:  # they may outlive their node by seconds, within which a chain could be finished
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        _, err = sweeping.communicate(timeout=480)
+        _, err = sweeping.communicate(timeout=900)
     assert sweeping.returncode == 0 and "a worker was lost" in err, err
     assert (shared / "results.csv").read_bytes() == (local / "results.csv").read_bytes()
     assert everything(shared) == everything(local)
