@@ -136,7 +136,7 @@ class Store:
     def must_exist(self) -> None:
         """Raises StoreError where there is no such folder."""
         if self.root.is_file():
-            raise StoreError(f"{self.root} is a file; this takes a runs folder")
+            raise StoreError(f"{self.root} is a file, not a runs folder")
         if not self.root.is_dir():
             raise StoreError(f"no runs folder at {self.root}; make one with: sdd sweep --runs {self.root}")
 

@@ -58,14 +58,14 @@ def _with_factors(module: nn.Module) -> dict[str, int]:
 
 
 FEW_CHANNELS = 16
-"""As many as a convolution on a CPU takes at a time, at most."""
+"""A convolution on a CPU takes so many channels at a time (AVX-512), or half as many (AVX2)."""
 
 
 def _with_strides_taken_first(module: nn.Module) -> None:
     """Has each 1x1 convolution of few channels take only the pixels that its stride leaves; what it gives is the same.
 
     Where channels come last, oneDNN writes beyond its memory in the gradient of such a convolution with a stride:
-    wrong weights, or a crash (its issue 6035; seen with torch 2.15 on AVX2).
+    it is wrong then, or the process crashes (its issue 6035; seen with torch 2.15 on AVX2).
     """
 
     def kept(layer: nn.Module, given: tuple[Tensor, ...]) -> Tensor:

@@ -217,7 +217,7 @@ bits. Supermasks train alike too, but earlier engines stored another network tha
 """
 
 SAME_BITS_OF_CONVNETS = frozenset({"13b67cd0", "2b52959c", "96521e7a", "d1410593", "a45c4a32", "9d8f6a0c"})
-"""Those of them that train convolutional networks to the same bits too, but for ResNets of less than 16 channels."""
+"""Those of them that train convolutional networks to the same bits too, but for ResNets of fewer than 16 channels."""
 
 
 UNTRAINED = "none"

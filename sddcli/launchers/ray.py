@@ -29,7 +29,9 @@ from sddcli.store import Store
 TRIES = 4
 """How often a run is begun whose maker is lost each time."""
 PATIENCE = 300.0
-"""Seconds within which a cluster must answer, start its first worker, and take notice of a stop."""
+"""Seconds within which a cluster must answer and start its first worker."""
+STOP_SECONDS = 60.0
+"""Seconds within which it must take notice of a stop."""
 SILENCE = 20.0
 """Seconds after which the user is told what is waited for: a busy node takes minutes to import torch."""
 ASK_SECONDS = 1.0
@@ -154,7 +156,7 @@ def _answered_in_time(ray: Any, questions: Sequence[Any], least: int, what: str,
     """Which of these questions to a cluster are answered, `least` of them or more. Raises UsageError after PATIENCE."""
     done, _ = ray.wait(questions, num_returns=least, timeout=SILENCE)
     if len(done) < least:
-        report(Noted(f"{what}: waiting up to {PATIENCE:.0f} s for it; `ray status` shows what its nodes do"))
+        report(Noted(f"{what} yet: waiting up to {PATIENCE:.0f} s; `ray status` shows what its nodes do"))
         done, _ = ray.wait(questions, num_returns=least, timeout=PATIENCE - SILENCE)
     if len(done) < least:
         raise UsageError(f"{what} within {PATIENCE:.0f} s; `ray status` shows what its nodes do")
@@ -338,7 +340,7 @@ class Actors:
     def stop(self) -> None:
         """Has those at work save where they are, which they ask for once a second."""
         self._stopping = True
-        self._ray.get(self._mailbox.stop.remote(), timeout=PATIENCE)
+        self._ray.get(self._mailbox.stop.remote(), timeout=STOP_SECONDS)
 
     def end(self) -> None:
         """Ends them all."""

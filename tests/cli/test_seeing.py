@@ -116,7 +116,7 @@ def test_every_figure_from_runs_and_from_csv(
         ("plot epochs RUNS --panels noise", 2, "--panels is for best-epoch, double-descent"),
         ("analyze distance RUNS", 2, "did you mean 'learning-distance'?"),
         ("analyze learning-distance none", 4, "no runs folder at none"),
-        ("analyze learning-distance TABLE", 4, "results.csv is a file; this takes a runs folder"),
+        ("analyze learning-distance TABLE", 4, "results.csv is a file, not a runs folder"),
         ("analyze learning-distance RUNS --pairs seeds", 2, "--pairs and --between are for interpolation"),
         ("analyze interpolation RUNS --pairs seed", 2, "did you mean 'seeds'?"),
         ("analyze interpolation RUNS --pairs redense", 2, "no two of these runs are a pair of redense"),

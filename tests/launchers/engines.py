@@ -54,9 +54,15 @@ def what_nodes_lack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *on: str) -
         (["--runs", str(shared), "--model", f"{net}:Net"], "No module named 'lacking' (on node "),
     ):
         ended = alone_with(private, *start, *words)
-        *notes, line = ended.stderr.splitlines()
-        assert ended.returncode == 2 and what in line and all("waiting up to" in note for note in notes), ended.stderr
+        assert ended.returncode == 2 and what in refusal(ended.stderr), ended.stderr
         assert not shared.exists()
+
+
+def refusal(err: str) -> str:
+    """The one line by which a sweep is refused; before it comes at most that the cluster is waited for."""
+    *notes, line = err.splitlines()
+    assert all("waiting up to" in note for note in notes), err
+    return line
 
 
 LOOPBACK = {
