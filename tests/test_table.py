@@ -176,6 +176,10 @@ def test_without_noise_its_seed_tells_no_networks_apart() -> None:
     assert table.compared(of_settings({"noise": 0.2}, {"noise": 0.4, "noise_seed": 7})).empty
 
 
+def test_a_seed_pairs_no_networks_of_two_data_sets() -> None:
+    assert table.compared(of_settings({"dataset": "digits"}, {"dataset": "mnist"})).empty
+
+
 def test_rank_correlation_with_test_accuracy_along_chains(trained: Path) -> None:
     frame = table.results(Store(trained))
     values = frame[["run", "level"]].assign(up=frame["test_accuracy"] ** 3, down=-frame["test_accuracy"], same=1.0)

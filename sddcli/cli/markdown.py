@@ -123,14 +123,11 @@ def _missing(known: Mapping[str, Target], results: Sequence[Result], scale: str)
     shown = {result.target.name for result in results}
     if left := [target for target in known.values() if target.name not in shown]:
         yield "## Not here\n"
-        yield f"Of these there are no results at scale {scale}; each command makes them.\n"
+        yield f"Of these there are no results at scale {scale}; where a command follows, it makes them.\n"
         for target in left:
             command = shlex.join(["sdd", "reproduce", target.name, "--scale", scale])
-            yield (
-                f"- {target.name}: {target.about} `{command}`"
-                if scale in target.sweeps
-                else f"- {target.name}: {target.about}"
-            )
+            made_by = f"`{command}`" if scale in target.sweeps else f"(It has no scale {scale}.)"
+            yield f"- {target.name}: {target.about} {made_by}"
         yield ""
 
 

@@ -18,12 +18,13 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
     """summary: means over seeds as `table.summary` gives them; varied: the fields that tell curves apart;
     x: one of sddcli.axes.AXES; panels: the field whose values have a column of panels each.
 
-    Solid is test accuracy on true labels after the last epoch, dashed is train accuracy on the noisy labels; along
-    epochs, after each that was evaluated.
+    Solid is test accuracy on true labels after the last epoch, dashed is train accuracy on the labels that were
+    learned, noisy ones if any; along epochs, after each that was evaluated.
     """
+    noisy = (summary["noise"] > 0).any()
     lines = [
-        ("test_accuracy", "test, against true labels", "-"),
-        ("train_accuracy", "train, against noisy labels", "--"),
+        ("test_accuracy", "test, against true labels" if noisy else "test", "-"),
+        ("train_accuracy", "train, against noisy labels" if noisy else "train", "--"),
     ]
     return drawn(
         summary, varied, title, x, panels, [Row("accuracy" if x == "epoch" else "accuracy, last epoch", lines)]

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from sddcli.plots import best_epoch, double_descent, learning_distance, movement
 from tests.plots.test_style import summary
@@ -37,8 +38,22 @@ def test_curves_of_a_panel_have_colours_and_marks_and_no_phases() -> None:
     for ax in figure.axes:
         marks = {line.get_marker() for line in ax.lines} - {"None"}
         assert len(marks) == 2 and not ax.texts, "apart in print too"
-    words = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert words == ["criterion c0", "criterion c1", "test, against true labels", "train, against noisy labels"]
+    assert _entries(figure) == [
+        "criterion c0",
+        "criterion c1",
+        "test, against true labels",
+        "train, against noisy labels",
+    ]
+
+
+def test_without_label_noise_the_legend_speaks_of_none() -> None:
+    figure = double_descent.draw(crossed(2).query("noise == 0.2").assign(noise=0.0), ["criterion"], "a title")
+    assert _entries(figure) == ["criterion c0", "criterion c1", "test", "train"]
+
+
+def _entries(figure: Figure) -> list[str]:
+    """What the legend says."""
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_names_of_narrow_phases_stand_apart() -> None:
