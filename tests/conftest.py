@@ -1,9 +1,14 @@
 """What several tests need: sdd as a command, an empty folder of data sets, a small sweep that was really trained."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+# One thread, as workers have it, and libraries ask once: what is the same in bits is the same for one. Several wait for
+# each other where a core has other work: a test of tiny networks took 25 seconds beside two busy processes, not 4.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest

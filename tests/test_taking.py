@@ -32,11 +32,6 @@ KINDS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def work(store: Store, runs: list[Run], pace: prune_retrain.Pace = prune_retrain.USUAL) -> None:
     """Trains `runs` side by side, and before them what they grow from, which is not stopped."""
     events: list[Event] = []

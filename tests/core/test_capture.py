@@ -98,7 +98,6 @@ def played(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: here)
-    torch.set_num_threads(1)
 
 
 def ends(name: str, steps: int, optimizer: str = "sgd", cuda: bool = True, precision: str = "fp32") -> Tensors:

@@ -40,11 +40,6 @@ def plan_of(model: Model, batch_size: int = 20) -> engine.Plan:
     return engine.Plan(lesson, order, batch_size, [0.1] * 6, momentum=0.9, one_by_one=model.one_by_one)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def fussy(product: Product) -> Product:
     """A library whose last bit is another one where a factor does not lie at the start of a cache line."""
 

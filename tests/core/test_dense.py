@@ -1,7 +1,5 @@
 """Dense: the gradient written out is autograd's, for any number of models and any batch, masked or not."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -15,15 +13,6 @@ from sddcli.core.types import Model, Slopes, Tensors
 
 FEATURES, CLASSES = (1, 8, 8), 10
 NETS = {"two hidden layers": mlp((300, 100), FEATURES, CLASSES), "none": mlp((), FEATURES, CLASSES)}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As in a worker: how threads share a product among them may depend on M."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def slopes_of(model: Model) -> Slopes:

@@ -96,11 +96,6 @@ def trained(
     return {key: w.clone() for key, w in weights_of(state).items()}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_it_is_plain_torch(optimizer: str) -> None:
     m, batch_size = 2, 20

@@ -1,6 +1,6 @@
 """Memory: a network's convolutions compute with channels last, on one thread only, and to the same numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,12 +18,11 @@ CLASSES = 7
 CASES = {"convnet:width=4": (1, 8, 8), "vgg16:width=2": (3, 32, 32), "resnet18:width=4": (3, 16, 16)}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
+@pytest.fixture
+def two_threads() -> Iterator[Callable[[], None]]:
+    """From the call on; what comes after this test has one again."""
+    yield lambda: torch.set_num_threads(2)
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("shape", [(5, 1, 8, 6), (5, 3, 8, 6), (1, 1, 8, 6), (5, 3, 1, 1), (0, 3, 8, 6)], ids=str)
@@ -64,11 +63,11 @@ def layouts(word: str, monkeypatch: pytest.MonkeyPatch) -> tuple[list[bool], lis
 
 @pytest.mark.parametrize("word", CASES)
 def test_all_convolutions_of_a_network_have_channels_last_on_one_thread_alone(
-    word: str, monkeypatch: pytest.MonkeyPatch
+    word: str, monkeypatch: pytest.MonkeyPatch, two_threads: Callable[[], None]
 ) -> None:
     """And none in a process with two threads, where torch would damage memory: so this never computes one there."""
     last, theirs = layouts(word, monkeypatch)
-    torch.set_num_threads(2)
+    two_threads()
     plain, ours = layouts(word, monkeypatch)
     assert all(last) and not any(plain) and len(last) == len(plain) > 3
     for a, b in zip(theirs, ours, strict=True):

@@ -104,7 +104,6 @@ def test_preresnet_normalizes_before_each_convolution_and_adds_what_is_not_norma
 
 @pytest.mark.parametrize("word", MODELS)
 def test_every_network_takes_images_of_m_models_and_its_statistics_are_the_batchs(word: str) -> None:
-    torch.set_num_threads(1)  # bits are the same in company for one thread, as runs have it
     features = (3, 16, 16) if word != "vgg16" else FEATURES
     word = f"{word}:width=2" if word[:3] in ("res", "pre", "vgg") or word == "convnet" else word
     model = architecture(word, features, CLASSES)
