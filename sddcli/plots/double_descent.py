@@ -21,7 +21,7 @@ def draw(summary: pd.DataFrame, varied: Sequence[str], title: str, x: str = "spa
     Solid is test accuracy on true labels after the last epoch, dashed is train accuracy on the labels that were
     learned, noisy ones if any; along epochs, after each that was evaluated.
     """
-    noisy = (summary["noise"] > 0).any()
+    noisy = "memorized" in summary and summary["memorized"].notna().any()  # else there are no wrong labels
     lines = [
         ("test_accuracy", "test, against true labels" if noisy else "test", "-"),
         ("train_accuracy", "train, against noisy labels" if noisy else "train", "--"),
