@@ -1,12 +1,12 @@
-"""Compares `sdd sweep --levels auto` with the full sweep: what share of its epochs it takes, and what places it finds.
+"""Compares `sdd sweep --levels auto` with the full sweep: the share of its epochs that it takes, valley and peak.
 
     python3 benchmarks/auto_levels.py --runs DIR --json benchmarks/results/auto-levels-digits.json
 
 Each case is a pruning, a noise and five seeds of the digits' protocol, each sweep in a folder of its own. Epochs are
-those that the histories of finished runs end with; places are those of `sdd analyze double-descent`, as levels.
-Then, without training, the rule of iterative chains is replayed on the stored curves of each noise's ten seeds, for
-all choices of five of them, and of the two among these that come first; beside it, how often two halves of the
-ten agree on the places.
+those that the histories of finished runs end with; valley and peak are the levels that `sdd analyze double-descent`
+says. Then, without training, the rule of iterative chains is replayed on the stored curves of each noise's ten seeds,
+for all choices of five of them, and of the two among these that come first; beside it, how often two halves of the ten
+agree on both.
 """
 
 import argparse
@@ -37,14 +37,14 @@ def swept(root: Path, words: list[str]) -> dict[str, Any]:
     (verdict,) = json.loads(said.stdout)
     store = Store(root)
     found = [int(store.history(run)[-1]["epoch"]) for run, _ in store.manifests()]
-    return {name: verdict[name] for name in ("valley", "peak", "n", "found")} | {
+    return {name: verdict[name] for name in ("valley", "peak", "n", "double_descent")} | {
         "runs": len(found),
         "epochs": sum(found),
     }
 
 
 def near(full: dict[str, Any], found: dict[str, Any]) -> bool:
-    """Whether both places agree within a level."""
+    """Whether valley and peak agree within a level."""
     return all(abs(full[place] - found[place]) <= 1 for place in ("valley", "peak"))
 
 
@@ -53,7 +53,7 @@ def replayed(test: np.ndarray) -> dict[str, Any]:
     levels, good, shares = test.shape[1], [], []
     density = 0.8 ** np.arange(float(levels))
     for five in combinations(range(len(test)), 5):
-        full = double_descent.places(double_descent.smoothed(test[list(five)].mean(0), density))
+        full = double_descent.turning_points(double_descent.smoothed(test[list(five)].mean(0), density))
         for first in five:
             for second in set(five) - {first}:
                 order = [first, second, *(set(five) - {first, second})]
@@ -65,11 +65,11 @@ def replayed(test: np.ndarray) -> dict[str, Any]:
 
 
 def halves(test: np.ndarray, density: np.ndarray, most: int) -> float:
-    """In which share of their splits into two halves both places of (10, K) curves differ by so many levels at most."""
+    """In which share of splits into two halves valley and peak of (10, K) curves differ by so many levels at most."""
     seeds, near = set(range(len(test))), []
     for half in combinations(seeds, len(test) // 2):
         a, b = (
-            double_descent.places(double_descent.smoothed(test[list(each)].mean(0), density))
+            double_descent.turning_points(double_descent.smoothed(test[list(each)].mean(0), density))
             for each in (half, seeds - set(half))
         )
         near.append(max(abs(a[k] - b[k]) for k in (0, 1)) <= most)
@@ -77,7 +77,7 @@ def halves(test: np.ndarray, density: np.ndarray, most: int) -> float:
 
 
 def chosen(test: np.ndarray, density: np.ndarray) -> tuple[tuple[int, int], float]:
-    """The places that the rule finds on (S, K) curves, and the share of trainings that it takes."""
+    """The valley and peak that the rule finds on (S, K) curves, and the share of trainings that it takes."""
     seeds, levels = test.shape
     curves: list[auto.Curve] = [{} for _ in range(seeds)]
     room = auto.budget(seeds, levels - 1)
@@ -88,12 +88,12 @@ def chosen(test: np.ndarray, density: np.ndarray) -> tuple[tuple[int, int], floa
     begun = [curve for curve in curves if curve]
     shared = min(map(len, begun))
     mean = test[: len(begun), :shared].mean(0)
-    found = double_descent.places(double_descent.smoothed(mean, density[:shared]))
+    found = double_descent.turning_points(double_descent.smoothed(mean, density[:shared]))
     return found, round(sum(map(len, begun)) / test.size, 4)
 
 
 def main() -> int:
-    """Sweeps, compares, writes; 0 where all places of the first case agree within one level."""
+    """Sweeps, compares, writes; 0 where valley and peak of the first case agree within one level."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True, help="full sweeps in it are not made again")
     parser.add_argument("--cases", type=int, default=len(CASES), help="only so many of the cases")

@@ -22,18 +22,18 @@ SHARE = 0.4  # of the trainings of the full sweep: the most that a setting takes
 FIRST = 2 / 3  # of the levels, or of the budget: what is trained before anything is chosen
 STEP = 3  # levels of an iterative chain that are trained before it is looked at again
 RISE = 0.05  # of test accuracy: larger than chance makes one smoothed chain rise
-REACH = 2  # levels on each side of valley and peak that matter to their places
+REACH = 2  # levels on each side of valley and peak that matter to where these lie
 
 
 class Landmarks(NamedTuple):
     """What a setting's finished runs say, and what they cost.
 
-    places: the levels of valley and peak, None before two levels are trained; seeds, of of_seeds, that have a curve;
+    valley_and_peak: their levels, None before two levels are trained; seeds, of of_seeds, that have a curve;
     trainings, of the of_trainings of the full sweep.
     """
 
     setting: Run
-    places: tuple[int, int] | None
+    valley_and_peak: tuple[int, int] | None
     seeds: int
     of_seeds: int
     trainings: int
@@ -82,8 +82,8 @@ def landmarks(store: Store, table: Table, lost: Callable[[Run], Any]) -> Iterato
         runs, all_curves = _rounds(store, last_runs, lost)
         trainings, curves = sum(store.finished(run) for run in runs), list(filter(None, all_curves))
         shared = sorted(set.intersection(*map(set, curves))) if curves else []
-        places = _places(curves, shared, last_runs[0].rate)[0] if len(shared) > 1 else None
-        yield Landmarks(last_runs[0], places, len(curves), len(last_runs), trainings, len(last_runs) * (last + 1))
+        both = _valley_and_peak(curves, shared, last_runs[0].rate)[0] if len(shared) > 1 else None
+        yield Landmarks(last_runs[0], both, len(curves), len(last_runs), trainings, len(last_runs) * (last + 1))
 
 
 def budget(chains: int, last: int) -> int:
@@ -138,7 +138,7 @@ def _iterative(curves: Sequence[Curve], last: int, rate: float, room: int) -> li
     the budget allows follow it to a little beyond its peak, and further where some of the budget is left.
     """
     pilot = curves[0]
-    (_, peak), fell = _places([pilot], sorted(pilot), rate) if pilot else ((0, 0), False)
+    (_, peak), fell = _valley_and_peak([pilot], sorted(pilot), rate) if pilot else ((0, 0), False)
     if len(pilot) <= last and not fell:
         end = max(pilot) + STEP if pilot else floor(FIRST * last)
         return [(0, level) for level in range(len(pilot), min(end, last) + 1)][:room]
@@ -159,16 +159,16 @@ def _one_shot(curves: Sequence[Curve], last: int, rate: float, room: int) -> lis
         count = max(floor(FIRST * room / len(curves)), 2)
         levels: Iterable[int] = dict.fromkeys(round(k * last / (count - 1)) for k in range(count))
     else:
-        places, _ = _places(curves, here, rate)
-        gaps = {(a, b) for level in places for a, b in pairwise(here) if b - a > 1 and level in (a, b)}
-        near = {level for at in places for level in range(at - REACH, at + REACH + 1) if here[0] < level < here[-1]}
+        both, _ = _valley_and_peak(curves, here, rate)
+        gaps = {(a, b) for level in both for a, b in pairwise(here) if b - a > 1 and level in (a, b)}
+        near = {level for at in both for level in range(at - REACH, at + REACH + 1) if here[0] < level < here[-1]}
         widest = sorted(gaps, key=lambda gap: (gap[0] - gap[1], gap))
         levels = dict.fromkeys([*((a + b) // 2 for a, b in widest), *sorted(near.difference(here))])
     chosen = list(levels)[: room // len(curves)]
     return [(k, level) for level in chosen for k in range(len(curves))]
 
 
-def _places(curves: Sequence[Curve], levels: Sequence[int], rate: float) -> tuple[tuple[int, int], bool]:
+def _valley_and_peak(curves: Sequence[Curve], levels: Sequence[int], rate: float) -> tuple[tuple[int, int], bool]:
     """The levels of valley and peak of the mean curve, and whether it has lost half of the rise between them again."""
     import numpy as np
 
@@ -177,6 +177,6 @@ def _places(curves: Sequence[Curve], levels: Sequence[int], rate: float) -> tupl
 
     mean = np.array([[curve[level] for level in levels] for curve in curves]).mean(0)
     smooth = smoothed(mean, (1 - rate) ** np.array(levels, float))
-    valley, peak = double_descent.places(smooth)
+    valley, peak = double_descent.turning_points(smooth)
     rise = smooth[peak] - smooth[valley]
     return (levels[valley], levels[peak]), bool(rise >= RISE and smooth[-1] < smooth[peak] - rise / 2)

@@ -86,26 +86,26 @@ def _density(values: NDArray[np.float64], column: str, rate: float) -> NDArray[n
 def judged(
     frame: pd.DataFrame,
     judge: Callable[..., dict[str, Any]],
-    places: Collection[str] = (),
+    indices: Collection[str] = (),
     column: str = "level",
     signals: Collection[str] = (),
 ) -> pd.DataFrame:
     """What `judge` says of each setting's curves, one row each.
 
     signals: columns that it is given beside the accuracies.
-    places: which of its values are indices of levels, as are NAME_low and NAME_high where it says them; the rows have
-    the levels, and NAME_sparsity of each place. Of a word for each level the rows say from where to where it holds;
+    indices: which of its values are indices of levels, as are NAME_low and NAME_high where it says them; the rows have
+    the levels, and NAME_sparsity of each. Of a word for each level the rows say from where to where it holds;
     other lists, numbers of each level, are left out. Along another column the rows say which, as `along`, and its first
     value, as `judged_from`; they have its values for levels, no sparsity of them, and no words.
     """
-    indices = {f"{name}{end}" for name in places for end in ("", "_low", "_high")}
+    with_ends = {f"{name}{end}" for name in indices for end in ("", "_low", "_high")}
     rows = []
     for curve in curves(frame, column, signals):
         beside = [curve.signals] if signals else []
         verdict = _without_words(judge(curve.test, curve.train, curve.density, *beside), column)
         row: dict[str, Any] = {**curve.fields}
         for name, value in verdict.items():
-            if name in indices:
+            if name in with_ends:
                 row[name] = None if value is None else curve.levels[value]
             elif not isinstance(value, list):
                 row[name] = value
@@ -114,7 +114,7 @@ def judged(
         row |= {"judged_to": curve.levels[-1], "last_level": curve.last, "seed_values": curve.kinds}
         if column != "level":
             row |= {"along": COLUMNS[column].called, "judged_from": curve.levels[0]}
-        for name in places if column == "level" else ():
+        for name in indices if column == "level" else ():
             at = verdict[name]
             row[f"{name}_sparsity"] = None if at is None else curve.sparsity[at]
         rows.append(row)

@@ -49,7 +49,7 @@ from sddcli.spec import FIELDS, Run, from_dict, to_dict
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sddcli.core.types import Begun, Found, Record, Tensors
+    from sddcli.core.types import Begun, Measurement, Record, Tensors
 
 SCHEMA = 1
 KEEPS = ("all", "masks", "last")
@@ -340,7 +340,7 @@ class Store:
         weights: "Tensors",
         masks: "Tensors",
         history: Sequence[Mapping[str, Any]],
-        measures: "Mapping[str, Found]",
+        measures: "Mapping[str, Measurement]",
         facts: Mapping[str, Any],
         initial: "Tensors | None" = None,
         fitted: "Tensor | None" = None,
@@ -590,7 +590,7 @@ class Store:
             raise Damaged(f"{path} is damaged: its hash is not the manifest's; {_repair(path.parent)}")
         return content
 
-    def save_measure(self, run: Run | Pair, word: str, result: "Found") -> None:
+    def save_measure(self, run: Run | Pair, word: str, result: "Measurement") -> None:
         """Writes the result of an analysis, `word` with its parameters, of a run or of a pair of runs."""
         folder, stem = self.folder(run) / "measures", stem_of(word)
         if isinstance(run, Pair):

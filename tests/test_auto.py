@@ -62,7 +62,7 @@ def test_rounds_follow_from_finished_runs_alone_within_the_budget_and_are_the_fu
     assert len(set(runs)) == len(runs) <= 34  # 40 % of 17 levels of 5 seeds
     assert set(runs) < set(unfold({**asked, "level": list(range(17))}))
     (said,) = auto.landmarks(Store(tmp_path / "a"), asked, lambda run: False)
-    assert np.abs(np.subtract(said.places, (5, 10))).max() <= 1 and (said.trainings, said.of_trainings) == (
+    assert np.abs(np.subtract(said.valley_and_peak, (5, 10))).max() <= 1 and (said.trainings, said.of_trainings) == (
         len(runs),
         85,
     )

@@ -18,7 +18,7 @@ from sddcli.cli.reproducing import Result, from_records
 from sddcli.cli.seeing import drawn
 from sddcli.cli.targets import claims
 from sddcli.core.words import in_words
-from sddcli.verdicts.double_descent import PLACES, judge
+from sddcli.verdicts.double_descent import INDICES, judge
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "docs" / "evidence"
@@ -83,7 +83,7 @@ def test_what_all_of_mnist_shows_is_in_its_record() -> None:
     """The peak is above the dense network, for good; what the page says of accuracies, seed means of the record."""
     frame = table.read(RECORDS / "mnist.csv")
     assert c1a.decide(frame).word == HOLDS and set(frame["level"]) == set(range(26))
-    (verdict,) = judging.judged(frame, judge, PLACES).to_dict(orient="records")
+    (verdict,) = judging.judged(frame, judge, INDICES).to_dict(orient="records")
     assert verdict["gain_low"] > 0 and verdict["n"] == frame["seed"].nunique()
     means = frame.groupby("level")[["test_accuracy", "best_test_accuracy", "memorized", "weights"]].mean()
     page = (RECORDS / "README.md").read_text(encoding="utf-8").split("## MNIST, whole")[1].split("\n## ")[0]
@@ -114,11 +114,13 @@ def test_the_tables_of_the_page_are_those_of_the_records() -> None:
     said = []
     for name in ("digits-convnet", "cifar-images", "mnist", "mnist-2000", "precision", "precision-convnet"):
         frame = table.read(ROOT / "docs" / "evidence" / f"{name}.csv")
-        for row in judging.judged(frame, judge, PLACES).to_dict(orient="records"):
+        for row in judging.judged(frame, judge, INDICES).to_dict(orient="records"):
             places = [f"{row[at]} [{row[f'{at}_low']:.0f}, {row[f'{at}_high']:.0f}]" for at in ("valley", "peak")]
             sizes = [[100 * row[f"{size}{end}"] for end in ("", "_low", "_high")] for size in ("dip", "rise", "gain")]
             numbers = ["{:.1f} [{:.1f}, {:.1f}]".format(*size) for size in sizes]
-            said.append([f"{row['fitted']:.0f}", *places, *numbers, f"{row['p']:.3f}", "yes" if row["found"] else "no"])
+            said.append(
+                [f"{row['fitted']:.0f}", *places, *numbers, f"{row['p']:.3f}", "yes" if row["double_descent"] else "no"]
+            )
     page = (ROOT / "docs" / "evidence" / "README.md").read_text(encoding="utf-8")
     lines = [
         re.split(r" *\| *", line.strip("| ")) for line in page.splitlines() if line.endswith(("| yes |", "| no |"))
@@ -135,13 +137,13 @@ def test_the_table_of_remedies_follows_from_their_records() -> None:
     fields = ["loss", "dropout", "regularization", "weight_decay"]
     usual = frame[fields].mode().iloc[0]
     lines = []
-    for row in judging.judged(frame[whole], judge, PLACES).sort_values("dip").to_dict("records"):
+    for row in judging.judged(frame[whole], judge, INDICES).sort_values("dip").to_dict("records"):
         own = {name: row[name] for name in fields if name in row and row[name] != usual[name]}
         of_row = frame[whole & (frame[fields] == pd.Series(usual.to_dict() | own)).all(axis=1)]
         means = of_row.groupby("level")[["test_accuracy", "sparsity"]].mean().sort_values("test_accuracy")
         dip = "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * row[f"dip{end}"] for end in ("", "_low", "_high")))
         best, there = means.iloc[-1]
-        cells = in_words(own) or "none", dip, f"{row['p']:.3f}", "yes" if row["found"] else "no"
+        cells = in_words(own) or "none", dip, f"{row['p']:.3f}", "yes" if row["double_descent"] else "no"
         lines.append(f"| {' | '.join(cells)} | {best:.1%} | {there:.1%} |")
     assert len(lines) == 8 and "\n".join(lines) in (RECORDS / "README.md").read_text(encoding="utf-8")
 
@@ -181,8 +183,10 @@ def test_products_in_bf16_leave_the_curve_where_it_is(
 ) -> None:
     """As the page has it. other_accuracy, other_memory: at how many levels the differences' interval excludes zero."""
     frame = table.read(ROOT / "docs" / "evidence" / f"{record}.csv")
-    verdicts = judging.judged(frame, judge, PLACES).set_index("precision")
-    assert list(verdicts.index) == ["bf16", "fp32"] and verdicts["found"].all() and (verdicts["n"] == seeds).all()
+    verdicts = judging.judged(frame, judge, INDICES).set_index("precision")
+    assert (
+        list(verdicts.index) == ["bf16", "fp32"] and verdicts["double_descent"].all() and (verdicts["n"] == seeds).all()
+    )
     assert all(verdicts[place].max() - verdicts[place].min() <= 1 for place in ("fitted", "valley", "peak"))
     pairs = table.compared(frame)
     beside = {name: (pairs[f"{name}_low"] > 0) | (pairs[f"{name}_high"] < 0) for name in ("test_accuracy", "memorized")}
@@ -203,8 +207,8 @@ def test_where_bf16_seemed_ahead_further_seeds_do_not_have_it() -> None:
 
 def test_what_the_map_of_criteria_says_is_in_its_record() -> None:
     frame = table.grown(table.read(RECORDS / "digits-criteria.csv"))
-    verdicts = judging.judged(frame, judge, PLACES).set_index("criterion")
-    shown = verdicts[verdicts["found"]]
+    verdicts = judging.judged(frame, judge, INDICES).set_index("criterion")
+    shown = verdicts[verdicts["double_descent"]]
     page = (ROOT / "docs" / "map.md").read_text(encoding="utf-8")
     named = set(
         page.split("matter to the loss (")[1].split("`gradient` by")[0].replace("`", "").replace("\n ", "").split(", ")
@@ -232,8 +236,10 @@ def test_what_the_phenomenon_page_says_is_in_its_record() -> None:
     assert len(rows) == 12
     for name, mean, std in rows:
         assert (f"{found.loc[name, 'mean']:+.2f}", f"{found.loc[name, 'std']:.2f}") == (mean, std), name
-    (verdict,) = judging.judged(frame, judge, PLACES).to_dict(orient="records")
-    assert f"up to level {verdict['fitted']}" in page and verdict["found"] and f"(p = {verdict['p']:.3f})" in page
+    (verdict,) = judging.judged(frame, judge, INDICES).to_dict(orient="records")
+    assert (
+        f"up to level {verdict['fitted']}" in page and verdict["double_descent"] and f"(p = {verdict['p']:.3f})" in page
+    )
     for place, size in (("valley", "dip"), ("peak", "rise")):
         interval = f"[{100 * verdict[f'{size}_low']:.1f}, {100 * verdict[f'{size}_high']:.1f}]"
         assert f"at level {verdict[place]}" in page and f"{100 * verdict[size]:.1f} points {interval}" in page
@@ -242,7 +248,7 @@ def test_what_the_phenomenon_page_says_is_in_its_record() -> None:
 def test_the_figure_of_the_phenomenon_has_the_intervals_of_its_verdict() -> None:
     """From the record to the bars under the curve, through summary and phases as the command does it."""
     frame = table.grown(table.read(ROOT / "docs" / "phenomenon" / "results.csv"))
-    (verdict,) = judging.judged(frame, judge, PLACES).to_dict(orient="records")
+    (verdict,) = judging.judged(frame, judge, INDICES).to_dict(orient="records")
     picture = drawn(ROOT, frame, summarized(frame), "double-descent")
     sparsity = frame.groupby("level")["sparsity"].mean()
     for line, place in zip(picture.axes[0].lines[-2:], ("valley", "peak"), strict=True):

@@ -125,23 +125,23 @@ def test_a_new_member_is_one_entry(family: str, tmp_path: Path, monkeypatch: pyt
 FILES = {
     "analyses": '''
 """Mine: the largest weight of a network."""
-from sddcli.core.types import Found, Subject
+from sddcli.core.types import Measurement, Subject
 UNITS = {"mine_largest": "number"}
-def measure(subject: Subject, *, times: float = 1.0) -> Found:
-    return Found({"mine_largest": times * max(float(w.abs().max()) for w in subject.net.final.values())})
+def measure(subject: Subject, *, times: float = 1.0) -> Measurement:
+    return Measurement({"mine_largest": times * max(float(w.abs().max()) for w in subject.net.final.values())})
 ''',
     "analyses/pairs": '''
 """Mine: by how much the largest weights of two networks differ."""
-from sddcli.core.types import Found, Subject
-def measure(a: Subject, b: Subject) -> Found:
+from sddcli.core.types import Measurement, Subject
+def measure(a: Subject, b: Subject) -> Measurement:
     here, there = (max(float(w.abs().max()) for w in each.net.final.values()) for each in (a, b))
-    return Found({"mine_difference": there - here})
+    return Measurement({"mine_difference": there - here})
 ''',
     "verdicts": '''
 """Mine: at which level networks are best."""
 QUESTION = "Which level is best?"
 NOTE = "Of the mean over seeds."
-PLACES = ("best",)
+INDICES = ("best",)
 def judge(test, train, density):
     best = int(test.mean(0).argmax())
     return {"best": best, "n": len(test), "halves": ["first" if k <= best else "second" for k in range(test.shape[1])]}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sddcli import index, table
-from sddcli.core.types import Found
+from sddcli.core.types import Measurement
 from sddcli.index import Index
 from sddcli.store import Store, StoreError
 
@@ -47,12 +47,12 @@ def change(root: Path, what: str) -> None:
     elif what == "a chain less":
         shutil.rmtree(store.folder(run).parent)
     elif what == "a measure more":
-        store.save_measure(run, "thing", Found({"thing": 2.5, "other": float("nan")}, [{"a": 1, "b": 0.5}]))
-        store.save_measure(run, "thing:points=3", Found({"thing": 7.5}, [{"a": 1, "b": 0.5}]))
+        store.save_measure(run, "thing", Measurement({"thing": 2.5, "other": float("nan")}, [{"a": 1, "b": 0.5}]))
+        store.save_measure(run, "thing:points=3", Measurement({"thing": 7.5}, [{"a": 1, "b": 0.5}]))
     elif what == "a measure less":
         (store.folder(run) / "measures" / "learning-distance.json").unlink()
     elif what == "a measure made again":
-        store.save_measure(run, "learning-distance", Found({"learning_distance": 7.0}))
+        store.save_measure(run, "learning-distance", Measurement({"learning_distance": 7.0}))
     elif what == "not finished any more":
         path = store.folder(run) / "manifest.json"
         path.write_text(path.read_text().replace('"stage": "trained"', '"stage": "pruned"'))
@@ -88,7 +88,7 @@ def test_only_what_changed_is_read(root: Path, monkeypatch: pytest.MonkeyPatch) 
     store = Store(root)
     run, _ = next(store.manifests())
     seen.clear()
-    store.save_measure(run, "thing", Found({"thing": 2.5}))
+    store.save_measure(run, "thing", Measurement({"thing": 2.5}))
     table.export(store)
     assert seen == [store.folder(run)]
 

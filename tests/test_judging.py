@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sddcli import judging, table
 from sddcli.spec import FIELDS
-from sddcli.verdicts.double_descent import PLACES, judge, sentences
+from sddcli.verdicts.double_descent import INDICES, judge, sentences
 from tests.test_table import of_settings
 
 
@@ -26,7 +26,7 @@ def test_what_the_verdict_rests_on_is_said() -> None:
     several = pd.concat([frame.assign(init_seed=k, chain=frame["chain"] + str(k)) for k in (0, 1)])
 
     def said(rows: pd.DataFrame) -> str:
-        (row,) = (row for _, row in judging.judged(rows, judge, PLACES).iterrows())
+        (row,) = (row for _, row in judging.judged(rows, judge, INDICES).iterrows())
         return "\n".join(sentences(row))
 
     assert "may lie beyond level 4" in said(frame) and "judged up to" not in said(frame) and "share" not in said(frame)
@@ -36,7 +36,7 @@ def test_what_the_verdict_rests_on_is_said() -> None:
 
 
 def test_networks_that_got_their_weights_back_have_the_marks_of_the_sparse_ones() -> None:
-    """Found by what the retraining does, whatever it is called; without the sparse ones they have their own."""
+    """Measurement by what the retraining does, whatever it is called; without the sparse ones they have their own."""
     plain: dict[str, object] = {name: field.default for name, field in FIELDS.items()} | {
         "dataset": "digits", "model": "lenet-8", "criterion": "magnitude", "rate": 0.2,
         "init_seed": 0, "order_seed": 0, "noise_seed": 0, "sparsity": 0.5, "train_accuracy": 1.0,

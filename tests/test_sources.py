@@ -215,14 +215,14 @@ def test_images_of_ones_own_are_augmented_by_ones_own() -> None:
 
 SEEING = """
 from matplotlib.figure import Figure
-from sddcli.core.types import Found
+from sddcli.core.types import Measurement
 
 def largest(subject, times=1.0):
     return {"largest": times * max(float(w.abs().max()) for w in subject.net.final.values())}
 
 def layers(subject):
     rows = [{"layer": name, "kept": int(mask.sum())} for name, mask in subject.net.masks.items()]
-    return Found({"layers": len(rows)}, rows)
+    return Measurement({"layers": len(rows)}, rows)
 
 def apart(a, b, power=2.0):
     # How far two networks are from each other.

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from sddcli import files as module
 from sddcli import table
-from sddcli.core.types import Found
+from sddcli.core.types import Measurement
 from sddcli.events import Event
 from sddcli.files import StoreError, write
 from sddcli.packing import pack, pack_fitted, unpack, unpack_fitted
@@ -38,7 +38,7 @@ FACTS = {"metrics": {"test_accuracy": 0.25}, "data": {"sha256": "x"}, "seconds":
 
 def save(store: Store, run: Run) -> None:
     initial = WEIGHTS if run.level == 0 else None
-    store.save_trained(run, WEIGHTS, MASKS, HISTORY, {"learning-distance": Found({"d": 1.5})}, FACTS, initial)
+    store.save_trained(run, WEIGHTS, MASKS, HISTORY, {"learning-distance": Measurement({"d": 1.5})}, FACTS, initial)
 
 
 @given(hnp.arrays(np.float32, hnp.array_shapes(max_dims=4, max_side=6)), st.integers(0, 2**32 - 1))

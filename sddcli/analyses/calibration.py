@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sddcli.core.evaluate import logits
-from sddcli.core.types import Found, Subject
+from sddcli.core.types import Measurement, Subject
 from sddcli.core.words import UsageError
 
 
-def measure(subject: Subject, *, bins: int = 15) -> Found:
+def measure(subject: Subject, *, bins: int = 15) -> Measurement:
     """Expected calibration error: the sum over bins of |B| / N * |accuracy - confidence| (Guo et al. 2017).
 
     Confidence is the greatest of a network's probabilities; bin b of as many equally wide ones holds the examples
@@ -39,7 +39,7 @@ def measure(subject: Subject, *, bins: int = 15) -> Found:
         "clean_confidence": float(known[~wrong].mean()),
         "wrong_confidence": float(known[wrong].mean()),
     }
-    return Found(values, rows)
+    return Measurement(values, rows)
 
 
 def _reliability(confidence: Tensor, right: Tensor, bins: int) -> list[dict[str, float]]:

@@ -8,14 +8,14 @@ from torch import Tensor
 from sddcli.core.activity import Watch
 from sddcli.core.channels import living, narrowed
 from sddcli.core.evaluate import chunk
-from sddcli.core.types import Found, Subject, Tensors, learned
+from sddcli.core.types import Measurement, Subject, Tensors, learned
 from sddcli.core.words import UsageError
 
 UNKNOWN = float("nan")
 UNITS = {"smaller_parameters": "count"}
 
 
-def measure(subject: Subject) -> Found:
+def measure(subject: Subject) -> Measurement:
     """Of the final weights, and of every ReLU on all training examples in evaluation mode.
 
     `effective_rank` is the mean over prunable layers of exp(H(p)), p = singular values / their sum (Roy & Vetterli
@@ -58,7 +58,7 @@ def measure(subject: Subject) -> Found:
         }
         for depth, name in enumerate(layers, 1)
     ]
-    return Found(values, rows)
+    return Measurement(values, rows)
 
 
 def _smaller(subject: Subject) -> dict[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ import torch
 
 from sddcli.core import curvature
 from sddcli.core.curvature import Ritz, Tridiagonal
-from sddcli.core.types import Found, Subject
+from sddcli.core.types import Measurement, Subject
 from sddcli.core.words import Positive, UsageError
 
 ALPHA = Positive(0.001)
@@ -15,7 +15,7 @@ ALPHA = Positive(0.001)
 
 def measure(
     subject: Subject, *, alpha: Positive = ALPHA, examples: int = 256, steps: int = 40, probes: int = 8
-) -> Found:
+) -> Measurement:
     """N_eff = sum of eigenvalue / (eigenvalue + alpha) over the positive eigenvalues of the Hessian of the mean loss.
 
     Of the loss and the directions that `sharpness` looks at: all learned parameters but pruned weights. `n_eff` is by
@@ -35,14 +35,14 @@ def measure(
     runs = [curvature.lanczos(operator, start, steps) for start in starts.to(subject.labels.device)]
     each = torch.tensor([quadrature(curvature.ritz(run), float(alpha)) for run in runs], dtype=torch.float64)
     if whole:
-        return Found({"n_eff": float(each.sum()), "n_eff_error": 0.0}, [])
+        return Measurement({"n_eff": float(each.sum()), "n_eff_error": 0.0}, [])
     fewer = [
         sum(quadrature(curvature.ritz(_begun(run, steps, share)), float(alpha)) for run in runs) / len(runs)
         for share in (0.5, 0.75)
     ]
     # A vector of signs stands for the mean over all directions.
     spread, lacking = float(each.std()) / len(each) ** 0.5, max(abs(float(each.mean()) - mean) for mean in fewer)
-    return Found({"n_eff": size * float(each.mean()), "n_eff_error": size * hypot(spread, lacking)}, [])
+    return Measurement({"n_eff": size * float(each.mean()), "n_eff_error": size * hypot(spread, lacking)}, [])
 
 
 def _begun(run: Tridiagonal, steps: int, share: float) -> Tridiagonal:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from sddcli.core.evaluate import answers
-from sddcli.core.types import Found, Subject, Tensors, Trained
+from sddcli.core.types import Measurement, Subject, Tensors, Trained
 from sddcli.core.words import UsageError
 
 Point = tuple[float, ...]
@@ -17,7 +17,7 @@ UNITS = {"flatness_lost_train_accuracy": "share", "flatness_lost_test_accuracy":
 
 def measure(
     subject: Subject, *, directions: int = 5, points: int = 11, reach: float = 0.5, plane: int = 0, masked: int = 1
-) -> Found:
+) -> Measurement:
     """Loss and accuracy at w + step * d: d a random direction whose filters are as long as those of w.
 
     d is Gaussian, each filter of it scaled to d * |w| / (|d| + 1e-10); biases and all of BatchNorm, its statistics
@@ -48,7 +48,7 @@ def measure(
     for split in ("train", "test"):
         values[f"flatness_{split}_loss_rise"] = ends[f"{split}_loss"] - here[f"{split}_loss"]
         values[f"flatness_lost_{split}_accuracy"] = here[f"{split}_accuracy"] - ends[f"{split}_accuracy"]
-    return Found(values, rows)
+    return Measurement(values, rows)
 
 
 def _along(number: int, step: float, count: int) -> Point:

@@ -2,12 +2,12 @@
 
 import torch
 
-from sddcli.core.types import Found, Subject
+from sddcli.core.types import Measurement, Subject
 
 UNITS = {"label_noise": "share", "label_noise_worst_class": "share"}
 
 
-def measure(subject: Subject) -> Found:
+def measure(subject: Subject) -> Measurement:
     """`label_noise`: the share of training labels that are not the true ones.
 
     `label_noise_worst_class`: the largest such share of one class. Rows: the confusion matrix, for each true class and
@@ -22,4 +22,4 @@ def measure(subject: Subject) -> Found:
         for k, c in (counts > 0).nonzero().tolist()
     ]
     noise = float((labels != true).double().mean())
-    return Found({"label_noise": noise, "label_noise_worst_class": float(worst)}, rows)
+    return Measurement({"label_noise": noise, "label_noise_worst_class": float(worst)}, rows)

@@ -2,10 +2,10 @@
 
 import torch
 
-from sddcli.core.types import Found, Subject, Tensors, learned
+from sddcli.core.types import Measurement, Subject, Tensors, learned
 
 
-def measure(subject: Subject) -> Found:
+def measure(subject: Subject) -> Measurement:
     """L2 norm of (weights now, pruned ones 0) minus (dense initialization) (He et al. 2022, section 5).
 
     `learning_distance` counts the prunable weights, `learning_distance_all` all parameters, and
@@ -26,7 +26,7 @@ def measure(subject: Subject) -> Found:
     }
     parts = {"learning_distance": moved, "masking_distance": lost, "own_distance": own}
     rows = [{"layer": name} | {kind: _norm({name: part[name]}) for kind, part in parts.items()} for name in net.masks]
-    return Found(values, rows)
+    return Measurement(values, rows)
 
 
 def _minus(a: Tensors, b: Tensors) -> Tensors:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from math import isnan, nan
 
-from sddcli.core.types import Found, Subject
+from sddcli.core.types import Measurement, Subject
 from sddcli.core.words import UsageError
 
 UNITS = {"early_stop_accuracy": "share", "target_accuracy": "share"}
@@ -11,7 +11,7 @@ UNITS = {"early_stop_accuracy": "share", "target_accuracy": "share"}
 History = Sequence[Mapping[str, float]]
 
 
-def measure(subject: Subject, *, accuracy: float = 0.0) -> Found:
+def measure(subject: Subject, *, accuracy: float = 0.0) -> Measurement:
     """From the evaluations during training, as Frankle & Carbin (2019) compare tickets with dense networks.
 
     `reached_step`, `reached_epoch`: the first evaluation at which test accuracy is `target_accuracy` or more, NaN where
@@ -28,7 +28,7 @@ def measure(subject: Subject, *, accuracy: float = 0.0) -> Found:
     reached: Mapping[str, float] = next((row for row in history if row["test_accuracy"] >= target), {})
     watched = [row for row in history if not isnan(row.get("validation_loss", nan))]
     stop: Mapping[str, float] = min(watched, key=lambda row: row["validation_loss"], default={})
-    return Found(
+    return Measurement(
         {
             "target_accuracy": target,
             **{f"reached_{unit}": reached.get(unit, nan) for unit in ("step", "epoch")},

@@ -5,11 +5,11 @@ from math import nan
 import torch
 from torch import Tensor
 
-from sddcli.core.types import Found, Record, Subject
+from sddcli.core.types import Measurement, Record, Subject
 from sddcli.core.words import UsageError
 
 
-def measure(subject: Subject, *, evaluations: int = 1) -> Found:
+def measure(subject: Subject, *, evaluations: int = 1) -> Measurement:
     """From the record of which labels were fitted at each evaluation during training, of `_clean` and `_wrong` ones.
 
     `learned_epoch`: the first evaluation from which on an example stays fitted to the end, mean over those that are
@@ -40,7 +40,7 @@ def measure(subject: Subject, *, evaluations: int = 1) -> Found:
                 of = part & (truth == label)
                 row |= {f"{name}_labels": int(of.sum()), f"{name}_fitted": _mean(record.fitted[k - 1].double(), of)}
             rows.append(row)
-    return Found(values, rows)
+    return Measurement(values, rows)
 
 
 def _of_examples(record: Record, dense: Record) -> dict[str, Tensor]:

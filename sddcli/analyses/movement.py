@@ -4,10 +4,10 @@ from math import nan
 
 from torch import Tensor
 
-from sddcli.core.types import Found, Subject, Tensors
+from sddcli.core.types import Measurement, Subject, Tensors
 
 
-def measure(subject: Subject) -> Found:
+def measure(subject: Subject) -> Measurement:
     """Mean |final - initial| of prunable weights: do winning tickets move more (Zhou et al. 2019, section 3)?
 
     `movement` is that of the weights that this level keeps, `own_movement` the same from where its own training
@@ -39,7 +39,7 @@ def measure(subject: Subject) -> Found:
     }
     furthest = [float(moved[name][net.masks[name]].max()) for name in names if net.masks[name].any()]
     values["movement_largest"] = max(furthest, default=nan)
-    return Found(values, rows)
+    return Measurement(values, rows)
 
 
 def _moved(final: Tensors, initial: Tensors, names: Tensors) -> Tensors:

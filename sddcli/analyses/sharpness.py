@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sddcli.core import curvature
 from sddcli.core.curvature import LossPart, Ritz
-from sddcli.core.types import Found, Subject, Tensors
+from sddcli.core.types import Measurement, Subject, Tensors
 from sddcli.core.words import UsageError, unknown
 
 DECADES = np.arange(-3, 3.01, 0.25)
@@ -28,7 +28,7 @@ def measure(
     probes: int = 20,
     rho: float = 0.05,
     epsilon: float = 1e-3,
-) -> Found:
+) -> Measurement:
     """Of the mean cross-entropy L at the final weights w: labels as trained on, evaluation mode.
 
     On so many training examples, the same for each run of a data set. Directions are all learned parameters but
@@ -60,7 +60,7 @@ def measure(
         "hessian_trace_error": error,
         "hessian_size": float(len(signs[0])),
     }
-    return Found(values, _rows(ritz, top))
+    return Measurement(values, _rows(ritz, top))
 
 
 def sam(losses: Sequence[LossPart], at: Tensors, directions: Tensors, rho: float) -> float:

@@ -4,12 +4,12 @@ from math import nan
 
 from torch import Tensor
 
-from sddcli.core.types import Found, Subject
+from sddcli.core.types import Measurement, Subject
 
 UNITS = {"same_signs": "share", "own_same_signs": "share"}
 
 
-def measure(subject: Subject) -> Found:
+def measure(subject: Subject) -> Measurement:
     """The share of kept prunable weights w with sign(w) = sign(w_i) (Zhou et al. 2019; Gadhikar & Burkholz 2024).
 
     `same_signs`: w_i is the dense initialization; `own_same_signs`: what this level's own training started from. NaN
@@ -22,7 +22,7 @@ def measure(subject: Subject) -> Found:
         for kind, weights in before.items()
     }
     rows = [{"layer": name} | {kind: _share([same[name]]) for kind, same in agreeing.items()} for name in net.masks]
-    return Found({kind: _share(list(same.values())) for kind, same in agreeing.items()}, rows)
+    return Measurement({kind: _share(list(same.values())) for kind, same in agreeing.items()}, rows)
 
 
 def _share(agreeing: list[Tensor]) -> float:

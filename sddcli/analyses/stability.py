@@ -6,12 +6,12 @@ import torch
 
 from sddcli.core import masks
 from sddcli.core.evaluate import answers
-from sddcli.core.types import Found, Subject
+from sddcli.core.types import Measurement, Subject
 
 UNITS = {"before_pruning_accuracy": "share", "after_pruning_accuracy": "share"}
 
 
-def measure(subject: Subject) -> Found:
+def measure(subject: Subject) -> Measurement:
     """`instability` = (t_pre - t_post) / t_pre, test accuracy just before and after pruning (Bartoldson et al. 2020).
 
     t_pre, `before_pruning_accuracy`, is that of the network this level was pruned from; t_post,
@@ -26,4 +26,4 @@ def measure(subject: Subject) -> Found:
         predicted, _ = answers(subject.forward, together, test.x, test.y.expand(2, -1))
         before, after = (predicted == test.y).double().mean(1).tolist()
     lost = (before - after) / before if before else nan
-    return Found({"instability": lost, "before_pruning_accuracy": before, "after_pruning_accuracy": after})
+    return Measurement({"instability": lost, "before_pruning_accuracy": before, "after_pruning_accuracy": after})

@@ -2,12 +2,12 @@
 
 from sddcli.core import masks
 from sddcli.core.evaluate import answers
-from sddcli.core.types import Found, Subject
+from sddcli.core.types import Measurement, Subject
 
 UNITS = {"untrained_test_accuracy": "share", "untrained_train_accuracy": "share"}
 
 
-def measure(subject: Subject) -> Found:
+def measure(subject: Subject) -> Measurement:
     """Its accuracies then: of a dense network those of its initialization, about chance; of a ticket those of its mask
     alone (Zhou et al. 2019, section 4). Test accuracy counts against true labels, train accuracy against those that it
     is trained on."""
@@ -17,4 +17,4 @@ def measure(subject: Subject) -> Found:
         part: (answers(subject.forward, weights, x, y.unsqueeze(0))[0].squeeze(0) == y)
         for part, (x, y) in pairs.items()
     }
-    return Found({f"untrained_{part}_accuracy": float(each.double().mean()) for part, each in right.items()})
+    return Measurement({f"untrained_{part}_accuracy": float(each.double().mean()) for part, each in right.items()})

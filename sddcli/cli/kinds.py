@@ -295,7 +295,7 @@ def verdicts(frame: "pd.DataFrame", word: str, column: str = "level") -> "pd.Dat
 
     verdict = module_of(FOLDERS["curve"], word)
     signals = getattr(verdict, "SIGNALS", ())
-    return judging.judged(frame, judge_of(FOLDERS["curve"], word), verdict.PLACES, column, signals)
+    return judging.judged(frame, judge_of(FOLDERS["curve"], word), verdict.INDICES, column, signals)
 
 
 def sizes(frame: "pd.DataFrame", word: str, column: str = "level") -> "pd.DataFrame":

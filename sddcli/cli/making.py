@@ -166,7 +166,7 @@ def _conclude(
                     print(f"recorded in {path}", file=sys.stderr)
                 _show(store, frame, as_json)
             failed = {failure.run for failure in display.failures}
-            _print_places([each for table in plan for each in auto.landmarks(store, table, failed.__contains__)])
+            _print_landmarks([each for table in plan for each in auto.landmarks(store, table, failed.__contains__)])
         finally:  # also where nobody reads what is shown
             complained = {failure.reason for failure in display.failures}
             damaged[:] = [error for error in damaged if str(error) not in complained]
@@ -403,12 +403,12 @@ def _show(store: Store, frame: "pd.DataFrame", as_json: bool) -> None:
     print(f"to plot them: sdd plot double-descent {shlex.quote(str(store.root))}")
 
 
-def _print_places(settings: Sequence["Landmarks"]) -> None:
+def _print_landmarks(settings: Sequence["Landmarks"]) -> None:
     """Where valley and peak seem to be in settings whose levels were chosen, and what that took: a line each."""
     differing = [name for name in FIELDS if len({getattr(each.setting, name) for each in settings}) > 1]
     for each in settings:
         label = ", ".join(f"{name} {getattr(each.setting, name)}" for name in differing)
-        valley, peak = each.places or (0, 0)
-        places = f"valley near level {valley}, peak near level {peak}" if valley < peak else "no rise"
+        valley, peak = each.valley_and_peak or (0, 0)
+        levels = f"valley near level {valley}, peak near level {peak}" if valley < peak else "no rise"
         cost = f"from {each.seeds} of {each.of_seeds} seeds and {each.trainings} of {each.of_trainings} trainings"
-        print(f"{label}: {places}, {cost}" if label else f"{places}, {cost}", file=sys.stderr)
+        print(f"{label}: {levels}, {cost}" if label else f"{levels}, {cost}", file=sys.stderr)

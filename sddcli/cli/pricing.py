@@ -82,8 +82,9 @@ def _split(todo: Sequence[Run], how: How) -> tuple[int, str]:
         workers, device = jobs * max(int(gpus or 0), 1), "cuda" if gpus else "cpu"
         of = f"of {_counted(jobs, 'Slurm job')} of at most {spoken_time(60 * slurm.minutes_of(cluster.time))} each"
     elif cluster.on == "ray":
-        share, places = ray.room(ray.Cluster(cluster.address, how.workers or 0, gpus, how.threads))
-        workers, device, of = min(places, chains), "cuda" if share else "cpu", f"of a Ray cluster, {share:g} GPUs each"
+        share, capacity = ray.room(ray.Cluster(cluster.address, how.workers or 0, gpus, how.threads))
+        workers, device = min(capacity, chains), "cuda" if share else "cpu"
+        of = f"of a Ray cluster, {share:g} GPUs each"
     else:
         workers, device = how.crew(todo), machine.kind(how.device) if how.device == "auto" else how.device
         of = f"of this machine, on {' '.join(machine.devices(device))}"

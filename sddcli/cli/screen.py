@@ -125,9 +125,9 @@ def cell(mean: float, std: float, unit: str) -> str:
         return "-"
     if unit == "share":
         return f"{100 * mean:.1f}" + ("" if std != std else f" ±{100 * std:.1f}")
-    places = max(0, 2 - floor(log10(abs(mean)))) if 1e-3 <= abs(mean) < 1e6 else None
-    number = f"{mean:.2g}" if places is None and mean else f"{mean:.{places or 0}f}"
-    return number + ("" if std != std else f" ±{std:.2g}" if places is None else f" ±{std:.{places}f}")
+    decimals = max(0, 2 - floor(log10(abs(mean)))) if 1e-3 <= abs(mean) < 1e6 else None
+    number = f"{mean:.2g}" if decimals is None and mean else f"{mean:.{decimals or 0}f}"
+    return number + ("" if std != std else f" ±{std:.2g}" if decimals is None else f" ±{std:.{decimals}f}")
 
 
 def sizes(

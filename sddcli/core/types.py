@@ -221,8 +221,8 @@ class Subject(NamedTuple):
     channels: Callable[[], Sequence[Channels]] = lambda: ()
 
 
-class Found(NamedTuple):
-    """What an analysis found: `values`, a number each, and `rows` of details, all with the same names."""
+class Measurement(NamedTuple):
+    """What an analysis measured: `values`, a number each, and `rows` of details, all with the same names."""
 
     values: Mapping[str, float]
     rows: Sequence[Mapping[str, Any]] = ()

@@ -67,14 +67,14 @@ def sweep(
     """
     ray = connected(cluster.address)
     try:
-        gpus, places = _room(ray, cluster)
+        gpus, capacity = _room(ray, cluster)
         _look_at_nodes(ray, store, gpus, cluster.threads, report)
         orders = orders_for(store, runs, facts, cluster.threads, policy.checkpoint_seconds)
         orders = orders._replace(root=str(store.root.absolute()))
 
         @contextmanager
         def hire(runs: Sequence[Run]) -> Iterator[Actors]:
-            crew = Actors(ray, min(cluster.workers or places, places, width(runs)), gpus, orders)
+            crew = Actors(ray, min(cluster.workers or capacity, capacity, width(runs)), gpus, orders)
             try:
                 crew.wait(report)
                 yield crew
@@ -92,13 +92,13 @@ def room(cluster: Cluster) -> tuple[float, int]:
     if cluster.address:
         ray = connected(cluster.address)
         try:
-            gpus, places = _room(ray, cluster)
+            gpus, capacity = _room(ray, cluster)
         finally:
             ray.shutdown()
     else:  # one would be started here
         gpus = float(machine.gpus() > 0) if cluster.gpus is None else cluster.gpus
-        places = max(1, min(machine.cores() // cluster.threads, int(machine.gpus() / gpus) if gpus else 1 << 30))
-    return gpus, min(cluster.workers or places, places)
+        capacity = max(1, min(machine.cores() // cluster.threads, int(machine.gpus() / gpus) if gpus else 1 << 30))
+    return gpus, min(cluster.workers or capacity, capacity)
 
 
 def connected(address: str) -> Any:
@@ -141,15 +141,15 @@ def _room(ray: Any, cluster: Cluster) -> tuple[float, int]:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     total = sum(node.get("GPU", 0) for node in nodes)
     gpus = float(total > 0) if cluster.gpus is None else cluster.gpus
-    places = sum(
+    capacity = sum(
         int(min(node.get("CPU", 0) // cluster.threads, node.get("GPU", 0) / gpus + 1e-9 if gpus else 1e9))
         for node in nodes
     )
-    if not places:
+    if not capacity:
         cores = sum(node.get("CPU", 0) for node in nodes)
         asked = f"{cluster.threads} core{'s' * (cluster.threads > 1)}" + (f" and {gpus:g} GPUs" if gpus else "")
         raise UsageError(f"no node of the cluster has {asked} for a worker; all have {cores:g} cores, {total:g} GPUs")
-    return gpus, places
+    return gpus, capacity
 
 
 def _answered_in_time(ray: Any, questions: Sequence[Any], least: int, what: str, report: Report) -> list[Any]:

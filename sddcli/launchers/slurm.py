@@ -59,8 +59,8 @@ def minutes_of(text: str) -> int:
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text)
     days, *numbers = match.groups() if match else (None,)
     given = [int(number) for number in numbers if number is not None]
-    places = given if days or len(given) == 3 else [0, *given]  # hours, minutes, seconds
-    seconds = int(days or 0) * 86400 + sum(number * unit for number, unit in zip(places, (3600, 60, 1), strict=False))
+    fields = given if days or len(given) == 3 else [0, *given]  # hours, minutes, seconds
+    seconds = int(days or 0) * 86400 + sum(number * unit for number, unit in zip(fields, (3600, 60, 1), strict=False))
     if not seconds:
         raise UsageError(f"--time takes minutes, HOURS:MINUTES:SECONDS or DAYS-HOURS, got {text!r}")
     return math.ceil(seconds / 60)

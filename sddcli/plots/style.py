@@ -217,8 +217,8 @@ def landmarks(summary: pd.DataFrame, setting: Mapping[str, Any], levels: Iterabl
     curve = curve[curve["level"].isin(list(levels))].sort_values("level")
     landmark_of = phase_levels(curve)
     if curve["phase"].isna().all():
-        places = [int(curve["level"].iloc[round(k * (len(curve) - 1) / 3)]) for k in range(4)]
-        landmark_of = {level: landmark_of.get(level, "") for level in places}
+        spread = [int(curve["level"].iloc[round(k * (len(curve) - 1) / 3)]) for k in range(4)]
+        landmark_of = {level: landmark_of.get(level, "") for level in spread}
     sparsity = dict(zip(curve["level"], curve["sparsity"], strict=True))
     prefix = {level: f"{name}, " if name else "" for level, name in landmark_of.items()}
     return [

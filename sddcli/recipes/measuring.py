@@ -9,7 +9,7 @@ from sddcli import folders
 from sddcli.core import own, seeds
 from sddcli.core.retraining import masks_of
 from sddcli.core.stacking import on_device
-from sddcli.core.types import Data, Found, Model, Record, Subject, Tensors, Trained
+from sddcli.core.types import Data, Measurement, Model, Record, Subject, Tensors, Trained
 from sddcli.core.words import UsageError, pick
 from sddcli.data import load
 from sddcli.metrics import FOLDERS
@@ -23,27 +23,29 @@ ALWAYS = ("learning-distance",)
 """The analyses that are made of every run at once, while its weights are at hand."""
 
 
-def check(word: str, of_pairs: bool = False) -> Callable[..., Found]:
+def check(word: str, of_pairs: bool = False) -> Callable[..., Measurement]:
     """The analysis that `word` means, with its parameters. Raises UsageError for unknown parameters."""
     if own.key_of(word):
         return _own(word)
     name, folder = word.split(":")[0], FOLDERS["pair" if of_pairs else "run"].replace("/", ".")
-    measure: Callable[..., Found] = import_module(f"sddcli.{folder}.{name.replace('-', '_')}").measure
+    measure: Callable[..., Measurement] = import_module(f"sddcli.{folder}.{name.replace('-', '_')}").measure
     return pick("measure", word, {name: measure})
 
 
-def _own(word: str) -> Callable[..., Found]:
-    """An analysis of the user's own, of a subject or of two -> a Found, or its numbers by their names."""
-    measure: Callable[..., Found | Mapping[str, float]] = pick("measure", word, {})
+def _own(word: str) -> Callable[..., Measurement]:
+    """An analysis of the user's own, of a subject or of two -> a Measurement, or its numbers by their names."""
+    measure: Callable[..., Measurement | Mapping[str, float]] = pick("measure", word, {})
 
-    def analysis(*subjects: Subject) -> Found:
+    def analysis(*subjects: Subject) -> Measurement:
         result = own.calling(word, measure, *subjects)
-        return result if isinstance(result, Found) else Found({name: float(n) for name, n in dict(result).items()})
+        if isinstance(result, Measurement):
+            return result
+        return Measurement({name: float(number) for name, number in dict(result).items()})
 
     return analysis
 
 
-def analysed(word: str, *subjects: Subject) -> Found:
+def analysed(word: str, *subjects: Subject) -> Measurement:
     """What the analysis `word` finds about a run, or about the two of a pair."""
     return check(word, of_pairs=len(subjects) > 1)(*subjects)
 
@@ -99,7 +101,7 @@ def subject(store: Store, run: Run, net: Trained, model: Model, data: Data) -> S
 
 def measured(
     store: Store, words: Sequence[str], of: Run | Pair, device: str = "cpu"
-) -> Iterator[tuple[str, Found | None, Exception | None]]:
+) -> Iterator[tuple[str, Measurement | None, Exception | None]]:
     """Runs analyses of a run or a pair and saves what they find. Yields each word, its result, and the error if any.
 
     Where the result could not be saved, it comes with that error.

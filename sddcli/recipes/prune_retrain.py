@@ -19,7 +19,7 @@ from sddcli.core import masks, seeds
 from sddcli.core.maskings import MASKINGS
 from sddcli.core.retraining import masks_of
 from sddcli.core.stacking import on_device, single, stacked
-from sddcli.core.types import Begun, Data, Found, Model, Tensors, Trained
+from sddcli.core.types import Begun, Data, Measurement, Model, Tensors, Trained
 from sddcli.core.words import UsageError
 from sddcli.data import load
 from sddcli.events import Advanced, Busy, Event, Failed, Noted, Report, Saved
@@ -404,7 +404,7 @@ def _save(
     store.save_trained(run, net.final, net.masks, history, measures, facts, initial, fitted)
 
 
-def _costs(events: Sequence[Row], history: Sequence[Row], steps: int) -> Found:
+def _costs(events: Sequence[Row], history: Sequence[Row], steps: int) -> Measurement:
     """What the events of a training did, a row each, and `event_instability`, the mean of (t_pre - t_post) / t_pre,
     test accuracy just before and after each; `settled_test_accuracy`: the best one after the last of them.
 
@@ -415,7 +415,7 @@ def _costs(events: Sequence[Row], history: Sequence[Row], steps: int) -> Found:
     pairs = [tuple(float(row[f"test_accuracy_{side}"] or 0) for side in SIDES) for row in events]
     lost = [(before - after) / before for before, after in pairs if before]
     numbers = {"events": len(events), "event_instability": mean(lost) if lost else nan}
-    return Found(numbers | {"settled_test_accuracy": max(settled, default=nan)}, events)
+    return Measurement(numbers | {"settled_test_accuracy": max(settled, default=nan)}, events)
 
 
 def _chosen(history: Sequence[Row]) -> Row:

@@ -8,16 +8,17 @@ Wright & Dykstra 1988): on any other curve of the null, false alarms are rarer. 
 they stay at about 6 % or less, also where noise grows towards the end; only on a flat curve with three times the noise
 in its middle, which is no learning curve, they reached 10 %.
 
-Places are read from the smoothed mean: the ends of its largest rise or, where the test finds a dip and that rise is not
-behind one, those of its deepest dip. Of ten full sweeps of digits (33 levels, magnitude, lottery), split into five
-seeds and five in all 126 ways, both places of the two halves agree within a level in 90, 60 and 87 % of the splits
-(noise 0.2, 0.4, 0.6), and in all within two; of ten with other bits, by an earlier engine, in 91, 98 and 90 %, within
-two levels in 100, 100 and 97 %. Their intervals are a parametric bootstrap (Efron & Tibshirani 1993): places are read
-again from the mean with noise added to it, as estimated for the test. In those ten sweeps the intervals of five seeds,
-2 to 4 levels wide on average, hold the places that the other five have in 95 to 100 % of the splits; those of three
-seeds, 2 to 5 wide, hold those of the other seven as often. They are intervals of the places of the smoothed curve, in
-simulations those held 97 to 100 % of the times. Smoothing itself shifts what is crooked: of a peak that falls off more
-than twice as steeply as it rose, it moves the place by a level or two, which more seeds do not mend.
+Valley and peak, its turning points, are read from the smoothed mean: the ends of its largest rise or, where the test
+finds a dip and that rise is not behind one, those of its deepest dip. Of ten full sweeps of digits (33 levels,
+magnitude, lottery), split into five seeds and five in all 126 ways, both turning points of the two halves agree within
+a level in 90, 60 and 87 % of the splits (noise 0.2, 0.4, 0.6), and in all within two; of ten with other bits, by an
+earlier engine, in 91, 98 and 90 %, within two levels in 100, 100 and 97 %. Their intervals are a parametric bootstrap
+(Efron & Tibshirani 1993): both are read again from the mean with noise added to it, as estimated for the test. In those
+ten sweeps the intervals of five seeds, 2 to 4 levels wide on average, hold the turning points of the other five in 95
+to 100 % of the splits; those of three seeds, 2 to 5 wide, hold those of the other seven as often. They are intervals of
+the smoothed curve's valley and peak, in simulations those held 97 to 100 % of the times. Smoothing itself shifts what
+is crooked: a peak that falls off more than twice as steeply as it rose moves by a level or two, which more seeds do not
+mend.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,8 +37,8 @@ MARGIN = 0.005  # the least difference in accuracy that phases distinguish (delt
 LEVEL = 0.05  # of the test
 SIMULATIONS = 1000
 POWER_SIMULATIONS = 100
-PLACE_SIMULATIONS = 500
-PLACES = ("fitted", "valley", "peak")
+INTERVAL_SIMULATIONS = 500
+INDICES = ("fitted", "valley", "peak")
 """Which of the values that `judge` returns are indices of levels; so are NAME_low and NAME_high where there are any."""
 QUESTION = "Is there double descent?"
 NOTE = (
@@ -50,27 +51,27 @@ ENDS = ("valley_low", "peak_low", "valley_high", "peak_high")
 def judge(test: Floats, train: Floats, density: Floats) -> dict[str, Any]:
     """What the curves of one setting say. test, train: (S, K) accuracies of S seeds at K levels in order.
 
-    density: (K,) share of weights kept at them. Returns places as indices of levels: `fitted`, the last with train
+    density: (K,) share of weights kept at them. Returns indices of levels: `fitted`, the last with train
     accuracy of at least 0.99, `valley` and `peak`, the ends of the largest rise of the smoothed mean curve; sizes in
     accuracy with their 95 % t-intervals over seeds (None with one seed): `dip` (highest before the valley, minus
-    it), `rise` (peak minus valley), `gain` (peak minus dense); `p` of the test and `found`, the verdict (None with
-    one seed); `phases`, one word a level, where found; `smoothed`, the (K,) curve that places and phases are read
-    from. Valley and peak have 95 % intervals too, as `valley_low` and so on (None where there is no test). Places are
-    chosen on the same curves, so sizes lean to the large side.
+    it), `rise` (peak minus valley), `gain` (peak minus dense); `p` of the test and `double_descent`, the verdict (None
+    with one seed); `phases`, one word a level, where it is true; `smoothed`, the (K,) curve that valley, peak and
+    phases are read from. Valley and peak have 95 % intervals too, as `valley_low` and so on (None where there is no
+    test). They are chosen on the same curves, so sizes lean to the large side.
     """
     seeds, levels = test.shape
     smooth = smoothed(test.mean(0), density)
-    valley, peak = places(smooth)
+    valley, peak = turning_points(smooth)
     before = int(smooth[: valley + 1].argmax())
     fitted = np.flatnonzero(train.mean(0) >= FIT - 1e-9)  # a mean of 0.99s may fall short of 0.99
     tested = seeds > 1 and levels > 3
     p = p_value(test) if tested else None
-    rule = places
+    rule = turning_points
     if p is not None and p < LEVEL and before == valley:
         rule = deepest
         valley, peak = deepest(smooth)
         before = int(smooth[: valley + 1].argmax())
-    ends = place_intervals(test, density, rule) if tested else dict.fromkeys(ENDS)
+    ends = turning_point_intervals(test, density, rule) if tested else dict.fromkeys(ENDS)
     dips = None if p is None else bool(p < LEVEL and smooth[before] > smooth[valley] < smooth[peak])
     return {
         "n": seeds,
@@ -82,13 +83,13 @@ def judge(test: Floats, train: Floats, density: Floats) -> dict[str, Any]:
         **interval_of("rise", test[:, peak] - test[:, valley]),
         **interval_of("gain", test[:, peak] - test[:, 0]),
         "p": p,
-        "found": dips,
+        "double_descent": dips,
         "phases": _phases(smooth, test, valley, peak) if dips else [],
         "smoothed": smooth.tolist(),
     }
 
 
-def places(smooth: Floats) -> tuple[int, int]:
+def turning_points(smooth: Floats) -> tuple[int, int]:
     """Indices of valley and peak of a smoothed curve: the ends of its largest rise."""
     rise = smooth - np.minimum.accumulate(smooth)
     peak = len(rise) - 1 - int(rise[::-1].argmax())
@@ -102,18 +103,18 @@ def deepest(smooth: Floats) -> tuple[int, int]:
     return valley, valley + int(smooth[valley:].argmax())
 
 
-def place_intervals(
-    test: Floats, density: Floats, rule: Callable[[Floats], tuple[int, int]] = places
+def turning_point_intervals(
+    test: Floats, density: Floats, rule: Callable[[Floats], tuple[int, int]] = turning_points
 ) -> dict[str, int]:
     """The ends of the 95 % intervals of valley and peak, indices of levels: see above.
 
-    test: (S, K), two seeds or more; density: (K,); rule: `places` or `deepest`.
+    test: (S, K), two seeds or more; density: (K,); rule: `turning_points` or `deepest`.
     """
     # Levels at which some seeds have collapsed are noisier than others: their noise is averaged among themselves.
     variance, correlation = noise_of(test, _among_alike)
     seeds, levels = test.shape
     draw = np.random.Generator(np.random.Philox(key=1993))
-    noise = np.sqrt(variance / seeds) * autoregressive(draw, PLACE_SIMULATIONS, levels, correlation)
+    noise = np.sqrt(variance / seeds) * autoregressive(draw, INTERVAL_SIMULATIONS, levels, correlation)
     # No valley or peak is sought where the curve has collapsed: noise is so large there that it makes rises by itself.
     smooth = smoothed(test.mean(0), density)
     valley, peak = rule(smooth)
@@ -304,17 +305,17 @@ def autoregressive(draw: np.random.Generator, seeds: int, levels: int, correlati
 def marks(verdict: Mapping[str, Any]) -> dict[str, list[Any]]:
     """What `judge` says of each level, as columns.
 
-    phase; smoothed: the mean test accuracy that phases and places were read from; both None without a verdict.
-    at_fitted, at_valley, at_peak: whether the level is that place; in_valley, in_peak: whether it is within the
+    phase; smoothed: the mean test accuracy that phases, valley and peak were read from; both None without a verdict.
+    at_fitted, at_valley, at_peak: whether the level is that one; in_valley, in_peak: whether it is within the
     interval of it, None without one. dip, dip_low, dip_high: at the valley, the dip and its interval.
     """
     levels = len(verdict["smoothed"])
-    unknown, is_there = [None] * levels, verdict["found"]
+    unknown, is_there = [None] * levels, verdict["double_descent"]
     ends = {name: (verdict[f"{name}_low"], verdict[f"{name}_high"]) for name in ("valley", "peak")}
     return {
         "phase": (is_there and verdict["phases"]) or unknown,
         "smoothed": verdict["smoothed"] if is_there else unknown,
-        **{f"at_{name}": [k == verdict[name] for k in range(levels)] for name in PLACES},
+        **{f"at_{name}": [k == verdict[name] for k in range(levels)] for name in INDICES},
         **{
             f"in_{name}": unknown if low is None else [low <= k <= high for k in range(levels)]
             for name, (low, high) in ends.items()
@@ -337,7 +338,8 @@ def sentences(row: Mapping[Any, Any]) -> Iterator[str]:
     else:
         dips = row["p"] < 0.05
         reason = "the curve turns more than once, but smoothed it has no dip" if dips else "the dip could be chance"
-        yield f"{'double descent' if row['found'] else f'no double descent: {reason}'} (p = {row['p']:.2g}, {n})"
+        answer = "double descent" if row["double_descent"] else f"no double descent: {reason}"
+        yield f"{answer} (p = {row['p']:.2g}, {n})"
         if row["n"] < 3:
             yield "fewer than 3 seeds are too few to trust"
     if level != "level":
@@ -372,7 +374,7 @@ def sentences(row: Mapping[Any, Any]) -> Iterator[str]:
 
 
 def _sparse(row: Mapping[Any, Any], name: str, more: str = "") -> str:
-    """How sparse networks are at a place, where the curve runs along levels."""
+    """How sparse networks are at one of INDICES, where the curve runs along levels."""
     return f" ({row[f'{name}_sparsity']:.2%}{more})" if f"{name}_sparsity" in row else ""
 
 

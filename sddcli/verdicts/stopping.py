@@ -21,7 +21,7 @@ SIGNALS = {
     "learning_distance": "sdd analyze learning-distance",
 }
 """The columns that choose, and the command that makes each where it is not known."""
-PLACES = ("best", *(f"by_{name}" for name in SIGNALS))
+INDICES = ("best", *(f"by_{name}" for name in SIGNALS))
 """Which of the values that `judge` returns are indices of levels."""
 QUESTION = "Where would a chain be stopped without the test set?"
 NOTE = "Each seed chooses for itself; levels are medians, and in brackets are 95% confidence intervals over seeds."

@@ -1,4 +1,4 @@
-"""Double descent: the test on simulated curves, its parts against slow references, places by hand."""
+"""Double descent: the test on simulated curves, its parts against slow references, turning points by hand."""
 
 from itertools import combinations_with_replacement, product
 
@@ -16,8 +16,8 @@ from sddcli.verdicts.double_descent import (
     noise_of,
     p_value,
     p_values,
-    place_intervals,
     statistic,
+    turning_point_intervals,
 )
 from sddcli.verdicts.reading.curves import smoothed
 
@@ -128,7 +128,7 @@ def curves() -> tuple[np.ndarray, np.ndarray]:
 
 def test_places_sizes_and_phases_by_hand() -> None:
     said = judge(*curves(), DENSITY)
-    assert (said["fitted"], said["valley"], said["peak"], said["found"], said["n"]) == (4, 5, 10, True, 3)
+    assert (said["fitted"], said["valley"], said["peak"], said["double_descent"], said["n"]) == (4, 5, 10, True, 3)
     assert said["dip"] == pytest.approx(0.10, abs=0.003) and said["rise"] == pytest.approx(0.22, abs=0.003)
     assert said["gain"] == pytest.approx(0.12, abs=0.003) and said["gain_low"] < said["gain"] < said["gain_high"]
     expected = ["light"] * 2 + ["critical"] * 6 + ["sweet"] * 3 + ["collapsed"] * 2
@@ -139,7 +139,7 @@ def test_a_peak_below_the_dense_network_ends_the_critical_phase_half_way_up() ->
     test, train = curves()
     lower = np.concatenate([test[:, :6], 0.6 + (test[:, 6:] - 0.6) * 0.3], axis=1)
     said = judge(lower, train, DENSITY)
-    assert said["found"] and said["gain"] < 0
+    assert said["double_descent"] and said["gain"] < 0
     assert said["phases"].count("sweet") >= 2 and said["phases"].index("sweet") > said["valley"]
 
 
@@ -171,7 +171,8 @@ def test_intervals_hold_the_true_places_and_are_as_wide_as_noise_makes_them(seed
     held, widths = [], {}
     for size in (noise, noise / 4):
         found = [
-            place_intervals(broad + size / 100 * autoregressive(draw, seeds, 33, 0.5), 0.8**levels) for _ in range(60)
+            turning_point_intervals(broad + size / 100 * autoregressive(draw, seeds, 33, 0.5), 0.8**levels)
+            for _ in range(60)
         ]
         held += [ends[f"{place}_low"] <= at <= ends[f"{place}_high"] for ends in found for place, at in true.items()]
         widths[size] = np.mean([ends["valley_high"] - ends["valley_low"] for ends in found])
@@ -197,7 +198,7 @@ def test_a_dip_behind_a_rise_is_found_where_it_is(rise: int) -> None:
     for _ in range(20):
         test = (70 + turns + 0.2 * draw.standard_normal((5, 20))) / 100
         said = judge(test, test, 0.8 ** np.arange(20))
-        found += bool(said["found"]) and abs(said["valley"] - 11) <= 1 and abs(said["peak"] - 16) <= 1
+        found += bool(said["double_descent"]) and abs(said["valley"] - 11) <= 1 and abs(said["peak"] - 16) <= 1
     assert found == 20
 
 
@@ -208,7 +209,7 @@ def test_without_noise_an_interval_is_its_place() -> None:
 
 
 def test_smoothing_is_of_densities_and_not_of_levels() -> None:
-    """Rate 0.5 hardly smooths, missing levels leave the places where they are, and halving the steps does."""
+    """Rate 0.5 hardly smooths, missing levels leave valley and peak where they are, and halving the steps does."""
     test, _ = curves()
     mean = test.mean(0)
     coarse, usual = (np.abs(smoothed(mean, 0.5 ** (levels * K[:13])) - mean).max() for levels in (1, 0.322))
@@ -225,7 +226,7 @@ def test_no_dip_no_phases() -> None:
     test, train = curves()
     rising = np.sort(test, axis=1)
     said = judge(rising, train, DENSITY)
-    assert said["found"] is False and said["phases"] == [] and said["p"] > 0.5
+    assert said["double_descent"] is False and said["phases"] == [] and said["p"] > 0.5
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 4, 6])
@@ -238,7 +239,7 @@ def test_a_few_levels_are_no_error(levels: int) -> None:
 def test_one_seed_cannot_be_tested() -> None:
     test, train = curves()
     said = judge(test[:1], train[:1], DENSITY)
-    assert said["p"] is None and said["found"] is None and said["dip_low"] is None and said["phases"] == []
+    assert said["p"] is None and said["double_descent"] is None and said["dip_low"] is None and said["phases"] == []
     assert said["valley_low"] is None and said["peak_high"] is None
 
 

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import torch
 
 from sddcli.core.evaluate import answers
-from sddcli.core.types import Found, Subject
+from sddcli.core.types import Measurement, Subject
 from sddcli.core.words import UsageError
 
 ROUNDING = 1e-6
 """Rises below this share of the largest loss on a line may be rounding, and do not count."""
 
 
-def measure(a: Subject, b: Subject, *, points: int = 51) -> Found:
+def measure(a: Subject, b: Subject, *, points: int = 51) -> Measurement:
     """Loss and accuracy at (1 - alpha) * a + alpha * b, alpha from 0 to 1, of all weights and BatchNorm statistics.
 
     Train is against the labels trained on; where those of a and b differ, against each by its share, 1 - alpha and
@@ -37,7 +37,7 @@ def measure(a: Subject, b: Subject, *, points: int = 51) -> Found:
         "test_loss_barrier": barrier(line["test_loss"]),
         "train_error_barrier": barrier([1 - accuracy for accuracy in line["train_accuracy"]]),
     }
-    return Found(values, rows)
+    return Measurement(values, rows)
 
 
 def barrier(line: Sequence[float]) -> float:

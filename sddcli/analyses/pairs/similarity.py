@@ -7,13 +7,13 @@ from torch import Tensor
 
 from sddcli.core.activity import Watch
 from sddcli.core.evaluate import chunk, logits
-from sddcli.core.types import Found, Subject, Tensors
+from sddcli.core.types import Measurement, Subject, Tensors
 from sddcli.core.words import UsageError
 
 UNITS = {"disagreement": "share", "mask_overlap": "share", "agreeing_signs": "share"}
 
 
-def measure(a: Subject, b: Subject, *, examples: int = 1000) -> Found:
+def measure(a: Subject, b: Subject, *, examples: int = 1000) -> Measurement:
     """Of the final weights, on test examples in evaluation mode.
 
     `disagreement` is the share of them that the two classify differently (Fort et al. 2019). `cka` is the mean over
@@ -37,7 +37,7 @@ def measure(a: Subject, b: Subject, *, examples: int = 1000) -> Found:
         logits(each.forward, {name: w.unsqueeze(0) for name, w in each.net.final.items()}, a.data.test.x).argmax(1)
         for each in (a, b)
     )
-    return Found(
+    return Measurement(
         {
             "disagreement": float((predicted != others).double().mean()),
             "cka": sum(known) / len(known) if known else nan,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sddcli import judging, table
 from sddcli.core.words import UsageError, in_words
-from sddcli.verdicts.double_descent import FIT, PLACES, detectable_by, judge
+from sddcli.verdicts.double_descent import FIT, INDICES, detectable_by, judge
 
 HOLDS, IN_PART, NOT, UNDECIDED = "holds", "holds in part", "does not hold", "undecided"
 DEEP = 0.05
@@ -174,7 +174,7 @@ def one(frame: pd.DataFrame, along: str = "level") -> Setting:
     rows, column = (frame, "level") if along == "level" else table.along(frame, along)
     if several := table.varied(rows, column):
         raise UsageError(f"a claim is decided setting by setting, and these runs differ in {', '.join(several)}")
-    (row,) = judging.judged(rows, judge, PLACES, column).to_dict("records")
+    (row,) = judging.judged(rows, judge, INDICES, column).to_dict("records")
     return Setting(rows, {str(name): value for name, value in row.items()}, column)
 
 
@@ -246,7 +246,7 @@ def near(text: str, value: Interval, most: float, unit: str = "levels") -> Findi
 
 def shows(label: str, setting: Setting) -> Finding:
     """Whether there is double descent: false only where a dip as deep as the paper's would not have been missed."""
-    is_there, (dip, low, high) = setting.curve["found"], setting.size("dip")
+    is_there, (dip, low, high) = setting.curve["double_descent"], setting.size("dip")
     smallest = None
     if not is_there and high < DEEP:
         (curve,) = judging.curves(setting.rows, setting.column)
