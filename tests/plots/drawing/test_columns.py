@@ -47,7 +47,8 @@ def test_curves_of_a_panel_have_colours_and_marks_and_no_phases() -> None:
 
 
 def test_without_label_noise_the_legend_speaks_of_none() -> None:
-    figure = double_descent.draw(crossed(2).query("noise == 0.2").assign(memorized=float("nan")), ["criterion"], "a title")
+    clean = crossed(2).query("noise == 0.2").assign(memorized=float("nan"))
+    figure = double_descent.draw(clean, ["criterion"], "a title")
     assert _entries(figure) == ["criterion c0", "criterion c1", "test", "train"]
 
 
