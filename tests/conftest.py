@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# One thread, as workers have it, and libraries ask once: what is the same in bits is the same for one. Several wait for
-# each other where a core has other work: a test of tiny networks took 25 seconds beside two busy processes, not 4.
+# One thread, as in workers: bits are promised for one. Beside other work several wait for each other (a test of tiny
+# networks took 25 seconds instead of 4 beside two busy processes). Libraries read this when they are loaded.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np

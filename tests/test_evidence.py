@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -122,8 +123,18 @@ def test_what_all_of_mnist_shows_is_in_its_record() -> None:
         f"are left, {last[25]:.1f} %",
         f"{best[0]:.1f} % dense, lowest {best[:20].min():.1f} % (level {best[:20].idxmin()})",
         f"{best.max():.1f} % at level {best.idxmax()}",
+        _own_dip_of_the_best_epoch(frame, verdict),
     ):
         assert words in text, words
+
+
+def _own_dip_of_the_best_epoch(frame: pd.DataFrame, last: dict[str, Any]) -> str:
+    """As the page has it, of MNIST whose last epoch has the verdict `last`."""
+    best = frame.assign(test_accuracy=frame["best_test_accuracy"])
+    (own,) = judging.judged(best, judge, INDICES).to_dict(orient="records")
+    dip = "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * own[f"dip{end}"] for end in ("", "_low", "_high")))
+    assert own["double_descent"] and last["valley"] - own["valley"] == 5
+    return f"of {dip} points (p = {own['p']:.3f}), five levels before"
 
 
 def test_a_rule_on_each_of_several_data_sets_says_of_which_its_findings_are() -> None:

@@ -36,7 +36,7 @@ def test_what_the_verdict_rests_on_is_said() -> None:
 
 
 def test_networks_that_got_their_weights_back_have_the_marks_of_the_sparse_ones() -> None:
-    """Measurement by what the retraining does, whatever it is called; without the sparse ones they have their own."""
+    """Found by what the retraining does, whatever it is called; without the sparse ones they have their own."""
     plain: dict[str, object] = {name: field.default for name, field in FIELDS.items()} | {
         "dataset": "digits", "model": "lenet-8", "criterion": "magnitude", "rate": 0.2,
         "init_seed": 0, "order_seed": 0, "noise_seed": 0, "sparsity": 0.5, "train_accuracy": 1.0,

@@ -126,7 +126,7 @@ def curves() -> tuple[np.ndarray, np.ndarray]:
     return mean + offsets + wiggle, np.tile(train, (3, 1))
 
 
-def test_places_sizes_and_phases_by_hand() -> None:
+def test_turning_points_sizes_and_phases_by_hand() -> None:
     said = judge(*curves(), DENSITY)
     assert (said["fitted"], said["valley"], said["peak"], said["double_descent"], said["n"]) == (4, 5, 10, True, 3)
     assert said["dip"] == pytest.approx(0.10, abs=0.003) and said["rise"] == pytest.approx(0.22, abs=0.003)
@@ -150,7 +150,7 @@ def test_a_collapse_next_to_the_peak_moves_neither_peak_nor_phases() -> None:
     assert said["peak"] == 10 and said["phases"][-2:] == ["sweet", "collapsed"] and said["phases"][5] == "critical"
 
 
-def test_places_of_a_broad_valley_and_peak_are_found_within_a_level_where_raw_extremes_stray() -> None:
+def test_turning_points_of_a_broad_valley_and_peak_are_found_within_a_level_where_raw_extremes_stray() -> None:
     draw, levels, true = np.random.default_rng(5), np.arange(33), (14, 27)
     broad = 75 + 5 * np.sin((levels - 20.5) * np.pi / 13)
     near, raw = 0, 0
@@ -165,7 +165,7 @@ def test_places_of_a_broad_valley_and_peak_are_found_within_a_level_where_raw_ex
 
 
 @pytest.mark.parametrize(("seeds", "noise"), [(3, 2.0), (5, 1.0)])
-def test_intervals_hold_the_true_places_and_are_as_wide_as_noise_makes_them(seeds: int, noise: float) -> None:
+def test_intervals_hold_the_true_turning_points_and_are_as_wide_as_noise_makes_them(seeds: int, noise: float) -> None:
     draw, levels, true = np.random.default_rng(7), np.arange(33), {"valley": 14, "peak": 27}
     broad = (75 + 5 * np.sin((levels - 20.5) * np.pi / 13)) / 100
     held, widths = [], {}
@@ -179,7 +179,7 @@ def test_intervals_hold_the_true_places_and_are_as_wide_as_noise_makes_them(seed
     assert np.mean(held) >= 0.95 and widths[noise] > 1.5 * widths[noise / 4] > 0
 
 
-def test_a_collapse_that_scatters_far_more_than_the_curve_is_no_place_of_a_peak() -> None:
+def test_a_collapse_that_scatters_far_more_than_the_curve_is_no_peak() -> None:
     """Seeds collapse at other levels: 12 points of scatter there, 0.5 and 0.2 before and behind."""
     falls = np.linspace(88, 10, 14)
     mean = np.concatenate([np.linspace(90, 88, 6), [89, 90, 91, 92, 91, 90], falls, [10.1] * 7])
@@ -202,7 +202,7 @@ def test_a_dip_behind_a_rise_is_found_where_it_is(rise: int) -> None:
     assert found == 20
 
 
-def test_without_noise_an_interval_is_its_place() -> None:
+def test_without_noise_an_interval_is_its_turning_point() -> None:
     test, train = curves()
     said = judge(np.tile(test.mean(0), (3, 1)), train, DENSITY)
     assert (said["valley_low"], said["valley_high"], said["peak_low"], said["peak_high"]) == (5, 5, 10, 10)
